@@ -1,0 +1,55 @@
+"""
+Broadcasting for Django: events that reach browsers.
+
+The names below are the public ones. They are resolved on first use, so that
+importing a low floor such as `broadcasting.protocol` pulls in nothing above it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .channel import Channel as Channel
+    from .channel import PresenceChannel as PresenceChannel
+    from .channel import PrivateChannel as PrivateChannel
+    from .events import ShouldBroadcast as ShouldBroadcast
+    from .events import ShouldBroadcastNow as ShouldBroadcastNow
+    from .events import abroadcast as abroadcast
+    from .events import abroadcast_to as abroadcast_to
+    from .events import aevent as aevent
+    from .events import broadcast as broadcast
+    from .events import broadcast_to as broadcast_to
+    from .events import event as event
+    from .events import listen as listen
+    from .events import register_broadcast_fields as register_broadcast_fields
+    from .exceptions import BroadcastError as BroadcastError
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Channel": "channel",
+    "PresenceChannel": "channel",
+    "PrivateChannel": "channel",
+    "BroadcastError": "exceptions",
+    "ShouldBroadcast": "events",
+    "ShouldBroadcastNow": "events",
+    "abroadcast": "events",
+    "abroadcast_to": "events",
+    "aevent": "events",
+    "broadcast": "events",
+    "broadcast_to": "events",
+    "event": "events",
+    "listen": "events",
+    "register_broadcast_fields": "events",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it lives (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,244 @@
+"""
+``settings.BROADCASTING`` as frozen dataclasses; the only place that reads settings.
+
+Everything has a default, so a project need not write the setting at all: events go
+through the channel layer where the project has one and stay in the process where
+it has none, and one application's key and secret are derived from ``SECRET_KEY``.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.crypto import salted_hmac
+
+from .credentials import Application
+
+# The aliases that exist without being written down. None of them needs an option.
+BUILT_IN_CONNECTIONS = {
+    "channels": "broadcasting.drivers.channel_layer.ChannelLayerBroadcaster",
+    "memory": "broadcasting.drivers.memory.MemoryBroadcaster",
+    "log": "broadcasting.drivers.log.LogBroadcaster",
+    "null": "broadcasting.drivers.null.NullBroadcaster",
+}
+# With DEBUG and an empty ALLOWED_HOSTS Django admits these; so does a socket.
+LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")
+
+_KEYS = ("DEFAULT", "CONNECTIONS", "APPS", "SERVER")
+_SERVER_KEYS = ("CONNECTION", "PATH")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One entry of ``CONNECTIONS``: which driver, for which application, with what."""
+
+    alias: str
+    driver: str
+    app: Application
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """
+    The whole of ``BROADCASTING``.
+
+    Attributes:
+        default: The alias that events go through unless they say otherwise.
+        connections: Every known connection by its alias.
+        apps: The applications, the first of them being the default one.
+        server_connection: The alias that server processes read, `None` for the
+            default one if its driver can be read.
+        server_path: What stands before ``/app/<key>`` in a socket's address.
+    """
+
+    default: str
+    connections: Mapping[str, Connection]
+    apps: tuple[Application, ...]
+    server_connection: str | None
+    server_path: str
+
+    def connection(self, alias: str) -> Connection:
+        """Return a connection. Raise `ImproperlyConfigured` that lists the known ones."""
+        try:
+            return self.connections[alias]
+        except KeyError:
+            known = ", ".join(sorted(self.connections))
+            raise ImproperlyConfigured(
+                f"There is no broadcast connection {alias!r}. Known connections: {known}. "
+                f'Add it to BROADCASTING["CONNECTIONS"] or correct the name.'
+            ) from None
+
+
+@cache
+def get_settings() -> Settings:
+    """Return the project's settings. Raise `ImproperlyConfigured` if they make no sense."""
+    raw = getattr(django_settings, "BROADCASTING", {})
+    _expect_mapping(raw, "BROADCASTING", known=_KEYS)
+    apps = _applications(raw.get("APPS"))
+    connections = _connections(raw.get("CONNECTIONS", {}), apps)
+    server = raw.get("SERVER", {})
+    _expect_mapping(server, 'BROADCASTING["SERVER"]', known=_SERVER_KEYS)
+    has_layer = bool(getattr(django_settings, "CHANNEL_LAYERS", {}))
+    result = Settings(
+        default=raw.get("DEFAULT", "channels" if has_layer else "memory"),
+        connections=connections,
+        apps=apps,
+        server_connection=server.get("CONNECTION"),
+        server_path=str(server.get("PATH", "")).strip("/"),
+    )
+    result.connection(result.default)
+    if result.server_connection is not None:
+        result.connection(result.server_connection)
+    return result
+
+
+@setting_changed.connect
+def _reset(*, setting: str, **kwargs: object) -> None:
+    if setting in {
+        "BROADCASTING",
+        "CHANNEL_LAYERS",
+        "SECRET_KEY",
+        "ALLOWED_HOSTS",
+        "CSRF_TRUSTED_ORIGINS",
+        "DEBUG",
+    }:
+        get_settings.cache_clear()
+
+
+def _connections(raw: object, apps: tuple[Application, ...]) -> dict[str, Connection]:
+    _expect_mapping(raw, 'BROADCASTING["CONNECTIONS"]')
+    connections = {
+        alias: Connection(alias, driver, apps[0])
+        for alias, driver in BUILT_IN_CONNECTIONS.items()
+    }
+    for alias, entry in raw.items():
+        where = f'BROADCASTING["CONNECTIONS"][{alias!r}]'
+        _expect_mapping(entry, where)
+        if not isinstance(entry.get("DRIVER"), str):
+            raise ImproperlyConfigured(
+                f'{where} names no driver. Give "DRIVER" the dotted path of a Broadcaster, '
+                f"for example {BUILT_IN_CONNECTIONS['memory']!r}."
+            )
+        options = {k.lower(): v for k, v in entry.items() if k not in {"DRIVER", "APP"}}
+        connections[alias] = Connection(
+            alias, entry["DRIVER"], _application_of(entry, apps, where), options
+        )
+    return connections
+
+
+def _application_of(
+    entry: Mapping[str, Any], apps: tuple[Application, ...], where: str
+) -> Application:
+    wanted = entry.get("APP", apps[0].id)
+    for app in apps:
+        if app.id == str(wanted):
+            return app
+    known = ", ".join(app.id for app in apps)
+    raise ImproperlyConfigured(
+        f'{where}["APP"] is {wanted!r}, which is no ID in BROADCASTING["APPS"] ({known}).'
+    )
+
+
+def _applications(raw: object) -> tuple[Application, ...]:
+    if raw is None:
+        return (_derived_application(),)
+    if not isinstance(raw, list | tuple) or not raw:
+        raise ImproperlyConfigured(
+            'BROADCASTING["APPS"] must be a list with at least one application, each with '
+            '"ID", "KEY" and "SECRET". Leave it out to have one derived from SECRET_KEY.'
+        )
+    apps = tuple(_application(entry, f'BROADCASTING["APPS"][{i}]') for i, entry in enumerate(raw))
+    for attribute in ("id", "key"):
+        values = [getattr(app, attribute) for app in apps]
+        if len(set(values)) < len(values):
+            raise ImproperlyConfigured(
+                f'Two entries of BROADCASTING["APPS"] have the same {attribute.upper()}.'
+            )
+    return apps
+
+
+def _application(entry: object, where: str) -> Application:
+    known = [f.name.upper() for f in dataclasses.fields(Application) if f.name != "allowed_hosts"]
+    _expect_mapping(entry, where, known=known)
+    for name in ("ID", "KEY", "SECRET"):
+        if not entry.get(name):
+            raise ImproperlyConfigured(f'{where} has no "{name}".')
+    values = {name.lower(): value for name, value in entry.items()}
+    values |= {name: str(values[name]) for name in ("id", "key", "secret")}
+    if ":" in values["id"] or "/" in values["id"]:
+        raise ImproperlyConfigured(f'{where}["ID"] is {values["id"]!r}; leave out ":" and "/".')
+    values |= _origins(entry.get("ALLOWED_ORIGINS"), where)
+    app = Application(**values)
+    for f in dataclasses.fields(Application):
+        value = getattr(app, f.name)
+        # bool is an int, and True seconds is a typing error.
+        if f.type is int and (type(value) is not int or value <= 0):
+            raise ImproperlyConfigured(
+                f'{where}["{f.name.upper()}"] is {value!r}; it must be a whole number above 0.'
+            )
+    return app
+
+
+def _derived_application() -> Application:
+    def derive(name: str) -> str:
+        return salted_hmac(f"broadcasting.{name}", "", algorithm="sha256").hexdigest()
+
+    return Application(
+        id="1",
+        key=derive("key")[:20],
+        secret=derive("secret"),
+        **_origins(None, 'BROADCASTING["APPS"]'),
+    )
+
+
+def _origins(raw: object, where: str) -> dict[str, tuple[str, ...]]:
+    """
+    Return `allowed_origins` and `allowed_hosts` of an application.
+
+    Without a list of its own an application admits the site's own pages.
+    """
+    if raw is None:
+        hosts = tuple(django_settings.ALLOWED_HOSTS)
+        if django_settings.DEBUG and not hosts:
+            hosts = LOCAL_HOSTS
+        return {
+            "allowed_hosts": hosts,
+            "allowed_origins": tuple(django_settings.CSRF_TRUSTED_ORIGINS),
+        }
+    if not isinstance(raw, list | tuple) or not all(_is_origin(item) for item in raw):
+        raise ImproperlyConfigured(
+            f'{where}["ALLOWED_ORIGINS"] must be a list of origins such as '
+            f'"https://example.com", "https://*.example.com" or "*", not {raw!r}.'
+        )
+    return {"allowed_origins": tuple(raw)}
+
+
+def _is_origin(value: object) -> bool:
+    if value == "*":
+        return True
+    if not isinstance(value, str):
+        return False
+    parts = urlsplit(value)
+    return (
+        parts.scheme in {"http", "https"}
+        and bool(parts.hostname)
+        and value == f"{parts.scheme}://{parts.netloc}"
+    )
+
+
+def _expect_mapping(value: Any, where: str, known: object = None) -> None:
+    if not isinstance(value, Mapping):
+        raise ImproperlyConfigured(f"{where} must be a dictionary, not {value!r}.")
+    unknown = sorted(set(value) - set(known)) if isinstance(known, list | tuple) else []
+    if unknown:
+        raise ImproperlyConfigured(
+            f"{where} has unknown keys: {', '.join(map(str, unknown))}. "
+            f"Known keys: {', '.join(known)}."  # type: ignore[arg-type]  # it is a list here
+        )

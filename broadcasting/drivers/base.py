@@ -1,0 +1,193 @@
+"""
+The contracts of a connection's two ends.
+
+A `Broadcaster` is the write end, used by any process; a `Broker` the read end, used
+by processes that serve sockets. Both live in one driver file, so that names and
+encodings are known in one place.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from asgiref.sync import sync_to_async
+from django.core.checks import CheckMessage
+
+from ..credentials import Application
+from ..exceptions import PublisherBusy
+from ..protocol.messages import Message
+
+Deliver = Callable[[Message], object]
+
+
+class Broadcaster(ABC):
+    """
+    The write end of a connection.
+
+    One object per alias and process, made on first use, shared by all threads; so
+    every method must be thread-safe. Options of the connection arrive as keyword
+    arguments in lower case.
+
+    Args:
+        app: The application that the connection publishes for.
+        first_app_id: The id of the first application, whose names some drivers
+            leave unadorned on the bus.
+    """
+
+    def __init__(self, *, app: Application, first_app_id: str) -> None:
+        self.app = app
+        self.first_app_id = first_app_id
+
+    @abstractmethod
+    def broadcast(
+        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+    ) -> None:
+        """
+        Send one event to `channels`, of valid and distinct names.
+
+        `data` is JSON text that subscribers receive as their event's data.
+        `socket_id` names the one socket that must not receive it. Of one thread,
+        the order of calls is the order of delivery on each channel. On return the
+        message has left this process's hands; that somebody received it is not
+        promised.
+
+        Raises:
+            BroadcastError: The message could not be handed over.
+        """
+
+    async def abroadcast(
+        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+    ) -> None:
+        """`broadcast`, without blocking the event loop."""
+        await sync_to_async(self.broadcast, thread_sensitive=False)(
+            channels, event, data, socket_id=socket_id
+        )
+
+    @property
+    def can_be_read(self) -> bool:
+        """Whether `get_broker` returns a read end. Some drivers only write."""
+        return type(self).get_broker is not Broadcaster.get_broker
+
+    def get_broker(self) -> "Broker":
+        """Return a new read end for the running event loop."""
+        raise NotImplementedError(f"{type(self).__name__} has no read end")
+
+    def check(self) -> list[CheckMessage]:
+        """Return what is wrong with the connection's settings, without touching a network."""
+        return []
+
+    def close(self) -> None:
+        """Let go of connections and threads. The object is not used again."""
+
+
+class Broker(ABC):
+    """
+    The read end of a connection, for one event loop.
+
+    Every method is called on that loop. `connect` comes before `subscribe`;
+    `publish` may come alone. Per topic, messages are delivered in the order in
+    which the bus took them, at most once each.
+
+    Attributes:
+        is_shared: Whether other processes' messages arrive here.
+    """
+
+    is_shared: bool
+
+    @abstractmethod
+    async def connect(self, deliver: Deliver) -> None:
+        """
+        Begin to read; hand every message to `deliver`, on the loop, without pause.
+
+        Return without waiting for a server that is away: the broker goes on trying,
+        with one line in the log when it loses its bus and one when it is back.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop reading and give everything back. Messages under way are dropped."""
+
+    @abstractmethod
+    async def subscribe(self, topic: str) -> None:
+        """
+        Return once messages of `topic` are certain to arrive.
+
+        The subscription outlives a lost bus: it is made again with the connection.
+
+        Raises:
+            BroadcastError: The bus did not confirm within a few seconds.
+        """
+
+    @abstractmethod
+    async def unsubscribe(self, topic: str) -> None:
+        """Stop receiving `topic`. Does not raise when the bus is away."""
+
+    @abstractmethod
+    async def publish(self, message: Message) -> None:
+        """
+        Send `message` to every process that listens, this one included.
+
+        Calls that are awaited one after the other are delivered in that order.
+
+        Raises:
+            PublisherBusy: Too many messages wait already; nothing was sent.
+            BroadcastError: The bus did not take it.
+        """
+
+
+class PublishQueue:
+    """
+    A bounded queue in front of a bus, emptied in batches by one task of one loop.
+
+    It keeps the order of messages whatever awaits them, turns what waits into one
+    round trip, and never grows past its limit.
+
+    Args:
+        send: Sends a batch, in order. What it raises reaches every caller of it.
+        limit: How many messages may wait.
+    """
+
+    BATCH = 500
+
+    def __init__(
+        self, send: Callable[[list[Message]], Awaitable[None]], *, limit: int = 10_000
+    ) -> None:
+        self._send = send
+        self._limit = limit
+        self._waiting: deque[tuple[Message, asyncio.Future[None]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def publish(self, message: Message) -> None:
+        """Return once `message` was sent. Raise `PublisherBusy` when the queue is full."""
+        if len(self._waiting) >= self._limit:
+            raise PublisherBusy(f"{self._limit} messages wait to be published already")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((message, done))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        await done
+
+    async def _run(self) -> None:
+        while self._waiting:
+            count = min(len(self._waiting), self.BATCH)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            try:
+                await self._send([message for message, _ in batch])
+            except Exception as exc:
+                for _, done in batch:
+                    if not done.done():  # Its caller may have been cancelled.
+                        done.set_exception(exc)
+            else:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_result(None)
+
+    async def close(self) -> None:
+        """Stop; whoever still waits is cancelled."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for _, done in self._waiting:
+            done.cancel()
+        self._waiting.clear()
