@@ -1,0 +1,132 @@
+"""What tests share: waiting for a condition, free ports, a clock, and a client's frames."""
+
+import asyncio
+import inspect
+import json
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# Between two looks at a condition: short beside what is awaited, long beside a look.
+POLL_INTERVAL = 0.01
+
+
+def wait_until(predicate: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
+    """
+    Look until `predicate` is true and return its value.
+
+    Polling is bounded: after `timeout` seconds `AssertionError` says that `what` did
+    not happen. It is for what lives in other processes and threads; a test that could
+    await or be called back does that instead.
+    """
+    deadline = time.monotonic() + timeout
+    while not (value := predicate()):
+        if time.monotonic() >= deadline:
+            raise AssertionError(_late(predicate, timeout, what))
+        time.sleep(POLL_INTERVAL)
+    return value
+
+
+async def await_until(
+    predicate: Callable[[], T | Awaitable[T]], timeout: float = 5.0, what: str = ""
+) -> T:
+    """Do as `wait_until` without holding up the loop. `predicate` may be a coroutine function."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = predicate()
+        value = await found if inspect.isawaitable(found) else found
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(_late(predicate, timeout, what))
+        await asyncio.sleep(POLL_INTERVAL)
+
+
+def _late(predicate: Callable[[], object], timeout: float, what: str) -> str:
+    return f"Not within {timeout:g} s: {what or getattr(predicate, '__qualname__', predicate)}"
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class FakeClock:
+    """
+    A clock that moves when a test says so.
+
+    Attributes:
+        now: Seconds, as `time.monotonic` would give them. Call the clock to read it
+            where code expects a function.
+    """
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        """Return `now`."""
+        return self.now
+
+    def advance(self, seconds: float) -> float:
+        """Let `seconds` pass and return the new `now`."""
+        self.now += seconds
+        return self.now
+
+
+# What a Pusher client sends, as text. Each takes the values of the protocol document.
+
+
+def frame(event: str, data: object = None, channel: str | None = None) -> str:
+    """Return any frame; `data` and `channel` are left out where they are None."""
+    fields: dict[str, object] = {"event": event}
+    if data is not None:
+        fields["data"] = data
+    if channel is not None:
+        fields["channel"] = channel
+    return json.dumps(fields)
+
+
+def subscribe(channel: str, *, auth: str | None = None, channel_data: str | None = None) -> str:
+    """Return ``pusher:subscribe``, signed where `auth` is given."""
+    data = {"channel": channel, "auth": auth, "channel_data": channel_data}
+    return frame("pusher:subscribe", {k: v for k, v in data.items() if v is not None})
+
+
+def unsubscribe(channel: str) -> str:
+    """Return ``pusher:unsubscribe``."""
+    return frame("pusher:unsubscribe", {"channel": channel})
+
+
+def ping() -> str:
+    """Return ``pusher:ping``."""
+    return frame("pusher:ping", {})
+
+
+def pong() -> str:
+    """Return ``pusher:pong``."""
+    return frame("pusher:pong", {})
+
+
+def sign_in(user_data: str, auth: str) -> str:
+    """Return ``pusher:signin``."""
+    return frame("pusher:signin", {"user_data": user_data, "auth": auth})
+
+
+def client_event(channel: str, event: str, data: object) -> str:
+    """Return a client event, a whisper; `event` is written with its ``client-``."""
+    return frame(event, data, channel)
+
+
+def decode(text: str) -> dict[str, Any]:
+    """Return a frame as a dictionary, its ``data`` decoded too: servers send it as JSON text."""
+    fields: dict[str, Any] = json.loads(text)
+    if isinstance(fields.get("data"), str):
+        fields["data"] = json.loads(fields["data"])
+    return fields
