@@ -1,0 +1,56 @@
+# PYTHON chooses the interpreter that makes the virtual environment, PORT where the demo listens,
+# ARGS what pytest is given besides: make test ARGS="tests/events -x".
+PYTHON ?= python3
+PORT ?= 8000
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help run test style types coverage clean
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: export BROADCAST_URL ?= http://127.0.0.1:$(PORT)
+run: $(VENV)/.installed ## Start the demo: make run PORT=8001
+	@$(BIN)/python manage.py migrate --no-input --verbosity 0
+	@$(BIN)/python manage.py demo_admin
+	@exec $(BIN)/python manage.py runserver 127.0.0.1:$(PORT)
+
+test: $(VENV)/.installed-dev ## Run the tests: make test ARGS="tests/events -x"
+	@scripts/install-test-programs
+	$(BIN)/python -m pytest $(ARGS)
+
+style: $(VENV)/.installed-dev ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev ## Check types
+	$(BIN)/mypy broadcasting whik tests
+
+coverage: $(VENV)/.installed-dev ## Run the tests and show which lines of broadcasting/ they miss
+	@scripts/install-test-programs
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage report
+
+clean: ## Remove the virtual environment, caches and build results; the demo's data stays
+	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is the last thing that venv makes, so an interrupted start begins again.
+$(BIN)/pip:
+	@scripts/make-venv "$(PYTHON)" $(VENV)
+
+# The stamps are older than a changed requirements file, and then its lines are installed again.
+$(VENV)/.installed: requirements.txt | $(BIN)/pip
+	@echo "Installing requirements.txt into $(VENV)"
+	@$(INSTALL) -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements.txt requirements-dev.txt | $(BIN)/pip
+	@echo "Installing requirements-dev.txt into $(VENV)"
+	@$(INSTALL) -r requirements-dev.txt
+	@touch $@ $(VENV)/.installed
