@@ -1,0 +1,60 @@
+"""The socket id of the page that sent the request under way."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import cast
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from .protocol.names import is_socket_id
+
+_socket_id: ContextVar[str | None] = ContextVar("broadcasting.socket_id", default=None)
+
+
+def current_socket_id() -> str | None:
+    """Return the socket id that the current request carries, `None` if there is none."""
+    return _socket_id.get()
+
+
+class SocketIdMiddleware:
+    """
+    Remember the header ``X-Socket-ID`` while a request is served.
+
+    Echo adds the header to what a page sends; ``to_others=True`` leaves that page's
+    socket out. Any value that is not a socket id is ignored.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(
+        self,
+        get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]],
+    ) -> None:
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self._is_async:
+            return self._acall(request)
+        with _remembered(request):
+            return self.get_response(request)
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        with _remembered(request):
+            return await cast(Awaitable[HttpResponseBase], self.get_response(request))
+
+
+@contextmanager
+def _remembered(request: HttpRequest) -> Iterator[None]:
+    value = request.headers.get("X-Socket-ID")
+    token = _socket_id.set(value if is_socket_id(value) else None)
+    try:
+        yield
+    finally:
+        _socket_id.reset(token)
