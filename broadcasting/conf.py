@@ -115,8 +115,7 @@ def _reset(*, setting: str, **kwargs: object) -> None:
 def _connections(raw: object, apps: tuple[Application, ...]) -> dict[str, Connection]:
     _expect_mapping(raw, 'BROADCASTING["CONNECTIONS"]')
     connections = {
-        alias: Connection(alias, driver, apps[0])
-        for alias, driver in BUILT_IN_CONNECTIONS.items()
+        alias: Connection(alias, driver, apps[0]) for alias, driver in BUILT_IN_CONNECTIONS.items()
     }
     for alias, entry in raw.items():
         where = f'BROADCASTING["CONNECTIONS"][{alias!r}]'

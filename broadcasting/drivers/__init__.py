@@ -5,8 +5,12 @@ Django's `BaseConnectionHandler` is not used: it makes one object per thread or 
 context, thus one Redis pool each, where these are made once per process.
 """
 
+import asyncio
 import inspect
+import logging
 import threading
+from functools import cache
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
@@ -14,6 +18,8 @@ from django.utils.module_loading import import_string
 
 from ..conf import Connection, get_settings
 from .base import Broadcaster, Broker
+
+logger = logging.getLogger("broadcasting.drivers")
 
 
 class Broadcasters:
@@ -44,13 +50,60 @@ class Broadcasters:
 broadcasters = Broadcasters()
 
 
+# One read end per loop. Not weak keys: a broker refers to its loop.
+_brokers: dict[asyncio.AbstractEventLoop, Broker] = {}
+_brokers_lock = threading.Lock()
+
+
 def get_broker() -> Broker:
     """
-    Return a new read end, for the running loop, of the connection that servers read.
+    Return the running loop's read end of the connection that server processes read.
 
-    That is ``SERVER["CONNECTION"]``, else the default connection if it can be read,
-    else ``memory``.
+    It is made on first use; `close_broker` ends it. The connection is
+    ``SERVER["CONNECTION"]``, else the default one if it can be read, else ``memory``.
     """
+    loop = asyncio.get_running_loop()
+    with _brokers_lock:
+        for other in [other for other in _brokers if other.is_closed()]:
+            del _brokers[other]
+        if loop not in _brokers:
+            _brokers[loop] = _make_broker()
+        return _brokers[loop]
+
+
+@cache
+def warn_of_other_address(port: int) -> None:
+    """
+    Log, once, that messages of other processes cannot arrive at a server on `port`.
+
+    A server learns its own address only from its first client.
+    """
+    settings = get_settings()
+    alias = settings.server_connection or settings.default
+    url = broadcasters[alias].posts_to
+    if url is None:
+        return
+    parts = urlsplit(url)
+    expected = parts.port or (443 if parts.scheme == "https" else 80)
+    if port != expected:
+        logger.warning(
+            "This server listens on port %d, but other processes send what they broadcast to "
+            '%s. Set BROADCASTING["CONNECTIONS"][%r]["URL"] to the address of this server.',
+            port,
+            url,
+            alias,
+        )
+
+
+async def close_broker() -> None:
+    """Close the running loop's broker, if it has one."""
+    with _brokers_lock:
+        broker = _brokers.pop(asyncio.get_running_loop(), None)
+    if broker is not None:
+        await broker.close()
+
+
+def _make_broker() -> Broker:
     settings = get_settings()
     if settings.server_connection is not None:
         broadcaster = broadcasters[settings.server_connection]
@@ -68,6 +121,8 @@ def get_broker() -> Broker:
 def _reset(*, setting: str, **kwargs: object) -> None:
     if setting in {"BROADCASTING", "CHANNEL_LAYERS"}:
         broadcasters.close_all()
+        with _brokers_lock:
+            _brokers.clear()
 
 
 def _make(connection: Connection) -> Broadcaster:

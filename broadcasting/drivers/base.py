@@ -4,9 +4,14 @@ The contracts of a connection's two ends.
 A `Broadcaster` is the write end, used by any process; a `Broker` the read end, used
 by processes that serve sockets. Both live in one driver file, so that names and
 encodings are known in one place.
+
+A connection whose bus ends at the process's border (`Broker.is_shared` is false) can
+write only where the sockets are. `serve_here` says that this process is the one; in
+any other its write end sends messages to the serving process over HTTP.
 """
 
 import asyncio
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,6 +22,22 @@ from django.core.checks import CheckMessage
 from ..credentials import Application
 from ..exceptions import PublisherBusy
 from ..protocol.messages import Message
+
+# Where `runserver` listens unless told otherwise.
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+_serving = threading.Event()
+
+
+def serve_here() -> None:
+    """Declare that this process serves sockets. Called where the routes to them are built."""
+    _serving.set()
+
+
+def is_serving_here() -> bool:
+    """Tell whether this process serves sockets."""
+    return _serving.is_set()
+
 
 Deliver = Callable[[Message], object]
 
@@ -65,6 +86,11 @@ class Broadcaster(ABC):
         )
 
     @property
+    def posts_to(self) -> str | None:
+        """Where processes that serve no sockets post to, if the bus ends at the process."""
+        return None
+
+    @property
     def can_be_read(self) -> bool:
         """Whether `get_broker` returns a read end. Some drivers only write."""
         return type(self).get_broker is not Broadcaster.get_broker
@@ -77,7 +103,7 @@ class Broadcaster(ABC):
         """Return what is wrong with the connection's settings, without touching a network."""
         return []
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most drivers hold nothing)
         """Let go of connections and threads. The object is not used again."""
 
 

@@ -11,8 +11,9 @@ fetched with `frames_to_send`; and `close_code`, which, once set, ends everythin
 
 ::
 
-    new --open()--> open --PusherError that closes--> closed
-      \\--open(), refused--------------------------->/
+    new --open()--> open --------ClosingError-------> closed
+      |                                                   ^
+      +--open() refuses-----------------------------------+
 
 A channel is absent, *joining* (a `Subscribe` was returned and not yet answered) or
 *joined*. Each joining carries a number, its attempt. A client may leave and join
@@ -28,6 +29,7 @@ from typing import Protocol
 from . import messages
 from .actions import Action, Subscribe, Unsubscribe
 from .errors import (
+    ClosingError,
     ForbiddenOrigin,
     FrameTooLarge,
     InvalidFrame,
@@ -234,7 +236,7 @@ class Connection:
     def _refuse(self, channel: str, error: PusherError) -> None:
         # Two frames, because a `pusher:error` names no channel and some SDKs know
         # nothing else. An error that closes is told by its code alone.
-        if not error.closes:
+        if not isinstance(error, ClosingError):
             kind, status = _SUBSCRIPTION_ERRORS.get(type(error), ("ServerError", 500))
             self._frames.append(messages.subscription_error(channel, kind, error.message, status))
         self._fail(error)
@@ -242,9 +244,10 @@ class Connection:
     def _fail(self, error: PusherError) -> None:
         version = self._version or ""
         old = version.isdigit() and version.isascii() and len(version) <= 3
-        if not error.closes or (old and int(version) < FIRST_VERSION_WITH_CLOSE_CODES):
+        closes = isinstance(error, ClosingError)
+        if not closes or (old and int(version) < FIRST_VERSION_WITH_CLOSE_CODES):
             self._frames.append(messages.error(error))
-        if error.closes:
+        if closes:
             self.close_code = error.code
             self.close_reason = error.message
 
@@ -272,5 +275,4 @@ def _channel_in(frame: dict[str, object]) -> str:
     channel = data.get("channel")
     if not is_channel_name(channel):
         raise InvalidFrame("Received a frame without a valid channel name")
-    assert isinstance(channel, str)
     return channel

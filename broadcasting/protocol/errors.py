@@ -1,10 +1,10 @@
 """
 What can go wrong on a socket, one class per documented code.
 
-A class that `closes` ends the connection with its code; pusher-js then reacts by
-the range: 4000-4099 gives up, 4100-4199 reconnects after a second, 4200-4299 at
-once (pusher-protocol, "Connection closure"). The others become an error frame
-and the connection lives on.
+A `ClosingError` ends the connection with its code; pusher-js then reacts by the
+range: 4000-4099 gives up, 4100-4199 reconnects after a second, 4200-4299 at once
+(Pusher, "Channels protocol", "Connection closure"). The others become an error
+frame and the connection lives on.
 """
 
 from typing import ClassVar
@@ -14,50 +14,50 @@ class PusherError(Exception):
     """The root of what a client is told. Raise a subclass."""
 
     code: ClassVar[int | None] = None
-    closes: ClassVar[bool] = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
 
 
+class ClosingError(PusherError):
+    """The root of what ends a connection. Its `code` is the close code."""
+
+    code: ClassVar[int]
+
+
 class InvalidFrame(PusherError):
     """A frame that is not what the protocol describes; it changes nothing."""
 
 
-class FrameTooLarge(PusherError):
+class FrameTooLarge(ClosingError):
     """A frame over the application's limit (RFC 6455, section 7.4.1)."""
 
     code = 1009
-    closes = True
 
 
-class UnknownApplication(PusherError):
+class UnknownApplication(ClosingError):
     """No application has the key in the address."""
 
     code = 4001
-    closes = True
 
 
-class InvalidVersion(PusherError):
+class InvalidVersion(ClosingError):
     """The ``protocol`` parameter is not a number."""
 
     code = 4006
-    closes = True
 
 
-class UnsupportedVersion(PusherError):
+class UnsupportedVersion(ClosingError):
     """The ``protocol`` parameter names a version that is not spoken here."""
 
     code = 4007
-    closes = True
 
 
-class ForbiddenOrigin(PusherError):
+class ForbiddenOrigin(ClosingError):
     """The page that opens the socket is not on an allowed origin."""
 
     code = 4009
-    closes = True
 
 
 class Unauthorized(PusherError):
@@ -70,22 +70,19 @@ class TooManyChannels(PusherError):
     """More subscriptions than the application allows one connection."""
 
 
-class OverCapacity(PusherError):
-    """This process cannot serve the socket now: a slow reader, or a bus that is away."""
+class OverCapacity(ClosingError):
+    """The process cannot serve the socket now: a slow reader, or a bus that is away."""
 
     code = 4100
-    closes = True
 
 
-class Reconnect(PusherError):
+class Reconnect(ClosingError):
     """The process is going away; another one will take the socket at once."""
 
     code = 4200
-    closes = True
 
 
-class PongTimeout(PusherError):
+class PongTimeout(ClosingError):
     """The client did not answer a ping."""
 
     code = 4201
-    closes = True

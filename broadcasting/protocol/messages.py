@@ -39,33 +39,26 @@ def topic(app_id: str, channel: str) -> str:
 
 
 class Frame:
-    """A text frame, encoded on first use and shared by every socket that sends it."""
+    """
+    A text frame, encoded once and shared by every socket that sends it.
 
-    __slots__ = ("_size", "_text", "message")
+    Attributes:
+        text: The frame as JSON (Pusher, "Channels protocol", "Events").
+        size: The bytes that `text` takes on the wire.
+    """
 
-    def __init__(self, message: Message | None, text: str | None = None) -> None:
-        """Wrap `message`; `text` is given for frames that no publisher made."""
-        self.message = message
-        self._text = text
-        self._size: int | None = None
+    __slots__ = ("size", "text")
 
-    @property
-    def text(self) -> str:
-        """The frame as JSON text (pusher-protocol, "Events")."""
-        if self._text is None:
-            message = self.message
-            assert message is not None  # A frame without a message is made with its text.
-            self._text = encode(
-                {"event": message.event, "channel": message.channel, "data": message.data}
-            )
-        return self._text
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.size = len(text.encode())
 
-    @property
-    def size(self) -> int:
-        """The number of bytes that the frame's payload takes on the wire."""
-        if self._size is None:
-            self._size = len(self.text.encode())
-        return self._size
+    @classmethod
+    def of(cls, message: Message) -> "Frame":
+        """Return the frame that carries `message`. Its data stays a string in it."""
+        return cls(
+            encode({"event": message.event, "channel": message.channel, "data": message.data})
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +124,7 @@ def error(exception: PusherError) -> Frame:
 def _frame(event: str, data: object, channel: str | None = None) -> Frame:
     # ASCII only: an error may quote what the client sent, lone surrogates included.
     body = {"event": event, "data": data} | ({} if channel is None else {"channel": channel})
-    return Frame(None, json.dumps(body, separators=(",", ":")))
+    return Frame(json.dumps(body, separators=(",", ":")))
 
 
 PING: Final = _frame("pusher:ping", "{}")

@@ -6,6 +6,7 @@ Pusher's "Channel naming conventions".
 """
 
 import re
+from typing import TypeGuard
 
 MAX_CHANNEL_LENGTH = 200
 MAX_EVENT_LENGTH = 200
@@ -17,17 +18,17 @@ _SOCKET_ID = re.compile(r"[0-9]{1,20}\.[0-9]{1,20}", re.ASCII)
 _RESERVED_EVENTS = ("pusher:", "pusher_internal:")
 
 
-def is_channel_name(name: object) -> bool:
+def is_channel_name(name: object) -> TypeGuard[str]:
     """Tell whether `name` may name a channel (letters, digits and ``_-=@,.;``)."""
     return isinstance(name, str) and _CHANNEL.fullmatch(name) is not None
 
 
-def is_socket_id(value: object) -> bool:
+def is_socket_id(value: object) -> TypeGuard[str]:
     """Tell whether `value` has the form of a socket id: ``digits.digits``."""
     return isinstance(value, str) and _SOCKET_ID.fullmatch(value) is not None
 
 
-def is_event_name(name: object) -> bool:
+def is_event_name(name: object) -> TypeGuard[str]:
     """
     Tell whether a publisher may use `name` for an event.
 
@@ -48,11 +49,7 @@ def is_guarded(channel: str) -> bool:
 
 
 def is_utf8(text: str) -> bool:
-    """
-    Tell whether `text` can be sent.
-
-    ``json.loads('"\\ud800"')`` yields a lone surrogate, which no socket can encode.
-    """
+    """Tell whether `text` can be sent: JSON may spell lone surrogates, which no socket can."""
     try:
         text.encode()
     except UnicodeEncodeError:

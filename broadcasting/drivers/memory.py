@@ -1,0 +1,154 @@
+"""
+The bus of a single process: no server, no loss, any number of threads.
+
+Where the project has no channel layer this is the default. A process that serves no
+sockets, such as ``manage.py shell``, sends its messages to the one that does.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+from ..credentials import Application
+from ..exceptions import PublisherBusy
+from ..protocol.messages import Message
+from .base import DEFAULT_URL, Broadcaster, Broker, Deliver, is_serving_here
+from .pusher import PusherBroadcaster
+
+REMOTE_TIMEOUT = 2.0  # Seconds: a request may be waiting for it.
+
+
+class MemoryBroadcaster(Broadcaster):
+    """
+    Hand messages to the brokers of this process, or to the process that serves.
+
+    Args:
+        url: Where the serving process listens.
+    """
+
+    def __init__(self, *, app: Application, first_app_id: str, url: str = DEFAULT_URL) -> None:
+        super().__init__(app=app, first_app_id=first_app_id)
+        self._url = url
+        self._bus = MemoryBus()
+        self._remote = PusherBroadcaster(
+            app=app, first_app_id=first_app_id, url=url, timeout=REMOTE_TIMEOUT
+        )
+
+    def broadcast(
+        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+    ) -> None:
+        """Put the message on every listening loop of this process, or post it."""
+        if not is_serving_here():
+            self._remote.broadcast(channels, event, data, socket_id=socket_id)
+            return
+        for channel in channels:
+            self._bus.publish(Message(self.app.id, channel, event, data, socket_id))
+
+    def get_broker(self) -> "MemoryBroker":
+        """Return a read end for the running loop."""
+        return MemoryBroker(self._bus)
+
+    @property
+    def posts_to(self) -> str:
+        """The address of the serving process."""
+        return self._url
+
+    def close(self) -> None:
+        """Close the connections to the serving process."""
+        self._remote.close()
+
+
+class MemoryBus:
+    """What the brokers of a process hang on. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._brokers: list[MemoryBroker] = []
+
+    def attach(self, broker: "MemoryBroker") -> None:
+        """Let `broker` have every message from now on."""
+        with self._lock:
+            self._brokers.append(broker)
+
+    def detach(self, broker: "MemoryBroker") -> None:
+        """Let go of `broker`. Doing so twice is fine."""
+        with self._lock:
+            if broker in self._brokers:
+                self._brokers.remove(broker)
+
+    def publish(self, message: Message) -> None:
+        """Hand `message` to each broker. The lock makes one order for all of them."""
+        with self._lock:
+            self._brokers = [broker for broker in self._brokers if not broker.loop.is_closed()]
+            for broker in self._brokers:
+                broker.take(message)
+
+
+class MemoryBroker(Broker):
+    """
+    One loop's read end of a `MemoryBus`.
+
+    Any thread calls `take`; the loop empties the inbox in slices, so that a burst
+    does not hold it until the last message.
+    """
+
+    is_shared = False
+    LIMIT = 100_000
+    SLICE = 200
+
+    def __init__(self, bus: MemoryBus) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._bus = bus
+        self._deliver: Deliver | None = None
+        self._topics: set[str] = set()
+        self._inbox: deque[Message] = deque()
+        self._scheduled = False
+        self._lock = threading.Lock()
+
+    async def connect(self, deliver: Deliver) -> None:
+        """Begin to receive."""
+        self._deliver = deliver
+        self._bus.attach(self)
+
+    async def close(self) -> None:
+        """Stop receiving."""
+        self._bus.detach(self)
+        self._deliver = None
+
+    async def subscribe(self, topic: str) -> None:
+        """Receive `topic`, from the next message on."""
+        with self._lock:
+            self._topics.add(topic)
+
+    async def unsubscribe(self, topic: str) -> None:
+        """Receive `topic` no more."""
+        with self._lock:
+            self._topics.discard(topic)
+
+    async def publish(self, message: Message) -> None:
+        """Put `message` on the bus."""
+        self._bus.publish(message)
+
+    def take(self, message: Message) -> None:
+        """Queue `message` for the loop, from any thread. Raise `PublisherBusy` when full."""
+        with self._lock:
+            if message.topic not in self._topics:
+                return
+            if len(self._inbox) >= self.LIMIT:
+                raise PublisherBusy(f"{self.LIMIT} messages wait for the event loop already")
+            self._inbox.append(message)
+            if not self._scheduled:
+                self._scheduled = True
+                self.loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        with self._lock:
+            count = min(len(self._inbox), self.SLICE)
+            messages = [self._inbox.popleft() for _ in range(count)]
+            self._scheduled = bool(self._inbox)
+            if self._scheduled:
+                self.loop.call_soon(self._drain)
+        for message in messages:
+            if self._deliver is not None:
+                self._deliver(message)

@@ -1,0 +1,81 @@
+"""
+The signed HTTP API as a connection: our own server or any other that speaks it.
+
+It only writes. The in-process drivers use it, too, to reach the process that serves.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+
+import urllib3
+
+from ..credentials import Application
+from ..exceptions import BroadcastError
+from ..protocol.signatures import sign_request
+from .base import DEFAULT_URL, Broadcaster
+
+CHANNELS_PER_REQUEST = 100  # Pusher's limit.
+
+
+class PusherBroadcaster(Broadcaster):
+    """
+    Post messages to ``/apps/<id>/events`` (Pusher, "HTTP API reference", "POST event").
+
+    Args:
+        url: ``http(s)://host[:port][/prefix]`` of the server.
+        timeout: Seconds to wait for a connection, and for an answer.
+        pool_size: Connections kept open; further ones are made and dropped.
+    """
+
+    def __init__(
+        self,
+        *,
+        app: Application,
+        first_app_id: str,
+        url: str = DEFAULT_URL,
+        timeout: float = 5.0,
+        pool_size: int = 10,
+    ) -> None:
+        super().__init__(app=app, first_app_id=first_app_id)
+        self.url = url.rstrip("/")
+        # A request that may have arrived is not sent again: at most once.
+        self._http = urllib3.PoolManager(
+            maxsize=pool_size, timeout=timeout, retries=False, headers=_HEADERS
+        )
+
+    def broadcast(
+        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+    ) -> None:
+        """Send one request per hundred channels."""
+        for start in range(0, len(channels), CHANNELS_PER_REQUEST):
+            body = {
+                "name": event,
+                "data": data,
+                "channels": list(channels[start : start + CHANNELS_PER_REQUEST]),
+            }
+            if socket_id is not None:
+                body["socket_id"] = socket_id
+            self._post(f"/apps/{self.app.id}/events", json.dumps(body).encode())
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._http.clear()
+
+    def _post(self, path: str, body: bytes) -> None:
+        query = sign_request(self.app.key, self.app.secret, "POST", path, body, int(time.time()))
+        address = f"{self.url}{path}"
+        parameters = "&".join(f"{name}={value}" for name, value in query.items())
+        try:
+            response = self._http.request("POST", f"{address}?{parameters}", body=body)
+        except urllib3.exceptions.HTTPError as exc:
+            raise BroadcastError(
+                f"No server answers at {self.url} ({type(exc).__name__}). Start one with "
+                f"`python manage.py runserver`, or correct the connection's URL."
+            ) from exc
+        if response.status != 200:
+            reason = response.data.decode(errors="replace").strip()[:500]
+            raise BroadcastError(f"{address} answered {response.status}: {reason}")
+
+
+_HEADERS = {"Content-Type": "application/json", "User-Agent": "broadcasting"}

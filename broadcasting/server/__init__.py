@@ -1,0 +1,50 @@
+"""The server side of a process: one hub per event loop, one session per socket."""
+
+import asyncio
+import secrets
+
+from ..conf import get_settings
+from ..credentials import find_application
+from ..protocol.connection import Connection
+from .hub import Hub
+from .session import Session, Socket
+
+# A hub refers to its loop, so weak keys would keep both alive.
+_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+
+
+def get_hub() -> Hub:
+    """Return the running loop's hub, made on first use."""
+    loop = asyncio.get_running_loop()
+    for other in [other for other in _hubs if other.is_closed()]:
+        del _hubs[other]
+    if loop not in _hubs:
+        _hubs[loop] = Hub()
+    return _hubs[loop]
+
+
+async def stop_hub() -> None:
+    """Stop the running loop's hub, if it has one. The next use makes a new one."""
+    hub = _hubs.pop(asyncio.get_running_loop(), None)
+    if hub is not None:
+        await hub.stop()
+
+
+def open_session(key: str, version: str | None, origin: str | None, socket: Socket) -> Session:
+    """
+    Begin to serve a client that has connected.
+
+    Args:
+        key: The application key in the socket's address.
+        version: The ``protocol`` parameter of the address, `None` if absent.
+        origin: The ``Origin`` header, `None` if absent.
+        socket: What to speak through. It may be closed before this returns.
+    """
+    app = find_application(get_settings().apps, key=key)
+    # 64 random bits: a socket id is a capability, it is what authorizations are signed for.
+    socket_id = f"{secrets.randbits(32)}.{secrets.randbits(32)}"
+    connection = Connection(app, socket_id, version)
+    clock = asyncio.get_running_loop().time
+    session = Session(get_hub(), app.id if app else "", connection, socket, clock)
+    session.open(origin)
+    return session
