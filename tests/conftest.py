@@ -27,9 +27,6 @@ from tests.utils import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What a shell may have set for its own demo and what must not leak into a test's server.
-PROJECT_VARIABLES = re.compile("BROADCAST|REDIS|DJANGO|DATABASE|WHIK|PORT$")
-
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",  # Chromium refuses to run as root with its sandbox.
     "--disable-gpu",
@@ -232,7 +229,8 @@ def runserver(_migrated_database: Path, tmp_path: Path) -> Iterator[RunServer]:
     def start(connection: str = "channels", **env: str) -> RunningServer:
         port = free_port()
         number = len(servers) + 1
-        database = tmp_path / f"site-{number}.sqlite3"
+        database = tmp_path / f"site-{number}" / "db.sqlite3"
+        database.parent.mkdir()
         shutil.copyfile(_migrated_database, database)
         environment = _site_environment(database) | {
             "BROADCAST_CONNECTION": connection,
@@ -250,10 +248,10 @@ def runserver(_migrated_database: Path, tmp_path: Path) -> Iterator[RunServer]:
 
 
 def _site_environment(database: Path) -> dict[str, str]:
-    inherited = {k: v for k, v in os.environ.items() if not PROJECT_VARIABLES.match(k)}
-    return inherited | {
+    # tests.settings has removed from os.environ what a shell had set for its own demo.
+    return os.environ | {
         "DJANGO_SETTINGS_MODULE": "whik.settings",
-        "DATABASE_PATH": str(database),
+        "WHIK_DATABASE": str(database),
         "PYTHONUNBUFFERED": "1",
     }
 
