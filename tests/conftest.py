@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -21,7 +21,14 @@ from typing import Protocol
 import pytest
 import pytest_asyncio
 import redis
-from playwright.async_api import Browser, ConsoleMessage, Error, Page, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    WebError,
+    async_playwright,
+)
 
 from tests.utils import free_port, wait_until
 
@@ -36,6 +43,11 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def pytest_configure() -> None:
+    """Let SIGTERM, which `timeout` and CI send, end the run as Ctrl-C does: with teardown."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def find_program(*names: str) -> str:
@@ -302,32 +314,35 @@ async def new_page(browser: Browser) -> AsyncIterator[NewPage]:
     """
     Return a function that opens a page in a browser context of its own.
 
-    An error in the console or an exception in a script fails the test, unless one of
-    the regular expressions given for the page finds itself in it.
+    An error in the console or an exception in a script fails the test, unless one of the
+    regular expressions given for the page matches in its address or text. The same holds for further
+    tabs of the same visitor: ``await page.context.new_page()``.
     """
-    pages: list[Page] = []
+    contexts: list[BrowserContext] = []
     unexpected: list[str] = []
 
     async def open_page(*expected_errors: str) -> Page:
-        context = await browser.new_context()
-        page = await context.new_page()
-        pages.append(page)
-        record = _recorder(page, expected_errors, unexpected)
+        def record(where: str, text: str) -> None:
+            error = f"{where}: {text}"
+            if not any(re.search(pattern, error) for pattern in expected_errors):
+                unexpected.append(error)
 
         def on_console(message: ConsoleMessage) -> None:
             if message.type == "error":
-                record(f"{message.text} ({message.location.get('url', '')})")
+                record(message.location["url"], message.text)
 
-        def on_page_error(error: Error) -> None:
-            record(f"uncaught: {error}")
+        def on_exception(web_error: WebError) -> None:
+            record(web_error.page.url if web_error.page else "a worker", str(web_error.error))
 
-        page.on("console", on_console)
-        page.on("pageerror", on_page_error)
-        return page
+        context = await browser.new_context()
+        contexts.append(context)
+        context.on("console", on_console)
+        context.on("weberror", on_exception)
+        return await context.new_page()
 
     yield open_page
-    for page in pages:
-        await page.context.close()
+    for context in contexts:
+        await context.close()
     assert not unexpected, "Errors in the browser:\n" + "\n".join(unexpected)
 
 
@@ -335,13 +350,3 @@ async def new_page(browser: Browser) -> AsyncIterator[NewPage]:
 async def page(new_page: NewPage) -> Page:
     """Return one page that expects no error."""
     return await new_page()
-
-
-def _recorder(
-    page: Page, expected: tuple[str, ...], unexpected: list[str]
-) -> Callable[[str], None]:
-    def record(text: str) -> None:
-        if not any(re.search(pattern, text) for pattern in expected):
-            unexpected.append(f"{page.url}: {text}")
-
-    return record
