@@ -315,8 +315,8 @@ async def new_page(browser: Browser) -> AsyncIterator[NewPage]:
     Return a function that opens a page in a browser context of its own.
 
     An error in the console or an exception in a script fails the test, unless one of the
-    regular expressions given for the page matches in its address or text. The same holds for further
-    tabs of the same visitor: ``await page.context.new_page()``.
+    regular expressions given for the page matches in its address or text. The same holds
+    for further tabs of the same visitor: ``await page.context.new_page()``.
     """
     contexts: list[BrowserContext] = []
     unexpected: list[str] = []
