@@ -1,0 +1,89 @@
+"""The in-process driver."""
+
+import asyncio
+import threading
+
+import pytest
+
+from broadcasting.credentials import Application
+from broadcasting.drivers import base
+from broadcasting.drivers.base import Broadcaster, Broker
+from broadcasting.drivers.memory import MemoryBroadcaster, MemoryBroker
+from broadcasting.exceptions import BroadcastError, PublisherBusy
+from broadcasting.protocol.messages import Message
+from tests.drivers.contract import FIRST, BrokerContract, Inbox
+from tests.utils import free_port
+
+
+class TestMemory(BrokerContract):
+    """The contract, and what is particular to a bus inside the process."""
+
+    def make(self, app: Application = FIRST) -> Broadcaster:
+        """Return a write end whose serving process, were it another one, is nowhere."""
+        return MemoryBroadcaster(app=app, first_app_id="1", url=f"http://127.0.0.1:{free_port()}")
+
+    async def test_is_not_shared(self, broker: Broker) -> None:
+        """The bus ends at the process's border."""
+        assert not broker.is_shared
+
+    async def test_every_loop_of_the_process_receives(
+        self, broadcaster: Broadcaster, broker: Broker, inbox: Inbox
+    ) -> None:
+        """A second event loop, in a thread of its own, has its own read end."""
+        ready, received = threading.Event(), threading.Event()
+
+        async def listen() -> None:
+            other, done = broadcaster.get_broker(), asyncio.Event()
+            await other.connect(lambda message: done.set())
+            await other.subscribe("1:whik")
+            ready.set()
+            async with asyncio.timeout(10):
+                await done.wait()
+            await other.close()
+            received.set()
+
+        thread = threading.Thread(target=asyncio.run, args=(listen(),))
+        thread.start()
+        await asyncio.to_thread(ready.wait, 10)
+        await broker.subscribe("1:whik")
+        await broadcaster.abroadcast(["whik"], "Hello", "{}")
+        await inbox.wait_for(1)
+        await asyncio.to_thread(thread.join)
+        assert received.is_set()
+
+    async def test_a_closed_loop_is_forgotten(self, broadcaster: Broadcaster) -> None:
+        """A loop that ended without closing its broker does not disturb the others."""
+
+        async def leave_open() -> None:
+            other = broadcaster.get_broker()
+            await other.connect(print)
+            await other.subscribe("1:whik")
+
+        await asyncio.to_thread(asyncio.run, leave_open())
+        await broadcaster.abroadcast(["whik"], "Hello", "{}")
+
+    async def test_full_inbox_is_an_error(self, broker: MemoryBroker) -> None:
+        """An event loop that is blocked does not make the process grow without bound."""
+        await broker.subscribe("1:whik")
+        broker.LIMIT = 3
+        message = Message("1", "whik", "Hello", "{}")
+        for _ in range(3):
+            broker.take(message)
+        with pytest.raises(PublisherBusy):
+            broker.take(message)
+
+    async def test_unheard_topic_costs_the_loop_nothing(self, broker: MemoryBroker) -> None:
+        """A message of a topic that nobody here listens to is not even queued."""
+        broker.take(Message("1", "elsewhere", "Hello", "{}"))
+        assert not broker._scheduled
+
+    async def test_a_process_that_does_not_serve_names_what_to_start(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With no server at the address, the error says in one line what to do."""
+        monkeypatch.setattr(base, "_serving", threading.Event())
+        broadcaster = self.make()
+        with pytest.raises(BroadcastError, match=r"manage.py runserver") as caught:
+            await broadcaster.abroadcast(["whik"], "Hello", "{}")
+        assert "\n" not in str(caught.value)
+        broadcaster.close()

@@ -1,0 +1,220 @@
+"""The Redis driver, against a real server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+import redis
+
+from broadcasting.credentials import Application
+from broadcasting.drivers.base import Broadcaster, Broker
+from broadcasting.drivers.redis import (
+    Names,
+    RedisBroadcaster,
+    RedisBroker,
+    decode_wire,
+    encode_wire,
+)
+from broadcasting.exceptions import BroadcastError
+from broadcasting.protocol.messages import Message
+from tests.conftest import RedisServer
+from tests.drivers.contract import FIRST, SECOND, Inbox, SharedContract
+from tests.utils import await_until
+
+
+class TestRedis(SharedContract):
+    """The contract, Laravel's wire format, and a server that comes and goes."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_server: RedisServer) -> None:
+        self.server = redis_server
+
+    @pytest_asyncio.fixture
+    async def client(self, redis_server: RedisServer) -> AsyncIterator[redis.Redis]:
+        """Yield a foreign process's client."""
+        with redis.Redis.from_url(redis_server.url) as client:
+            yield client
+
+    def make(self, app: Application = FIRST, **options: object) -> Broadcaster:
+        """Return a write end of the suite's server."""
+        return RedisBroadcaster(app=app, first_app_id="1", url=self.server.url, **options)  # type: ignore[arg-type]  # options of one test
+
+    async def test_speaks_laravels_wire_format(
+        self, broadcaster: Broadcaster, client: redis.Redis
+    ) -> None:
+        """A foreign subscriber of the bare channel reads event, data and socket."""
+        with client.pubsub(ignore_subscribe_messages=True) as foreign:
+            foreign.subscribe("whik")
+            assert await await_until(lambda: foreign.subscribed and client.pubsub_channels())
+            await broadcaster.abroadcast(["whik"], "NewUserCreated", '{"user":{"name":"é"}}')
+            message = await await_until(foreign.get_message)
+        assert message["data"] == (
+            '{"event":"NewUserCreated","data":{"user":{"name":"é"}},"socket":null}'.encode()
+        )
+
+    async def test_hears_a_foreign_publisher(
+        self, broker: Broker, inbox: Inbox, client: redis.Redis
+    ) -> None:
+        """What `redis-cli PUBLISH` sends is delivered, spaces and further keys included."""
+        await broker.subscribe("1:whik")
+        payload = '{"event": "X", "data": {"user": {"name": "x"}}, "socket": null, "extra": [1]}'
+        client.publish("whik", payload)
+        (message,) = await inbox.wait_for(1)
+        assert message == Message("1", "whik", "X", '{"user":{"name":"x"}}')
+
+    async def test_drops_malformed_messages_and_lives_on(
+        self,
+        broker: Broker,
+        inbox: Inbox,
+        client: redis.Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Each malformed message is one warning; the next good one arrives."""
+        bad = [
+            b"",
+            b"nonsense",
+            b"[1]",
+            b'{"data":{}}',
+            b'{"event":1,"data":{}}',
+            b'{"event":"pusher:error","data":{}}',
+            b'{"event":"X","data":NaN}',
+            b'{"event":"X","data":"\\ud800"}',
+            b'{"event":"X","data":{"a":"\\udfff"}}',
+            b'{"event":"X","data":{},"socket":"nonsense"}',
+            b'{"event":"X","data":{},"socket":7}',
+            b"\xff\xfe",
+            b"[" * 100_000,
+        ]
+        await broker.subscribe("1:whik")
+        for payload in bad:
+            client.publish("whik", payload)
+        client.publish("whik", '{"event":"Good","data":{}}')
+        await inbox.wait_for(1)
+        assert [m.event for m in inbox] == ["Good"]
+        warnings = [r for r in caplog.records if "malformed" in r.getMessage()]
+        assert len(warnings) == len(bad)
+
+    async def test_several_channels_take_one_round_trip(
+        self, broadcaster: Broadcaster, client: redis.Redis
+    ) -> None:
+        """All channels of an event go to Redis in one write."""
+        await broadcaster.abroadcast(["warm-up"], "Hello", "{}")
+        before = client.info("stats")["total_reads_processed"]
+        await broadcaster.abroadcast([f"c{n}" for n in range(50)], "Hello", "{}")
+        # One read for the pipeline and one for this INFO itself.
+        assert client.info("stats")["total_reads_processed"] - before == 2
+
+    async def test_prefix_stands_before_every_name(self, client: redis.Redis) -> None:
+        """A prefix, and another application's id, keep installations apart on one Redis."""
+        second = self.make(SECOND, prefix="shop_")
+        broker, inbox = second.get_broker(), Inbox()
+        await broker.connect(inbox.append)
+        await broker.subscribe("2:whik")
+        await broker.subscribe("1:whik")
+        assert sorted(client.pubsub_channels()) == [b"shop_2:whik", b"shop_whik"]
+        await second.abroadcast(["whik"], "Hello", "{}")
+        (message,) = await inbox.wait_for(1)
+        assert message.topic == "2:whik"
+        await broker.close()
+        second.close()
+
+    async def test_reader_comes_back_after_a_restart(
+        self,
+        broadcaster: Broadcaster,
+        broker: Broker,
+        inbox: Inbox,
+        redis_server: RedisServer,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A killed and restarted Redis costs one line each way and every topic is back."""
+        caplog.set_level("INFO", "broadcasting.drivers")
+        topics = [f"1:room-{n}" for n in range(600)]  # More than one batch of SUBSCRIBE.
+        await asyncio.gather(*(broker.subscribe(topic) for topic in topics))
+        await asyncio.to_thread(redis_server.stop)
+        await await_until(lambda: "Lost Redis" in caplog.text)
+        with pytest.raises(BroadcastError, match="Redis did not take the message"):
+            await broadcaster.abroadcast(["room-0"], "Hello", "{}")
+        with pytest.raises(BroadcastError, match="Redis did not take the message"):
+            await broker.publish(Message("1", "room-0", "Hello", "{}"))
+        await asyncio.to_thread(redis_server.start)
+        await await_until(lambda: "Redis is back; 600 channels" in caplog.text)
+        await broker.subscribe("1:new")  # Confirmed after all that was asked for before it.
+        await broadcaster.abroadcast(["room-0", "room-599"], "Hello", "{}")
+        await inbox.wait_for(2)
+        lines = [r.getMessage() for r in caplog.records if r.name == "broadcasting.drivers"]
+        assert len(lines) == 2
+
+    async def test_subscribing_while_redis_is_away_fails_in_time(
+        self, broker: RedisBroker, redis_server: RedisServer
+    ) -> None:
+        """A subscription that Redis does not confirm is an error and leaves nothing behind."""
+        await asyncio.to_thread(redis_server.stop)
+        broker.CONFIRM_TIMEOUT = 0.2
+        with pytest.raises(BroadcastError, match="did not confirm"):
+            await broker.subscribe("1:whik")
+        assert broker._topics == {}
+
+    async def test_subscribing_waits_for_a_redis_that_comes_back(
+        self, broker: Broker, redis_server: RedisServer
+    ) -> None:
+        """A short absence of Redis is invisible to a new subscriber."""
+        await asyncio.to_thread(redis_server.stop)
+        subscribing = asyncio.create_task(broker.subscribe("1:whik"))
+        await asyncio.to_thread(redis_server.start)
+        await subscribing
+
+    async def test_a_dead_connection_is_noticed(
+        self,
+        broadcaster: Broadcaster,
+        redis_server: RedisServer,
+        client: redis.Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A Redis that accepts but never answers is given up; a living idle one is kept."""
+        caplog.set_level("INFO", "broadcasting.drivers")
+        broker, inbox = broadcaster.get_broker(), Inbox()
+        assert isinstance(broker, RedisBroker)
+        broker.IDLE = 0.1
+        await broker.connect(inbox.append)
+        await broker.subscribe("1:whik")
+        pings = client.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"]
+        await await_until(
+            lambda: (
+                client.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"] >= pings + 8
+            )
+        )
+        assert "Lost Redis" not in caplog.text
+        client.client_pause(1500)
+        await await_until(lambda: "Lost Redis: no answer for" in caplog.text)
+        await await_until(lambda: "Redis is back" in caplog.text, timeout=10)
+        await broker.close()
+
+    async def test_the_pool_makes_threads_wait(self) -> None:
+        """More threads than connections is no error."""
+        broadcaster = self.make(max_connections=1)
+        work = [broadcaster.abroadcast(["whik"], "Hello", "{}") for _ in range(50)]
+        await asyncio.gather(*work)
+        broadcaster.close()
+
+
+@pytest.mark.parametrize("data", ['{"a":1}', "plain", '"text"', "[1]", ""])
+def test_verbatim_data_survives_the_wire(data: str) -> None:
+    """A string is the final text."""
+    payload = encode_wire("X", data, "1.2", verbatim=True).encode()
+    assert decode_wire("1:c", payload) == Message("1", "c", "X", data, "1.2")
+
+
+def test_other_data_is_encoded_once() -> None:
+    """An object goes as an object, so that Laravel's readers find one."""
+    payload = encode_wire("X", '{"a":1}', None, verbatim=False)
+    assert json.loads(payload) == {"event": "X", "data": {"a": 1}, "socket": None}
+    assert decode_wire("1:c", payload.encode()).data == '{"a":1}'
+
+
+def test_names_of_two_applications_cannot_meet() -> None:
+    """The first application's names are bare, others carry their id and a colon."""
+    names = Names("p_", "1")
+    assert names.of("1:whik") == "p_whik"
+    assert names.of("12:whik") == "p_12:whik"
