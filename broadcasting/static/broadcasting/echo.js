@@ -1,0 +1,25 @@
+// Makes window.Echo, until now Laravel Echo's module, an instance that talks to the
+// server this page came from. The settings are attributes of this very script.
+(() => {
+  const { key, path } = document.currentScript.dataset;
+  const { protocol, hostname, port } = window.location;
+  const token =
+    document.querySelector('meta[name="csrf-token"]')?.content ??
+    document.querySelector("input[name=csrfmiddlewaretoken]")?.value ??
+    null;
+
+  window.Echo = new window.Echo.default({
+    broadcaster: "reverb",
+    key,
+    wsHost: hostname,
+    wsPort: port || 80,
+    wssPort: port || 443,
+    wsPath: path,
+    forceTLS: protocol === "https:",
+    enabledTransports: ["ws", "wss"],
+    disableStats: true,
+    // Django has no App.Events: an event is called what its class is called.
+    namespace: false,
+    csrfToken: token,
+  });
+})();

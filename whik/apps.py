@@ -1,0 +1,8 @@
+"""The demo as an application."""
+
+from django.apps import AppConfig
+
+
+class WhikConfig(AppConfig):
+    name = "whik"
+    verbose_name = "휙 whik"

@@ -1,0 +1,48 @@
+"""The code that a page shows, taken from the files that run."""
+
+import inspect
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+BASE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """
+    A few lines of a file.
+
+    Attributes:
+        path: Where they are from, as seen from the project's folder.
+        text: The lines, without common indentation.
+    """
+
+    path: str
+    text: str
+
+    @classmethod
+    def of(cls, item: type) -> "Snippet":
+        """Return the source of a class."""
+        path = Path(inspect.getsourcefile(item) or "").relative_to(BASE)
+        return cls(str(path), inspect.getsource(item).strip())
+
+    @classmethod
+    def marked(cls, path: str) -> "Snippet":
+        """
+        Return the lines of `path` between the comments ``shown`` and ``end``.
+
+        Raises:
+            ValueError: The file has no such lines.
+        """
+        shown: list[str] = []
+        inside = False
+        for line in (BASE / path).read_text(encoding="utf-8").splitlines():
+            match line.strip().lstrip("#/ "):
+                case "shown":
+                    inside = True
+                case "end" if inside:
+                    return cls(path, textwrap.dedent("\n".join(shown)).strip())
+                case _ if inside:
+                    shown.append(line)
+        raise ValueError(f"{path} marks no lines between 'shown' and 'end'")

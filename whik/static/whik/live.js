@@ -1,0 +1,230 @@
+// What every page that listens has: the state of its connection and a list of what came.
+// All words are in the page, in attributes and templates; nothing here speaks English.
+
+const MAX_ROWS = 200;
+const RATE_SECONDS = 5;
+const SPEAK_EVERY = 3000; // Milliseconds; a screen reader must be able to finish.
+
+function fill(text, values) {
+  return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+}
+
+// The newest events on top. Whatever an event holds is shown as text, never as HTML:
+// everybody who may publish could have written it.
+class LivePane {
+  constructor(element) {
+    this.element = element;
+    this.part = (name) => element.querySelector(`[data-${name}]`);
+    this.rows = this.part("rows");
+    this.template = element.querySelector("template").content.firstElementChild;
+
+    this.count = 0;
+    this.arrivals = []; // When the events of the last seconds came.
+    this.waiting = []; // Rows of the next frame, oldest first.
+    this.unsaid = 0;
+
+    this.rows.addEventListener("click", ({ target }) => {
+      const button = target.closest("button");
+      if (button) this.toggle(button);
+    });
+    window.setInterval(() => this.showRate(), 1000);
+  }
+
+  // `own` marks what this page did itself, which the server leaves out on its socket.
+  add(event, data, { own = false } = {}) {
+    this.count += 1;
+    this.unsaid += 1;
+    this.arrivals.push(performance.now());
+    this.waiting.push({ event, data, own, time: new Date() });
+    // A hidden page paints no frames; what would be removed again is not kept either.
+    if (this.waiting.length > MAX_ROWS) this.waiting.shift();
+    this.frame ??= window.requestAnimationFrame(() => this.paint());
+  }
+
+  paint() {
+    this.frame = null;
+    const rows = this.waiting.splice(0).map((arrival) => this.row(arrival));
+    this.rows.prepend(...rows.reverse());
+    while (this.rows.children.length > MAX_ROWS) this.rows.lastElementChild.remove();
+    this.part("empty").hidden = true;
+    this.part("count").textContent = this.count.toLocaleString();
+    this.showRate();
+    this.speaking ??= window.setTimeout(() => this.speak(), 500);
+  }
+
+  row({ event, data, own, time }) {
+    const row = this.template.cloneNode(true);
+    const set = (name, text) => {
+      row.querySelector(`[data-${name}]`).textContent = text;
+    };
+    const user = data?.user;
+    set("time", time.toTimeString().slice(0, 8));
+    row.querySelector("time").dateTime = time.toISOString();
+    set("event", event);
+    set("name", user?.name ?? user?.username ?? "–");
+    set("email", user?.email ?? "");
+    set("payload", JSON.stringify(data, null, 2));
+    row.classList.toggle("own", own);
+    row.querySelector("[data-own]").hidden = !own;
+    return row;
+  }
+
+  toggle(button) {
+    const payload = button.closest("li").querySelector("[data-payload]");
+    payload.hidden = !payload.hidden;
+    button.setAttribute("aria-expanded", String(!payload.hidden));
+  }
+
+  showRate() {
+    const since = performance.now() - RATE_SECONDS * 1000;
+    this.arrivals = this.arrivals.filter((time) => time > since);
+    const rate = this.arrivals.length / RATE_SECONDS;
+    this.part("rate").textContent = rate.toLocaleString(undefined, { maximumFractionDigits: 1 });
+  }
+
+  // One sentence for however many rows, and not before the last one could be read aloud.
+  speak() {
+    const said = this.part("said");
+    const name = this.rows.querySelector("[data-name]").textContent;
+    said.textContent = fill(said.dataset.text, { count: this.unsaid, name });
+    this.unsaid = 0;
+    this.speaking = window.setTimeout(() => {
+      this.speaking = null;
+      if (this.unsaid) this.speak();
+    }, SPEAK_EVERY);
+  }
+
+  // Tell what is wrong, in the words of the attribute data-<problem>; nothing hides it.
+  notice(problem, values = {}) {
+    const notice = this.part("notice");
+    const text = problem ? fill(notice.dataset[problem], values) : "";
+    // A live region is read again whenever it is written.
+    if (notice.textContent !== text) notice.textContent = text;
+    notice.hidden = !text;
+  }
+}
+
+// The dot and the word of one connection. pusher-js waits up to a minute between its
+// attempts; a person who watches has not that patience, so the attempts are made here.
+class ConnectionPill {
+  constructor(element, echo, pane) {
+    this.element = element;
+    this.pane = pane;
+    this.part = (name) => element.querySelector(`[data-${name}]`);
+    this.pusher = echo.connector.pusher;
+    this.attempts = 0;
+    this.refusal = null;
+
+    const { connection } = this.pusher;
+    connection.bind("state_change", () => this.changed());
+    connection.bind("connecting_in", () => this.retryIn(1));
+    connection.bind("error", ({ error, data = error?.data }) => {
+      if (data?.code >= 4000 && data.code < 4100) this.refusal = data.message || data.code;
+    });
+    connection.bind("message", ({ event }) => {
+      if (event === "pusher:pong") this.measured();
+    });
+    element.addEventListener("pointerenter", () => this.ping());
+    element.addEventListener("focusin", () => this.ping());
+    element.addEventListener("pointerleave", () => element.removeAttribute("data-dismissed"));
+    element.addEventListener("focusout", () => element.removeAttribute("data-dismissed"));
+    element.addEventListener("keydown", ({ key }) => {
+      if (key === "Escape") element.dataset.dismissed = "";
+    });
+    this.changed();
+  }
+
+  changed() {
+    if (this.restarting) return;
+    window.clearTimeout(this.timer);
+    switch (this.pusher.connection.state) {
+      case "connected":
+        this.attempts = 0;
+        this.refusal = null;
+        this.part("socket").textContent = this.pusher.connection.socket_id;
+        this.show("live");
+        this.pane.notice(null);
+        this.ping();
+        break;
+      case "disconnected":
+      case "failed":
+        // Only a refusal ends here: nothing on these pages disconnects.
+        this.show("refused", { why: this.refusal ?? this.pusher.connection.state });
+        this.pane.notice("refused", { why: this.refusal ?? this.pusher.connection.state });
+        break;
+      default:
+        if (!this.attempts) this.show("connecting");
+        this.timer = window.setTimeout(() => this.retryIn(2 ** this.attempts), 2000);
+    }
+  }
+
+  // Count down, then try again.
+  retryIn(seconds) {
+    window.clearTimeout(this.timer);
+    this.attempts = Math.min(this.attempts + 1, 4);
+    this.pane.notice("away");
+    this.count(seconds);
+  }
+
+  count(seconds) {
+    const offline = !navigator.onLine;
+    this.show(offline ? "offline" : seconds ? "reconnecting" : "connecting", { seconds });
+    this.timer = window.setTimeout(
+      () => (seconds ? this.count(seconds - 1) : this.restart()),
+      seconds ? 1000 : 0,
+    );
+  }
+
+  restart() {
+    // After a loss pusher-js makes the first attempt itself; until then it says "connected".
+    if (this.pusher.connection.state === "connected") return;
+    this.restarting = true;
+    this.pusher.disconnect();
+    this.restarting = false;
+    this.pusher.connect();
+  }
+
+  show(state, values = {}) {
+    this.element.dataset.state = state;
+    this.part("word").textContent = fill(this.element.dataset[state], values);
+    if (state !== "live") this.part("latency").parentElement.hidden = true;
+  }
+
+  ping() {
+    if (this.pusher.connection.state !== "connected") return;
+    this.pinged = performance.now();
+    this.pusher.connection.send_event("pusher:ping", {});
+  }
+
+  measured() {
+    if (!this.pinged) return; // pusher-js has asked, not this page.
+    const milliseconds = performance.now() - this.pinged;
+    this.pinged = null;
+    this.part("latency").textContent = `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
+    this.part("latency").parentElement.hidden = false;
+  }
+}
+
+// Make users without leaving the page. The socket's id in the request says whom
+// broadcast(..., to_others=True) leaves out; so this pane shows the answer instead.
+function makeUsers(form, echo, pane) {
+  form.addEventListener("submit", async (submit) => {
+    submit.preventDefault();
+    try {
+      const response = await fetch(form.action, {
+        method: "POST",
+        body: new URLSearchParams(new FormData(form, submit.submitter)),
+        headers: {
+          "X-CSRFToken": form.elements.csrfmiddlewaretoken.value,
+          "X-Socket-ID": echo.socketId() ?? "",
+        },
+      });
+      if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+      const { users } = await response.json();
+      for (const user of users) pane.add("NewUserCreated", { user }, { own: true });
+      pane.notice(null);
+    } catch (error) {
+      pane.notice("failed", { why: error.message });
+    }
+  });
+}

@@ -1,0 +1,91 @@
+"""One view per page."""
+
+import json
+from datetime import datetime
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+
+from broadcasting import broadcast, event
+
+from .events import NewUserCreated
+from .factories import UserFactory
+from .models import DemoUser
+from .snippets import Snippet
+
+MAX_COUNT = 1000
+
+
+@require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    """Show an event going from one connection to another."""
+    return render(request, "whik/index.html", {"snippets": _snippets()})
+
+
+@require_safe
+def sub(request: HttpRequest) -> HttpResponse:
+    """List events as they arrive."""
+    return render(request, "whik/sub.html", {"snippets": _snippets()})
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def pub(request: HttpRequest) -> HttpResponse:
+    """
+    Make a user, or as many as `count` says, and announce each.
+
+    A POST comes from a page that shows the answer itself, so its own socket is left out.
+    """
+    given = request.POST.get("count", request.GET.get("count"))
+    try:
+        count = _count(given)
+    except ValueError:
+        return _json(
+            {"error": f"count is {given!r}; it must be a whole number from 1 to {MAX_COUNT}."},
+            status=400,
+        )
+    with transaction.atomic():
+        users = UserFactory.create_batch(count)
+        # shown
+        for user in users:
+            if request.method == "POST":
+                broadcast(NewUserCreated(user), to_others=True)
+            else:
+                event(NewUserCreated(user))
+        # end
+    answer = [_public(user) for user in users]
+    return _json(answer[0] if given is None else {"users": answer})
+
+
+def _count(given: str | None) -> int:
+    count = 1 if given is None else int(given)
+    if not 1 <= count <= MAX_COUNT:
+        raise ValueError
+    return count
+
+
+def _public(user: DemoUser) -> dict[str, object]:
+    """Return the user as subscribers receive it."""
+    return {name: getattr(user, name) for name in DemoUser.broadcast_fields}
+
+
+def _json(data: object, status: int = 200) -> HttpResponse:
+    # For people who look at it: indented, Korean as Korean, the prompt on a line of its own.
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=_date) + "\n"
+    return HttpResponse(text, content_type="application/json; charset=utf-8", status=status)
+
+
+def _date(moment: datetime) -> str:
+    # As broadcasts spell it: always six digits, and Z.
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _snippets() -> list[Snippet]:
+    return [
+        Snippet.of(NewUserCreated),
+        Snippet.marked("whik/views.py"),
+        Snippet.marked("whik/static/whik/sub.js"),
+    ]
