@@ -16,6 +16,7 @@ help: ## Show this list
 
 run: export BROADCAST_URL ?= http://127.0.0.1:$(PORT)
 run: $(VENV)/.installed ## Start the demo: make run PORT=8001
+	@$(BIN)/python scripts/check_port.py $(PORT)
 	@$(BIN)/python manage.py migrate --no-input --verbosity 0
 	@$(BIN)/python manage.py demo_admin
 	@exec $(BIN)/python manage.py runserver 127.0.0.1:$(PORT)
@@ -29,7 +30,7 @@ style: $(VENV)/.installed-dev ## Check style and formatting
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.installed-dev ## Check types
-	$(BIN)/mypy broadcasting whik tests
+	$(BIN)/mypy broadcasting whik tests scripts
 
 coverage: $(VENV)/.installed-dev ## Run the tests and show which lines of broadcasting/ they miss
 	@scripts/install-test-programs
