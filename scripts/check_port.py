@@ -1,4 +1,4 @@
-"""Say in one line that a port is taken, where runserver would log it and wait: check_port.py PORT."""
+"""Say in one line that a port is taken; runserver would log it and wait: check_port.py PORT."""
 
 import socket
 import sys
