@@ -1,0 +1,18 @@
+"""Publishing: from a Python object to a driver."""
+
+from .base import ShouldBroadcast, ShouldBroadcastNow
+from .dispatch import abroadcast, abroadcast_to, aevent, broadcast, broadcast_to, event, listen
+from .payload import register_broadcast_fields
+
+__all__ = [
+    "ShouldBroadcast",
+    "ShouldBroadcastNow",
+    "abroadcast",
+    "abroadcast_to",
+    "aevent",
+    "broadcast",
+    "broadcast_to",
+    "event",
+    "listen",
+    "register_broadcast_fields",
+]

@@ -1,0 +1,42 @@
+"""A driver that remembers, or fails as its connection's settings say."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from broadcasting.drivers.base import Broadcaster
+from broadcasting.protocol.messages import decode
+
+
+class Sent(NamedTuple):
+    """One call of a broadcaster."""
+
+    channels: tuple[str, ...]
+    event: str
+    data: object
+    socket_id: str | None
+
+
+class RecordingBroadcaster(Broadcaster):
+    """
+    Keep what is sent.
+
+    Args:
+        error: Raised by every broadcast.
+    """
+
+    def __init__(self, *, error: Exception | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.error = error
+        self.sent: list[Sent] = []
+
+    def broadcast(
+        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+    ) -> None:
+        if self.error is not None:
+            raise self.error
+        self.sent.append(Sent(tuple(channels), event, decode(data), socket_id))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the events that were sent."""
+        return [sent.event for sent in self.sent]
