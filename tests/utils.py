@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -31,9 +31,13 @@ def wait_until(predicate: Callable[[], T], timeout: float = 5.0, what: str = "")
     return value
 
 
+@overload
 async def await_until(
-    predicate: Callable[[], T | Awaitable[T]], timeout: float = 5.0, what: str = ""
-) -> T:
+    predicate: Callable[[], Awaitable[T]], timeout: float = ..., what: str = ...
+) -> T: ...
+@overload
+async def await_until(predicate: Callable[[], T], timeout: float = ..., what: str = ...) -> T: ...
+async def await_until(predicate: Callable[[], Any], timeout: float = 5.0, what: str = "") -> object:
     """Do as `wait_until` without holding up the loop. `predicate` may be a coroutine function."""
     deadline = time.monotonic() + timeout
     while True:
