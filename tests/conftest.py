@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -148,7 +148,7 @@ def redis_server(_session_redis: RedisServer) -> RedisServer:
 
 class RunningServer:
     """
-    A ``manage.py runserver`` of the demo project.
+    The demo project in a process: ``manage.py runserver``, or another command that serves it.
 
     Attributes:
         url: Where it answers, without a closing slash.
@@ -156,14 +156,14 @@ class RunningServer:
         process: The server's process, for signals.
     """
 
-    def __init__(self, port: int, env: dict[str, str], log: Path) -> None:
+    def __init__(self, port: int, command: list[str], env: dict[str, str], log: Path) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self._env = env
         self._log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"],
+                [sys.executable, *command],
                 cwd=ROOT,
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -181,9 +181,9 @@ class RunningServer:
         try:
             wait_until(is_ready, timeout, "/sub answers 200")
         except AssertionError as exc:
-            pytest.fail(f"runserver: {exc}\n{self.log_text()}", pytrace=False)
+            pytest.fail(f"{exc}\n{self.log_text()}", pytrace=False)
         if self.process.poll() is not None:
-            pytest.fail(f"runserver ended by itself:\n{self.log_text()}", pytrace=False)
+            pytest.fail(f"The server ended by itself:\n{self.log_text()}", pytrace=False)
 
     def log_text(self) -> str:
         """Return what the server has written so far."""
@@ -218,7 +218,9 @@ class RunningServer:
 class RunServer(Protocol):
     """How a test asks for a server: a connection's alias, and environment variables."""
 
-    def __call__(self, connection: str = "channels", **env: str) -> RunningServer: ...
+    def __call__(
+        self, connection: str = "channels", *, server: str = "daphne", **env: str
+    ) -> RunningServer: ...
 
 
 @pytest.fixture(scope="session")
@@ -234,11 +236,12 @@ def runserver(_migrated_database: Path, tmp_path: Path) -> Iterator[RunServer]:
     Return a function that starts the demo project, on a database of its own, and waits for it.
 
     ``runserver("redis", REDIS_URL=redis_server.url)``: the alias of the broadcast
-    connection, and what else the process finds in its environment.
+    connection, and what else the process finds in its environment. `server` is
+    ``"daphne"`` or ``"uvicorn"``.
     """
     servers: list[RunningServer] = []
 
-    def start(connection: str = "channels", **env: str) -> RunningServer:
+    def start(connection: str = "channels", *, server: str = "daphne", **env: str) -> RunningServer:
         port = free_port()
         number = len(servers) + 1
         database = tmp_path / f"site-{number}" / "db.sqlite3"
@@ -249,14 +252,25 @@ def runserver(_migrated_database: Path, tmp_path: Path) -> Iterator[RunServer]:
             "BROADCAST_URL": f"http://127.0.0.1:{port}",
             **env,
         }
-        server = RunningServer(port, environment, tmp_path / f"site-{number}.log")
-        servers.append(server)
-        server.wait_until_ready()
-        return server
+        command = _SERVERS[server](port)
+        site = RunningServer(port, command, environment, tmp_path / f"site-{number}.log")
+        servers.append(site)
+        site.wait_until_ready()
+        return site
 
     yield start
-    for server in servers:
-        server.stop()
+    for site in servers:
+        site.stop()
+
+
+# daphne is what `runserver` runs; uvicorn stands for every other ASGI server.
+_SERVERS: dict[str, Callable[[int], list[str]]] = {
+    "daphne": lambda port: ["manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"],
+    "uvicorn": lambda port: [
+        *("-m", "uvicorn", "whik.asgi:application", "--lifespan", "off"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+    ],
+}
 
 
 def _site_environment(database: Path) -> dict[str, str]:

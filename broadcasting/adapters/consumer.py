@@ -11,6 +11,7 @@ sees one.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -23,6 +24,8 @@ from ..drivers import warn_of_other_address
 from ..protocol.errors import OverCapacity
 from ..protocol.messages import PING, Frame
 from ..server import Session, open_session
+
+logger = logging.getLogger("broadcasting.server")
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -144,6 +147,7 @@ class AsgiSocket:
 
     def _give_up(self) -> None:
         """Close without sending what waits: the client would not read it."""
+        logger.info("Closing a slow reader; %d bytes waited for it", self._waiting)
         self._frames.clear()
         self._waiting = 0
         self._acknowledged = self._sent
@@ -163,6 +167,8 @@ class AsgiSocket:
                 await self._wake.wait()
         except OSError:
             return  # The client has gone; the server will say so.
+        except Exception:
+            logger.exception("Cannot write to a socket")
 
     async def _write_frames(self) -> None:
         while self._frames and self._sent - self._acknowledged <= self.WINDOW:

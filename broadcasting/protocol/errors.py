@@ -31,9 +31,13 @@ class InvalidFrame(PusherError):
 
 
 class FrameTooLarge(ClosingError):
-    """A frame over the application's limit (RFC 6455, section 7.4.1)."""
+    """
+    A frame over the application's limit.
 
-    code = 1009
+    RFC 6455 has 1009 for it, which not every server lets an application send.
+    """
+
+    code = 4100
 
 
 class UnknownApplication(ClosingError):
