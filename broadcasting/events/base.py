@@ -1,9 +1,11 @@
 """What an event says about its own broadcast."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 from ..channel import Channels
-from .payload import public_fields
 
 
 class ShouldBroadcast:
@@ -33,8 +35,7 @@ class ShouldBroadcast:
 
     def broadcast_with(self) -> Mapping[str, object]:
         """Return the data to send: the public fields, unless overridden."""
-        hooks = vars(ShouldBroadcast)
-        return {name: value for name, value in public_fields(self).items() if name not in hooks}
+        return public_fields(self)
 
     def broadcast_when(self) -> bool:
         """Tell whether to send at all."""
@@ -53,3 +54,51 @@ class ShouldBroadcastNow(ShouldBroadcast):
     """
 
     __slots__ = ()
+
+
+def public_fields(instance: object) -> dict[str, object]:
+    """
+    Return the fields of `instance` in order of declaration.
+
+    These are the fields of a dataclass or attrs class, what was set on the instance,
+    and its slots, base classes first. Names that begin with an underscore, attributes
+    of the class, results of a cached property and the names of `ShouldBroadcast`'s own
+    methods are none.
+    """
+    hooks = vars(ShouldBroadcast)
+    fields: dict[str, object] = {}
+    for name, value in chain(_declared(instance), _assigned(instance), _slotted(instance)):
+        if not name.startswith("_") and name not in hooks:
+            fields.setdefault(name, value)
+    return fields
+
+
+def _declared(instance: object) -> Iterator[tuple[str, object]]:
+    fields: Iterable[Any] = getattr(type(instance), "__attrs_attrs__", ())
+    if dataclasses.is_dataclass(instance):
+        fields = dataclasses.fields(instance)
+    for field in fields:
+        # A field without a default that was never set is no error; it has no value.
+        if hasattr(instance, field.name):
+            yield field.name, getattr(instance, field.name)
+
+
+def _assigned(instance: object) -> Iterator[tuple[str, object]]:
+    for name, value in getattr(instance, "__dict__", {}).items():
+        if not hasattr(_class_attribute(type(instance), name), "__get__"):
+            yield name, value
+
+
+def _class_attribute(cls: type, name: str) -> object:
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def _slotted(instance: object) -> Iterator[tuple[str, object]]:
+    for base in reversed(type(instance).__mro__):
+        # The slots of an attrs class are its fields, and its cached properties.
+        if "__attrs_attrs__" in vars(base):
+            continue
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if not name.startswith("_") and hasattr(instance, name):
+                yield name, getattr(instance, name)

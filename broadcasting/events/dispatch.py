@@ -188,9 +188,9 @@ class _Delivery:
         size, limit = len(self.data.encode()), broadcaster.app.max_event_size
         if size > limit:
             raise BroadcastError(
-                f"the data has {size} bytes and the limit is {limit}. Send less, such as a key "
-                f'to fetch the rest by, or raise BROADCASTING["APPS"][...]["MAX_EVENT_SIZE"] of '
-                f"application {broadcaster.app.id!r}"
+                f"The data of {self.event} has {size} bytes and the limit is {limit}. Send less, "
+                f"such as a key to fetch the rest by, or raise "
+                f'BROADCASTING["APPS"][...]["MAX_EVENT_SIZE"] of application {broadcaster.app.id!r}'
             )
 
     def _log(self, failures: Mapping[str, Exception]) -> None:

@@ -24,7 +24,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import partial
-from itertools import chain
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, UnionType
 from typing import Any, TypeAlias
@@ -41,6 +40,7 @@ from django.utils.functional import LazyObject, Promise
 from ..exceptions import PayloadError, UndeclaredModel
 from ..protocol.messages import encode
 from ..protocol.names import is_utf8
+from .base import public_fields
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -48,21 +48,6 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 MAX_DEPTH = 64
 
 _registered: dict[type[Model], tuple[str, ...]] = {}
-
-
-def public_fields(instance: object) -> dict[str, object]:
-    """
-    Return the fields of `instance` in order of declaration.
-
-    These are the fields of a dataclass or attrs class, what was set on the instance,
-    and its slots, base classes first. Names that begin with an underscore, attributes
-    of the class and results of a cached property are none.
-    """
-    fields: dict[str, object] = {}
-    for name, value in chain(_declared(instance), _assigned(instance), _slotted(instance)):
-        if not name.startswith("_"):
-            fields.setdefault(name, value)
-    return fields
 
 
 def register_broadcast_fields(model: type[Model], fields: Sequence[str]) -> None:
@@ -103,45 +88,6 @@ def encode_payload(data: object, event: str) -> str:
         return encode(plain)
     except ValueError as exc:  # Python does not write integers of more than 4300 digits.
         raise PayloadError(f"The data of {event} cannot be sent: {exc}") from exc
-
-
-# Fields of an object
-
-
-def _declared(instance: object) -> Iterator[tuple[str, object]]:
-    fields = (*_dataclass_fields(instance), *getattr(type(instance), "__attrs_attrs__", ()))
-    for field in fields:
-        # A field without a default that was never set is no error; it has no value.
-        if hasattr(instance, field.name):
-            yield field.name, getattr(instance, field.name)
-
-
-def _dataclass_fields(instance: object) -> tuple[dataclasses.Field[Any], ...]:
-    # A class, too, is a "dataclass", but has no values.
-    if not dataclasses.is_dataclass(instance) or isinstance(instance, type):
-        return ()
-    return dataclasses.fields(instance)
-
-
-def _assigned(instance: object) -> Iterator[tuple[str, object]]:
-    for name, value in getattr(instance, "__dict__", {}).items():
-        if not hasattr(_class_attribute(type(instance), name), "__get__"):
-            yield name, value
-
-
-def _class_attribute(cls: type, name: str) -> object:
-    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
-
-
-def _slotted(instance: object) -> Iterator[tuple[str, object]]:
-    for base in reversed(type(instance).__mro__):
-        # The slots of an attrs class are its fields, and its cached properties.
-        if "__attrs_attrs__" in vars(base):
-            continue
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if not name.startswith("_") and hasattr(instance, name):
-                yield name, getattr(instance, name)
 
 
 # Values. `path` says where in the event a value is, `trail` which containers hold it.

@@ -3,13 +3,13 @@
 import json
 from collections import OrderedDict, UserDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
-from functools import cached_property, partial
+from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 import attrs
@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcasting import register_broadcast_fields
-from broadcasting.events.payload import MAX_DEPTH, encode_payload, public_fields
+from broadcasting.events.payload import MAX_DEPTH, encode_payload
 from broadcasting.exceptions import PayloadError, UndeclaredModel
 
 
@@ -115,100 +115,6 @@ def refusal(value: object) -> str:
     with pytest.raises(PayloadError) as caught:
         encode_payload({"v": value}, "Event")
     return str(caught.value)
-
-
-class TestPublicFields:
-    def test_a_plain_object_has_what_was_set_on_it(self) -> None:
-        """In order, without underscores, class attributes, properties and methods."""
-
-        class Plain:
-            constant = 1
-
-            def __init__(self) -> None:
-                self.b, self.a, self._private, self.__mangled = 1, 2, 3, 4
-
-            @property
-            def computed(self) -> int:
-                return 1
-
-            def method(self) -> None: ...
-
-        assert list(public_fields(Plain()).items()) == [("b", 1), ("a", 2)]
-
-    def test_a_cached_property_stays_inside(self) -> None:
-        """Having been read does not make a property a field."""
-
-        class Plain:
-            @cached_property
-            def cached(self) -> int:
-                return 1
-
-        instance = Plain()
-        assert instance.cached == 1
-        assert public_fields(instance) == {}
-
-    def test_a_name_of_the_metaclass_is_an_ordinary_field(self) -> None:
-        """``type.mro`` has nothing to do with instances."""
-
-        class Plain:
-            def __init__(self) -> None:
-                self.mro = 1
-
-        assert public_fields(Plain()) == {"mro": 1}
-
-    def test_slots_count_through_the_bases(self) -> None:
-        """Base classes come first; a slot without a value has nothing to say."""
-
-        class Base:
-            __slots__ = ("z", "_hidden", "unset")  # noqa: RUF023 - the order is what is tested
-
-        class Derived(Base):
-            __slots__ = "a"
-
-        instance = Derived()
-        instance.z, instance.a, instance._hidden = 1, 2, 3  # type: ignore[attr-defined]
-        assert list(public_fields(instance).items()) == [("z", 1), ("a", 2)]
-
-    def test_a_dataclass_has_its_fields_then_the_rest(self) -> None:
-        """Declared fields count whether ``__init__`` takes them or not."""
-
-        @dataclass
-        class Data:
-            b: int
-            start: InitVar[int]
-            shared: ClassVar[int] = 5
-            a: int = field(default=7, init=False)
-            unset: int = field(init=False)
-
-            def __post_init__(self, start: int) -> None:
-                self.extra = start
-
-        assert list(public_fields(Data(1, 2)).items()) == [("b", 1), ("a", 7), ("extra", 2)]
-
-    def test_an_attrs_class_has_its_fields(self) -> None:
-        """A cached property of a slotted attrs class is a slot, but no field."""
-
-        @attrs.define
-        class Data:
-            b: int
-            _hidden: int
-
-            @cached_property
-            def cached(self) -> int:
-                return 1
-
-        class Derived(Data):
-            def __init__(self) -> None:
-                super().__init__(1, 2)
-                self.extra = 3
-
-        instance = Derived()
-        assert instance.cached == 1
-        assert public_fields(instance) == {"b": 1, "extra": 3}
-
-    def test_a_class_has_none(self) -> None:
-        """The fields of a dataclass are its instances'."""
-        assert "x" not in public_fields(Point)
 
 
 SPELLINGS: list[tuple[object, object]] = [
