@@ -86,7 +86,7 @@ class Connection:
         self._joining: dict[str, int] = {}  # channel -> attempt
         self._joined: set[str] = set()
         self._last_activity = 0.0
-        self._pinged = False
+        self._pinged_at: float | None = None
 
     @property
     def channels(self) -> list[str]:
@@ -114,18 +114,23 @@ class Connection:
         if self.close_code is not None or self._policy is None:
             return []
         self._last_activity = now
-        self._pinged = False
+        self._pinged_at = None
         try:
             return self._handle(text, self._policy)
         except PusherError as error:
             self._fail(error)
             return []
 
+    def awaits(self, attempt: int) -> bool:
+        """Tell whether the answer to `attempt` still matters."""
+        return self.close_code is None and attempt in self._joining.values()
+
     def subscribed(self, attempt: int, snapshot: Snapshot) -> bool:
         """
         Confirm the subscription that `attempt` asked for.
 
-        Return `False`, having done nothing, when the client has left it since.
+        Return `False`, having done nothing, when the client has left it since or the
+        connection has closed.
         """
         channel = self._finish(attempt)
         if channel is None:
@@ -150,12 +155,12 @@ class Connection:
         """Ping a client that was silent too long, or give it up (pusher-protocol, "Ping")."""
         if self.close_code is not None or self._policy is None:
             return
-        silent = now - self._last_activity
-        if self._pinged:
-            if silent >= self._policy.activity_timeout + PONG_TIMEOUT:
+        if self._pinged_at is not None:
+            # From the ping on: a process that was held up has pinged late.
+            if now - self._pinged_at >= PONG_TIMEOUT:
                 self._fail(PongTimeout("Pong reply not received"))
-        elif silent >= self._policy.activity_timeout:
-            self._pinged = True
+        elif now - self._last_activity >= self._policy.activity_timeout:
+            self._pinged_at = now
             self._frames.append(PING)
 
     def frames_to_send(self) -> list[Frame]:
@@ -227,6 +232,8 @@ class Connection:
 
     def _finish(self, attempt: int) -> str | None:
         """Take `attempt` out of the joining ones; return its channel, `None` if stale."""
+        if self.close_code is not None:
+            return None
         for channel, current in self._joining.items():
             if current == attempt:
                 del self._joining[channel]

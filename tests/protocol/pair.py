@@ -1,0 +1,204 @@
+"""
+A client model facing a `Connection` over a link that loses nothing.
+
+The client keeps books as pusher-js does: it throws on a first frame that is neither the
+greeting nor an error, answers pings, forgets a channel when it unsubscribes, and counts
+what it is told about each. The test plays the hub: it answers the actions.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from broadcasting.protocol.actions import Action, Subscribe, Unsubscribe
+from broadcasting.protocol.connection import Connection
+from broadcasting.protocol.errors import PusherError
+from broadcasting.protocol.messages import Frame, Snapshot
+from tests.utils import FakeClock, decode, pong, subscribe, unsubscribe
+
+SOCKET_ID = "123.456"
+
+
+@dataclass
+class FakePolicy:
+    """The application that a connection asks; origins are compared as they are."""
+
+    activity_timeout: int = 30
+    max_channels: int = 100
+    max_frame_size: int = 16_384
+    origins: tuple[str | None, ...] = (None, "http://testserver")
+
+    def accepts_origin(self, origin: str | None) -> bool:
+        """Tell whether `origin` is one of those listed."""
+        return origin in self.origins
+
+
+class ClientError(AssertionError):
+    """The server did what pusher-js cannot bear."""
+
+
+@dataclass
+class Client:
+    """
+    What a browser knows.
+
+    Attributes:
+        socket_id: As greeted, `None` before.
+        subscribed: Channels that are confirmed.
+        pending: Channels that are asked for.
+        confirmations: How often each channel was confirmed since it was last asked for.
+        refusals: The data of each ``pusher:subscription_error``, by channel.
+        errors: The data of each ``pusher:error``.
+        events: Everything else, decoded, in order.
+        outbox: Texts that the client has to send.
+    """
+
+    socket_id: str | None = None
+    activity_timeout: int | None = None
+    subscribed: set[str] = field(default_factory=set)
+    pending: set[str] = field(default_factory=set)
+    confirmations: dict[str, int] = field(default_factory=dict)
+    refusals: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    outbox: list[str] = field(default_factory=list)
+    _frames: int = 0
+
+    def subscribe(self, channel: str) -> None:
+        """Ask for `channel`, once, as pusher-js does."""
+        if channel not in self.subscribed | self.pending:
+            self.pending.add(channel)
+            self.confirmations[channel] = 0
+            self.outbox.append(subscribe(channel, auth=""))
+
+    def unsubscribe(self, channel: str) -> None:
+        """Leave `channel`, confirmed or not."""
+        if channel in self.subscribed | self.pending:
+            self.subscribed.discard(channel)
+            self.pending.discard(channel)
+            self.outbox.append(unsubscribe(channel))
+
+    def receive(self, text: str) -> None:
+        """Take a frame. Raise `ClientError` where pusher-js would break."""
+        event = decode(text)
+        name = event["event"]
+        self._frames += 1
+        if self._frames == 1 and name not in {"pusher:connection_established", "pusher:error"}:
+            raise ClientError(f"Invalid handshake: {text}")
+        match name:
+            case "pusher:connection_established":
+                self._greeted(event["data"])
+            case "pusher:ping":
+                self.outbox.append(pong())
+            case "pusher:error":
+                self.errors.append(event["data"])
+            case "pusher:subscription_error":
+                self.pending.discard(event["channel"])
+                self.refusals.setdefault(event["channel"], []).append(event["data"])
+            case "pusher_internal:subscription_succeeded":
+                self._confirmed(event["channel"])
+            case _:
+                self.events.append(event)
+
+    def _greeted(self, data: dict[str, Any]) -> None:
+        if self.socket_id is not None:
+            raise ClientError("Greeted twice")
+        if not data["activity_timeout"]:
+            raise ClientError("No activity timeout specified in handshake")
+        self.socket_id = data["socket_id"]
+        self.activity_timeout = data["activity_timeout"]
+
+    def _confirmed(self, channel: str) -> None:
+        if channel not in self.pending:
+            raise ClientError(f"{channel} confirmed, which was not asked for")
+        self.pending.discard(channel)
+        self.subscribed.add(channel)
+        self.confirmations[channel] += 1
+
+
+class Pair:
+    """A client, a connection, the link between them, and the clock they live by."""
+
+    def __init__(
+        self,
+        policy: FakePolicy | None = None,
+        *,
+        version: str | None = "7",
+        origin: str | None = None,
+        known: bool = True,
+    ) -> None:
+        self.policy = policy or FakePolicy()
+        self.clock = FakeClock()
+        self.client = Client()
+        self.connection = Connection(self.policy if known else None, SOCKET_ID, version)
+        self.actions: list[Action] = []
+        self.texts: list[str] = []
+        self.connection.open(origin, self.clock())
+        self.carry()
+
+    @property
+    def close_code(self) -> int | None:
+        """The code the client would see, `None` while the socket is open."""
+        return self.connection.close_code
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection has closed."""
+        return self.connection.close_code is not None
+
+    def carry(self) -> None:
+        """Carry frames both ways until nobody has anything to say."""
+        while True:
+            for frame in self.connection.frames_to_send():
+                self.texts.append(frame.text)
+                self.client.receive(frame.text)
+            if not self.client.outbox:
+                return
+            for text in self._take_outbox():
+                self.actions += self.connection.receive(text, self.clock())
+
+    def say(self, text: str) -> list[dict[str, Any]]:
+        """Send `text` past the client's books; return, decoded, what is answered."""
+        return [json.loads(answer) for answer in self.say_raw(text)]
+
+    def say_raw(self, text: str) -> list[str]:
+        """Send `text` past the client's books; return what is answered, as it is."""
+        self.actions += self.connection.receive(text, self.clock())
+        texts = [frame.text for frame in self.connection.frames_to_send()]
+        self.texts += texts
+        return texts
+
+    def pass_time(self, seconds: float) -> None:
+        """Let `seconds` pass, tick the connection and carry what follows."""
+        self.connection.tick(self.clock.advance(seconds))
+        self.carry()
+
+    def join(self, channel: str) -> Subscribe:
+        """Let the client ask for `channel`; return the action, unanswered."""
+        self.client.subscribe(channel)
+        self.carry()
+        action = self.actions.pop()
+        assert isinstance(action, Subscribe)
+        assert action.channel == channel
+        return action
+
+    def leave(self, channel: str) -> None:
+        """Let the client leave `channel`, and expect the hub to be told."""
+        self.client.unsubscribe(channel)
+        self.carry()
+        assert self.actions.pop() == Unsubscribe(channel)
+
+    def confirm(self, action: Subscribe, *frames: Frame) -> bool:
+        """Answer as a hub that has joined, with `frames` having arrived meanwhile."""
+        confirmed = self.connection.subscribed(action.attempt, Snapshot(frames))
+        self.carry()
+        return confirmed
+
+    def refuse(self, action: Subscribe, error: PusherError) -> None:
+        """Answer as a hub that could not join."""
+        self.connection.refused(action.attempt, error)
+        self.carry()
+
+    def _take_outbox(self) -> list[str]:
+        outbox, self.client.outbox = self.client.outbox, []
+        return outbox

@@ -1,0 +1,143 @@
+"""Messages and frames, byte for byte."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broadcasting.protocol import messages
+from broadcasting.protocol.errors import InvalidFrame, PusherError, Unauthorized
+from broadcasting.protocol.messages import PING, PONG, Frame, Message, decode, encode, topic
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+class TestGoldenFrames:
+    """What leaves for a client, exactly."""
+
+    def test_connection_established(self) -> None:
+        """Its data is a string, and the timeout in it a number."""
+        assert messages.connection_established("123456.7891011", 120).text == (
+            '{"event":"pusher:connection_established","data":'
+            '"{\\"socket_id\\":\\"123456.7891011\\",\\"activity_timeout\\":120}"}'
+        )
+
+    def test_subscription_succeeded(self) -> None:
+        """Data is the string of an empty object."""
+        assert messages.subscription_succeeded("x").text == (
+            '{"event":"pusher_internal:subscription_succeeded","data":"{}","channel":"x"}'
+        )
+
+    def test_subscription_error(self) -> None:
+        """Data is an object; the channel says where it belongs."""
+        assert messages.subscription_error("private-x", "AuthError", "No", 401).text == (
+            '{"event":"pusher:subscription_error",'
+            '"data":{"type":"AuthError","error":"No","status":401},"channel":"private-x"}'
+        )
+
+    @pytest.mark.parametrize(
+        ("error", "code"), [(InvalidFrame("No"), "null"), (Unauthorized("No"), "4009")]
+    )
+    def test_error(self, error: PusherError, code: str) -> None:
+        """Data is an object, its code a number or null: .NET knows nothing else."""
+        assert messages.error(error).text == (
+            f'{{"event":"pusher:error","data":{{"code":{code},"message":"No"}}}}'
+        )
+
+    def test_ping_and_pong(self) -> None:
+        """Both carry the string of an empty object."""
+        assert PING.text == '{"event":"pusher:ping","data":"{}"}'
+        assert PONG.text == '{"event":"pusher:pong","data":"{}"}'
+
+    def test_a_message(self) -> None:
+        """Nothing but event, channel and data; text leaves as UTF-8, not escaped."""
+        frame = Frame.of(Message("1", "x", "e", '{"name":"Zoë"}', socket_id="1.1"))
+        assert frame.text == '{"event":"e","channel":"x","data":"{\\"name\\":\\"Zoë\\"}"}'
+
+
+class TestFrames:
+    def test_size_is_in_bytes_of_utf8(self) -> None:
+        """Buffers are bounded in what goes over the wire."""
+        assert Frame("zażółć").size == 10
+
+    @given(data=st.text(), event=st.text(min_size=1))
+    def test_data_is_carried_as_it_is(self, data: str, event: str) -> None:
+        """The publisher's string comes out of the frame as it went in."""
+        fields = json.loads(Frame.of(Message("1", "x", event, data)).text)
+        assert fields == {"event": event, "channel": "x", "data": data}
+
+    def test_an_error_may_quote_a_lone_surrogate(self) -> None:
+        """Frames of the server itself are ASCII, so quoting a client cannot fail."""
+        frame = messages.error(InvalidFrame("'\ud800' ż"))
+        assert frame.text.isascii()
+        assert frame.size == len(frame.text)
+        assert json.loads(frame.text)["data"]["message"] == "'\ud800' ż"
+
+
+class TestTopics:
+    def test_a_topic_is_application_and_channel(self) -> None:
+        """Two applications never share one."""
+        assert Message("7", "x", "e", "{}").topic == topic("7", "x") == "7:x"
+
+
+class TestDecode:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "{",
+            "nope",
+            "{'a':1}",
+            '{"a":NaN}',
+            '{"a":Infinity}',
+            "-Infinity",
+            "\ufeff{}",
+            "{}{}",
+            "[" * 100_000,
+            '{"a":' * 100_000,
+            "1" * 5000,
+            b"\xff\xfe\xfd",
+            b"",
+        ],
+        ids=lambda text: repr(text[:12]),
+    )
+    def test_what_is_not_json_is_a_value_error(self, text: str | bytes) -> None:
+        """NaN, deep nesting, huge numbers and broken UTF-8 all end in the same exception."""
+        with pytest.raises(ValueError):  # noqa: PT011 (the type is the contract)
+            decode(text)
+
+    @given(st.text() | st.binary())
+    def test_nothing_else_is_ever_raised(self, text: str | bytes) -> None:
+        """A value or `ValueError`, whatever comes."""
+        with suppress(ValueError):
+            decode(text)
+
+    @given(JSON)
+    def test_it_undoes_encode(self, value: Any) -> None:
+        """What is encoded comes back equal."""
+        assert decode(encode(value)) == value
+
+
+class TestEncode:
+    def test_it_is_compact_and_not_escaped(self) -> None:
+        """Every byte is paid for by each subscriber."""
+        assert encode({"a": [1, "ż"], "b": None}) == '{"a":[1,"ż"],"b":null}'
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+    def test_it_refuses_what_json_has_no_word_for(self, value: float) -> None:
+        """A browser's JSON.parse would throw on it."""
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            encode(value)
