@@ -7,7 +7,7 @@ it has none, and one application's key and secret are derived from ``SECRET_KEY`
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django.utils.crypto import salted_hmac
 
 from .credentials import Application
@@ -79,12 +80,10 @@ class Settings:
 @cache
 def get_settings() -> Settings:
     """Return the project's settings. Raise `ImproperlyConfigured` if they make no sense."""
-    raw = getattr(django_settings, "BROADCASTING", {})
-    _expect_mapping(raw, "BROADCASTING", known=_KEYS)
+    raw = _mapping(getattr(django_settings, "BROADCASTING", {}), "BROADCASTING", known=_KEYS)
     apps = _applications(raw.get("APPS"))
     connections = _connections(raw.get("CONNECTIONS", {}), apps)
-    server = raw.get("SERVER", {})
-    _expect_mapping(server, 'BROADCASTING["SERVER"]', known=_SERVER_KEYS)
+    server = _mapping(raw.get("SERVER", {}), 'BROADCASTING["SERVER"]', known=_SERVER_KEYS)
     has_layer = bool(getattr(django_settings, "CHANNEL_LAYERS", {}))
     result = Settings(
         default=raw.get("DEFAULT", "channels" if has_layer else "memory"),
@@ -99,7 +98,7 @@ def get_settings() -> Settings:
     return result
 
 
-@setting_changed.connect
+@receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: object) -> None:
     if setting in {
         "BROADCASTING",
@@ -113,13 +112,12 @@ def _reset(*, setting: str, **kwargs: object) -> None:
 
 
 def _connections(raw: object, apps: tuple[Application, ...]) -> dict[str, Connection]:
-    _expect_mapping(raw, 'BROADCASTING["CONNECTIONS"]')
     connections = {
         alias: Connection(alias, driver, apps[0]) for alias, driver in BUILT_IN_CONNECTIONS.items()
     }
-    for alias, entry in raw.items():
+    for alias, value in _mapping(raw, 'BROADCASTING["CONNECTIONS"]').items():
         where = f'BROADCASTING["CONNECTIONS"][{alias!r}]'
-        _expect_mapping(entry, where)
+        entry = _mapping(value, where)
         if not isinstance(entry.get("DRIVER"), str):
             raise ImproperlyConfigured(
                 f'{where} names no driver. Give "DRIVER" the dotted path of a Broadcaster, '
@@ -163,13 +161,13 @@ def _applications(raw: object) -> tuple[Application, ...]:
     return apps
 
 
-def _application(entry: object, where: str) -> Application:
+def _application(value: object, where: str) -> Application:
     known = [f.name.upper() for f in dataclasses.fields(Application) if f.name != "allowed_hosts"]
-    _expect_mapping(entry, where, known=known)
+    entry = _mapping(value, where, known=known)
     for name in ("ID", "KEY", "SECRET"):
         if not entry.get(name):
             raise ImproperlyConfigured(f'{where} has no "{name}".')
-    values = {name.lower(): value for name, value in entry.items()}
+    values: dict[str, Any] = {name.lower(): value for name, value in entry.items()}
     values |= {name: str(values[name]) for name in ("id", "key", "secret")}
     if ":" in values["id"] or "/" in values["id"]:
         raise ImproperlyConfigured(f'{where}["ID"] is {values["id"]!r}; leave out ":" and "/".')
@@ -197,7 +195,7 @@ def _derived_application() -> Application:
     )
 
 
-def _origins(raw: object, where: str) -> dict[str, tuple[str, ...]]:
+def _origins(raw: object, where: str) -> dict[str, Any]:
     """
     Return `allowed_origins` and `allowed_hosts` of an application.
 
@@ -232,12 +230,14 @@ def _is_origin(value: object) -> bool:
     )
 
 
-def _expect_mapping(value: Any, where: str, known: object = None) -> None:
+def _mapping(value: object, where: str, known: Sequence[str] = ()) -> Mapping[str, Any]:
+    """Return `value` if it is a dictionary, with none but the `known` keys if they are given."""
     if not isinstance(value, Mapping):
         raise ImproperlyConfigured(f"{where} must be a dictionary, not {value!r}.")
-    unknown = sorted(set(value) - set(known)) if isinstance(known, list | tuple) else []
+    unknown = [str(key) for key in value if key not in known] if known else []
     if unknown:
         raise ImproperlyConfigured(
-            f"{where} has unknown keys: {', '.join(map(str, unknown))}. "
-            f"Known keys: {', '.join(known)}."  # type: ignore[arg-type]  # it is a list here
+            f"{where} has unknown keys: {', '.join(sorted(unknown))}. "
+            f"Known keys: {', '.join(known)}."
         )
+    return value

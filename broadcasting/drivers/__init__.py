@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 from ..conf import Connection, get_settings
@@ -117,7 +118,7 @@ def _make_broker() -> Broker:
     return (broadcaster if broadcaster.can_be_read else broadcasters["memory"]).get_broker()
 
 
-@setting_changed.connect
+@receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: object) -> None:
     if setting in {"BROADCASTING", "CHANNEL_LAYERS"}:
         broadcasters.close_all()
