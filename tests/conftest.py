@@ -200,6 +200,19 @@ class RunningServer:
         """Run `code` in ``manage.py shell``, another process of this site; return its output."""
         return _manage("shell", "--no-imports", "-c", code, env=self._env, timeout=timeout)
 
+    def fetch(self, path: str, timeout: float = 60.0) -> str:
+        """Return the body that GET answers with. Fail with the log where it is not a 200."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read().decode()
+        finally:
+            connection.close()
+        if response.status != 200:
+            pytest.fail(f"GET {path} answered {response.status}:\n{self.log_text()}")
+        return body
+
     def stop(self) -> None:
         """End the server and whatever it started."""
         end(self.process)
