@@ -17,7 +17,7 @@ def _either(provider: str) -> factory.Maybe:
     )
 
 
-class UserFactory(DjangoModelFactory):
+class UserFactory(DjangoModelFactory[DemoUser]):
     """A user with an English or a Korean name, who can never log in."""
 
     class Meta:

@@ -22,13 +22,13 @@ MAX_COUNT = 1000
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """Show an event going from one connection to another."""
-    return render(request, "whik/index.html", {"snippets": _snippets()})
+    return render(request, "whik/index.html", _snippets())
 
 
 @require_safe
 def sub(request: HttpRequest) -> HttpResponse:
     """List events as they arrive."""
-    return render(request, "whik/sub.html", {"snippets": _snippets()})
+    return render(request, "whik/sub.html", _snippets())
 
 
 @never_cache
@@ -83,9 +83,9 @@ def _date(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _snippets() -> list[Snippet]:
-    return [
-        Snippet.of(NewUserCreated),
-        Snippet.marked("whik/views.py"),
-        Snippet.marked("whik/static/whik/sub.js"),
-    ]
+def _snippets() -> dict[str, Snippet]:
+    return {
+        "event": Snippet.of(NewUserCreated),
+        "fire": Snippet.marked("whik/views.py"),
+        "listen": Snippet.marked("whik/static/whik/sub.js"),
+    }

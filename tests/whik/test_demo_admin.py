@@ -1,0 +1,86 @@
+"""`make run` prints where to look, and how to log in."""
+
+import stat
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from pytest_django import Settings
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def password_file(settings: Settings, tmp_path: Path) -> Path:
+    """Return where the password is kept, with DEBUG on."""
+    settings.DEBUG = True
+    settings.ADMIN_PASSWORD_FILE = tmp_path / "admin-password"
+    return tmp_path / "admin-password"
+
+
+def run() -> str:
+    """Run the command and return what it prints."""
+    out = StringIO()
+    call_command("demo_admin", stdout=out)
+    return out.getvalue()
+
+
+def test_first_run_makes_the_admin(password_file: Path) -> None:
+    """The printed password is the kept one, and it works."""
+    printed = run()
+    password = password_file.read_text().strip()
+    admin = User.objects.get(username="admin")
+    assert admin.is_superuser
+    assert admin.is_staff
+    assert admin.check_password(password)
+    assert password in printed
+
+
+def test_password_is_for_its_owner_only(password_file: Path) -> None:
+    """Other accounts of the machine cannot read it."""
+    run()
+    assert stat.S_IMODE(password_file.stat().st_mode) == 0o600
+
+
+def test_later_runs_change_nothing(password_file: Path) -> None:
+    """A second start prints the same password and hashes none anew."""
+    run()
+    password, before = password_file.read_text(), User.objects.get().password
+    assert password.strip() in run()
+    assert User.objects.get().password == before
+
+
+def test_new_database_keeps_the_password(password_file: Path) -> None:
+    """Who deletes the database need not learn another password."""
+    run()
+    User.objects.all().delete()
+    run()
+    assert User.objects.get().check_password(password_file.read_text().strip())
+
+
+def test_own_password_is_respected(password_file: Path) -> None:
+    """A password that somebody has set is not undone, nor is a wrong one printed."""
+    run()
+    admin = User.objects.get()
+    admin.set_password("my own")
+    admin.save()
+    assert password_file.read_text().strip() not in run()
+    assert User.objects.get().check_password("my own")
+
+
+def test_addresses_are_printed(password_file: Path, settings: Settings) -> None:
+    """Every page to open is there, at the address the server listens on."""
+    settings.BROADCAST_URL = "http://127.0.0.1:8001"
+    printed = run()
+    for page in ("/", "/sub", "/pub", "/admin/"):
+        assert f"http://127.0.0.1:8001{page} " in printed
+
+
+def test_production_has_no_demo_admin(password_file: Path, settings: Settings) -> None:
+    """Without DEBUG it makes nobody and says so."""
+    settings.DEBUG = False
+    assert "No demo admin without DEBUG" in run()
+    assert not User.objects.exists()
+    assert not password_file.exists()

@@ -1,0 +1,96 @@
+"""Environment variables of the demo."""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+import whik
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that evaluates the settings under some variables."""
+
+    def settings(**env: str) -> dict[str, Any]:
+        with monkeypatch.context() as patch:
+            patch.setenv("WHIK_DATABASE", str(tmp_path / "data" / "db.sqlite3"))
+            for name, value in env.items():
+                patch.setenv(name, value)
+            return runpy.run_path(str(Path(whik.__path__[0]) / "settings.py"))
+
+    return settings
+
+
+def test_nothing_is_needed_for_development(load: Any) -> None:
+    """Without a single variable the demo runs: Channels, in memory, with DEBUG."""
+    settings = load()
+    assert settings["DEBUG"] is True
+    assert settings["BROADCASTING"]["DEFAULT"] == "channels"
+    layer = settings["CHANNEL_LAYERS"]["default"]
+    assert layer["BACKEND"] == "channels.layers.InMemoryChannelLayer"
+    assert settings["SESSION_COOKIE_SECURE"] is False
+
+
+def test_folder_of_the_database_is_made(load: Any, tmp_path: Path) -> None:
+    """SQLite would refuse to."""
+    load()
+    assert (tmp_path / "data").is_dir()
+
+
+def test_production_needs_a_secret(load: Any) -> None:
+    """The known key of development signs nothing without DEBUG, and the error says what to do."""
+    with pytest.raises(ImproperlyConfigured, match="environment variable SECRET_KEY"):
+        load(DJANGO_DEBUG="0")
+
+
+def test_production_uses_secure_cookies(load: Any) -> None:
+    """Session, form token and language travel over TLS only."""
+    settings = load(DJANGO_DEBUG="0", SECRET_KEY="s", ALLOWED_HOSTS="a.example,b.example")
+    assert settings["DEBUG"] is False
+    assert settings["SECRET_KEY"] == "s"
+    assert settings["ALLOWED_HOSTS"] == ["a.example", "b.example"]
+    assert settings["SESSION_COOKIE_SECURE"] is True
+    assert settings["CSRF_COOKIE_SECURE"] is True
+    assert settings["LANGUAGE_COOKIE_SECURE"] is True
+
+
+def test_each_driver_has_an_alias(load: Any) -> None:
+    """One variable chooses among them, and the names are those of the documentation."""
+    settings = load(BROADCAST_CONNECTION="redis", REDIS_URL="redis://r/1")
+    broadcasting = settings["BROADCASTING"]
+    assert broadcasting["DEFAULT"] == "redis"
+    assert set(broadcasting["CONNECTIONS"]) == {
+        *("channels", "memory", "redis", "log", "null", "pusher")
+    }
+    assert broadcasting["CONNECTIONS"]["redis"]["URL"] == "redis://r/1"
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "options"),
+    [
+        ("", "channels_redis.pubsub.RedisPubSubChannelLayer", {"hosts"}),
+        (
+            "core",
+            "channels_redis.core.RedisChannelLayer",
+            {"hosts", "capacity", "group_expiry"},
+        ),
+    ],
+)
+def test_redis_carries_the_layer(load: Any, name: str, backend: str, options: set[str]) -> None:
+    """Idle reads have no timeout; each layer gets the options that it knows."""
+    settings = load(REDIS_URL="redis://r/1", CHANNEL_LAYER=name)
+    layer = settings["CHANNEL_LAYERS"]["default"]
+    assert layer["BACKEND"] == backend
+    assert set(layer["CONFIG"]) == options
+    [host] = layer["CONFIG"]["hosts"]
+    assert host["address"] == "redis://r/1"
+    assert host["socket_timeout"] is None
+
+
+def test_unknown_layer_is_refused(load: Any) -> None:
+    """The error names the two that exist."""
+    with pytest.raises(ImproperlyConfigured, match="'pubsub' or 'core'"):
+        load(CHANNEL_LAYER="pubsubs")
