@@ -23,14 +23,15 @@ from channels.exceptions import StopConsumer
 from ..drivers import warn_of_other_address
 from ..protocol.errors import OverCapacity
 from ..protocol.messages import PING, Frame
-from ..server import Session, open_session
+from ..server import open_session
+from ..server.session import Session
 
 logger = logging.getLogger("broadcasting.server")
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-class PusherConsumer(AsyncConsumer):
+class PusherConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no types
     """
     Serve one client at ``app/<key>``.
 

@@ -182,7 +182,7 @@ class RedisBroker(Broker):
             failures += 1
 
     async def _connect(self) -> redis.asyncio.Connection:
-        connection = self._redis.connection_pool.make_connection()
+        connection: redis.asyncio.Connection = self._redis.connection_pool.make_connection()
         self._connection = connection
         await connection.connect()
         self._heard = asyncio.get_running_loop().time()

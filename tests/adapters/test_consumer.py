@@ -306,16 +306,22 @@ async def test_slow_reader_is_closed_and_nobody_else_notices(site: RunningServer
     for numbers in await asyncio.gather(*readers):
         assert numbers == list(range(count))
     site.wait_for_log("Closing a slow reader")
-    received = 0
-    with pytest.raises(ConnectionClosed):
-        while True:
-            received += "Big" in str(await asyncio.wait_for(slow.recv(), 10))
+    received = await drain(slow)
     assert received < count
     # Without an answer to the ping that followed them, this much and no more was sent.
     assert received * size <= AsgiSocket.WINDOW + 2 * size
     for client in healthy:
         await client.close()
     broadcaster.close()
+
+
+async def drain(client: ClientConnection) -> int:
+    """Count the big messages that are still to come before the connection ends."""
+    received = 0
+    with suppress(ConnectionClosed):
+        while True:
+            received += "Big" in str(await asyncio.wait_for(client.recv(), 10))
+    return received
 
 
 async def test_sockets_that_come_and_go_leave_the_server_well(site: RunningServer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,7 +29,7 @@ class BroadcasterContract:
     @pytest.fixture(autouse=True)
     def _serving(self, monkeypatch: pytest.MonkeyPatch) -> None:
         # The test's process is the one that serves, whatever other tests imported.
-        monkeypatch.setattr(base, "_serving", base.threading.Event())
+        monkeypatch.setattr(base, "_serving", threading.Event())
         base.serve_here()
 
     @pytest_asyncio.fixture

@@ -118,9 +118,9 @@ class RedisLayerContract(LayerContract, SharedContract):
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         """A killed and restarted, empty Redis costs one line each way and groups are back."""
-        caplog.set_level("INFO", "broadcasting.drivers")
         # channels_redis writes a traceback of its own every second.
         caplog.set_level("CRITICAL", "channels_redis")
+        caplog.set_level("INFO", "broadcasting.drivers")
         await broker.subscribe("1:whik")
         await asyncio.to_thread(redis_server.stop)
         await await_until(lambda: "Lost channel layer" in caplog.text)
@@ -239,7 +239,7 @@ class TestInMemoryLayer(LayerContract):
         """With no server at the address, the error says what to start."""
         monkeypatch.setattr(base, "_serving", threading.Event())
         broadcaster = self.make()
-        with pytest.raises(BroadcastError, match="manage.py runserver"):
+        with pytest.raises(BroadcastError, match=r"manage\.py runserver"):
             await broadcaster.abroadcast(["whik"], "Hello", "{}")
         broadcaster.close()
 
@@ -338,7 +338,7 @@ async def test_counters_of_a_sender_are_bounded(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(GroupSender, "TOPICS", 3)
     sent: list[tuple[str, int]] = []
 
-    class Layer(InMemoryChannelLayer):
+    class Layer(InMemoryChannelLayer):  # type: ignore[misc]  # channels ships no types
         async def group_send(self, group: str, message: dict[str, Any]) -> None:
             sent.append((message["sender"], message["number"]))
 
