@@ -71,6 +71,7 @@ class Hub:
         if self._started is None:
             self._started = asyncio.create_task(self._broker.connect(self.deliver))
             self._sweeper = asyncio.create_task(self._sweep())
+            self._sweeper.add_done_callback(self._finished)
         await asyncio.shield(self._started)
 
     async def stop(self) -> None:
@@ -79,10 +80,10 @@ class Hub:
             session.connection.fail(Reconnect("Server is going away"))
             session.tick(self._loop.time())
             session.closed()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         # Leaving the last topics was spawned just now; the bus is closed after it.
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         await close_broker()
 
     def add(self, session: Session) -> None:
@@ -106,7 +107,11 @@ class Hub:
         topic = self._topics.get(message.topic)
         if topic is None:
             return 0
-        frame = Frame.of(message)
+        try:
+            frame = Frame.of(message)
+        except UnicodeEncodeError:
+            logger.error("Dropped a message of %s: it holds a lone surrogate", message.topic)
+            return 0
         excluded = message.socket_id
         count = 0
         for socket_id, subscription in topic.live.items():
@@ -133,7 +138,9 @@ class Hub:
         try:
             await self.start()
             async with topic.lock:
-                if not topic.joined:
+                # A topic whose last socket left meanwhile may have been replaced by
+                # another, for which a join and a leave here would be one too many.
+                if not topic.joined and topic.buffering.get(socket_id) is subscription:
                     await self._broker.subscribe(name)
                     topic.joined = True
         except BaseException:
@@ -142,8 +149,7 @@ class Hub:
             self._leave_if_empty(name, topic)
             raise
         if topic.buffering.get(socket_id) is not subscription:
-            self._leave_if_empty(name, topic)
-            return None
+            return None  # `unsubscribe` has seen to the leave.
         del topic.buffering[socket_id]
         topic.live[socket_id] = subscription
         return Snapshot(tuple(subscription.release()))

@@ -100,20 +100,26 @@ class Session:
             self._hub.unsubscribe(self.connection.socket_id, address)
 
     async def _subscribe(self, action: Subscribe) -> None:
+        # The client may have left, or gone, before this task had its first turn.
+        if self._closed or not self.connection.awaits(action.attempt):
+            return
         address = topic(self._app_id, action.channel)
         try:
             snapshot = await self._hub.subscribe(self.socket, self.connection.socket_id, address)
-        except BroadcastError as exc:
+        except Exception as exc:
             # The client cannot mend this, but pusher-js comes back after a second and
             # joins all its channels again; a refusal would leave the page deaf.
-            logger.warning("Cannot subscribe to %s: %s", action.channel, exc)
-            if not self._closed:
-                self.connection.fail(OverCapacity("Subscriptions are unavailable, try again"))
+            is_known = isinstance(exc, BroadcastError)
+            level = logging.WARNING if is_known else logging.ERROR
+            logger.log(level, "Cannot subscribe to %s: %s", address, exc, exc_info=not is_known)
+            error = OverCapacity("Subscriptions are unavailable, try again")
+            self.connection.refused(action.attempt, error)
         else:
             # No await between the hub's answer and these lines: nothing overtakes them.
-            if snapshot is not None and not self._closed:
+            if snapshot is not None:
                 self.connection.subscribed(action.attempt, snapshot)
-        self._flush()
+        if not self._closed:
+            self._flush()
 
     def _flush(self) -> None:
         for frame in self.connection.frames_to_send():
