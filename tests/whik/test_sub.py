@@ -75,6 +75,11 @@ def test_page_needs_no_database(client: Client) -> None:
     assert client.get("/sub").status_code == 200
 
 
+def test_page_speaks_without_scripts(client: Client) -> None:
+    """Who has switched them off learns what still works."""
+    assert re.search(r"<noscript>.*Without JavaScript nothing can arrive", page(client), re.DOTALL)
+
+
 def test_only_reading_is_allowed(client: Client) -> None:
     """The page itself changes nothing."""
     assert client.post("/sub").status_code == 405

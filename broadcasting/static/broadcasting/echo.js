@@ -16,7 +16,9 @@
     wssPort: port || 443,
     wsPath: path,
     forceTLS: protocol === "https:",
-    enabledTransports: ["ws", "wss"],
+    // Over TLS, too: "wss" is the name of the attempt to find TLS from a page without it,
+    // which would knock at the same plain port.
+    enabledTransports: ["ws"],
     disableStats: true,
     // Django has no App.Events: an event is called what its class is called.
     namespace: false,

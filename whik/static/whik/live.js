@@ -119,7 +119,7 @@ class ConnectionPill {
     connection.bind("state_change", () => this.changed());
     connection.bind("connecting_in", () => this.retryIn(1));
     connection.bind("error", ({ error, data = error?.data }) => {
-      if (data?.code >= 4000 && data.code < 4100) this.refusal = data.message || data.code;
+      if (data?.code >= 4000 && data.code < 4100) this.refusal = data;
     });
     connection.bind("message", ({ event }) => {
       if (event === "pusher:pong") this.measured();
@@ -149,13 +149,19 @@ class ConnectionPill {
       case "disconnected":
       case "failed":
         // Only a refusal ends here: nothing on these pages disconnects.
-        this.show("refused", { why: this.refusal ?? this.pusher.connection.state });
-        this.pane.notice("refused", { why: this.refusal ?? this.pusher.connection.state });
+        this.refused(this.refusal ?? { message: this.pusher.connection.state });
         break;
       default:
         if (!this.attempts) this.show("connecting");
         this.timer = window.setTimeout(() => this.retryIn(2 ** this.attempts), 2000);
     }
+  }
+
+  // The codes are pusher-protocol's; a server need not send a reason with them.
+  refused({ code, message }) {
+    const why = this.element.dataset[`why-${code}`] ?? (message || code);
+    this.show("refused", { why });
+    this.pane.notice("refused", { why });
   }
 
   // Count down, then try again.
