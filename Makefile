@@ -34,11 +34,13 @@ types: $(VENV)/.installed-dev ## Check types
 
 coverage: $(VENV)/.installed-dev ## Run the tests and show which lines of broadcasting/ they miss
 	@scripts/install-test-programs
+	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 clean: ## Remove the virtual environment, caches and build results; the demo's data stays
-	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is the last thing that venv makes, so an interrupted start begins again.

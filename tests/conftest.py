@@ -18,6 +18,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Protocol
 
+import hypothesis
 import pytest
 import pytest_asyncio
 import redis
@@ -45,9 +46,15 @@ CHROMIUM_ARGUMENTS = [
 ]
 
 
+# A busy machine is no reason to fail: examples have no time limit of their own.
+hypothesis.settings.register_profile("suite", deadline=None)
+
+
 def pytest_configure() -> None:
     """Let SIGTERM, which `timeout` and CI send, end the run as Ctrl-C does: with teardown."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not os.environ.get("CI"):  # There hypothesis has a profile that repeats its examples.
+        hypothesis.settings.load_profile("suite")
 
 
 def find_program(*names: str) -> str:
