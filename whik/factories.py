@@ -32,6 +32,6 @@ class UserFactory(DjangoModelFactory[DemoUser]):
     handle = _either("user_name")
     # Random, not counted: several processes make users in one database.
     username = factory.LazyAttribute(lambda user: f"{user.handle}-{secrets.token_hex(4)}")
-    email = factory.LazyAttribute(lambda user: f"{user.username}@example.com")
+    email = factory.LazyAttribute(lambda user: f"{user.handle}@example.com")
     # Unusable, so that nothing is hashed: a hundred hashes would take half a minute.
     password = factory.LazyFunction(lambda: make_password(None))

@@ -17,7 +17,16 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
-from playwright.async_api import Browser, Locator, Page, Response, Route, WebSocketRoute, expect
+from playwright.async_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Response,
+    Route,
+    WebSocketRoute,
+    expect,
+)
 
 from tests.conftest import RunServer
 
@@ -44,17 +53,31 @@ async def opened(
     locale: str = "en",
     reduced_motion: bool = False,
 ) -> AsyncIterator[Page]:
-    """Open an empty page with cookies of its own."""
+    """
+    Open an empty page with cookies of its own.
+
+    An exception in a script, or something that the content policy forbids, fails the test.
+    """
     context = await browser.new_context(
         viewport={"width": width, "height": 800},
         color_scheme=scheme,
         locale=locale,
         reduced_motion="reduce" if reduced_motion else "no-preference",
     )
+    errors: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text:
+            errors.append(message.text)
+
     try:
-        yield await context.new_page()
+        page = await context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", on_console)
+        yield page
     finally:
         await context.close()
+    assert not errors
 
 
 async def live(page: Page, url: str) -> Page:
@@ -378,6 +401,10 @@ async def test_failed_button_is_explained(browser: Browser, runserver: RunServer
         await make(page)
         await expect(page.locator("[data-notice]")).to_contain_text("No user was made: 503")
         await expect(rows(page)).to_have_count(0)
+        await page.unroute("**/pub")
+        await page.route("**/pub", lambda route: route.abort())
+        await make(page)
+        await expect(page.locator("[data-notice]")).to_contain_text("does not answer")
         await page.unroute("**/pub")
         await make(page)
         await expect(rows(page)).to_have_count(1)

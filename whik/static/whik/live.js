@@ -94,7 +94,7 @@ class LivePane {
     }, SPEAK_EVERY);
   }
 
-  // Tell what is wrong, in the words of the attribute data-<problem>; nothing hides it.
+  // Tell what is wrong, in the words of the attribute data-<problem>; null: all is well.
   notice(problem, values = {}) {
     const notice = this.part("notice");
     const text = problem ? fill(notice.dataset[problem], values) : "";
@@ -135,9 +135,11 @@ class ConnectionPill {
   }
 
   changed() {
-    if (this.restarting) return;
+    const { state } = this.pusher.connection;
+    // "unavailable" says that an attempt takes long, which is known here already.
+    if (this.restarting || state === "unavailable") return;
     window.clearTimeout(this.timer);
-    switch (this.pusher.connection.state) {
+    switch (state) {
       case "connected":
         this.attempts = 0;
         this.refusal = null;
@@ -149,10 +151,10 @@ class ConnectionPill {
       case "disconnected":
       case "failed":
         // Only a refusal ends here: nothing on these pages disconnects.
-        this.refused(this.refusal ?? { message: this.pusher.connection.state });
+        this.refused(this.refusal ?? { message: state });
         break;
       default:
-        if (!this.attempts) this.show("connecting");
+        this.show("connecting");
         this.timer = window.setTimeout(() => this.retryIn(2 ** this.attempts), 2000);
     }
   }
@@ -167,7 +169,7 @@ class ConnectionPill {
   // Count down, then try again.
   retryIn(seconds) {
     window.clearTimeout(this.timer);
-    this.attempts = Math.min(this.attempts + 1, 4);
+    this.attempts = Math.min(this.attempts + 1, 3);
     this.pane.notice("away");
     this.count(seconds);
   }
@@ -230,7 +232,9 @@ function makeUsers(form, echo, pane) {
       for (const user of users) pane.add("NewUserCreated", { user }, { own: true });
       pane.notice(null);
     } catch (error) {
-      pane.notice("failed", { why: error.message });
+      // What fetch raises itself says in the browser's words that nobody has answered.
+      if (error instanceof TypeError) pane.notice("silent");
+      else pane.notice("failed", { why: error.message });
     }
   });
 }
