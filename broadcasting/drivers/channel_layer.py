@@ -228,7 +228,7 @@ class ChannelLayerBroker(Broker):
     CONFIRM_TIMEOUT = 5.0
     CONFIRM_AGAIN = 0.25
     PROBE_EVERY = 2.0
-    PROBE_TIMEOUT = 3.0
+    PROBE_TIMEOUT = 10.0
     JOIN_EVERY = 40.0  # Below the shortest sensible `group_expiry`.
     BACKOFF = (0.1, 0.25, 0.5, 1.0, 2.0)
 
@@ -246,6 +246,7 @@ class ChannelLayerBroker(Broker):
         self._probes: dict[str, asyncio.Future[None]] = {}
         self._reader: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._heard = 0  # Messages that came, of whatever kind.
         self._away = False
 
     @property
@@ -325,6 +326,7 @@ class ChannelLayerBroker(Broker):
                 while True:
                     message = await self._layer.receive(self._mailbox)
                     failures = 0
+                    self._heard += 1
                     self._take(message)
             except Exception as exc:  # A layer's errors have no common base.
                 self._report_away(exc)
@@ -337,6 +339,7 @@ class ChannelLayerBroker(Broker):
             await asyncio.sleep(self.PROBE_EVERY)
             if self._mailbox is None:
                 continue
+            heard = self._heard
             try:
                 if self.loop.time() - joined >= self.JOIN_EVERY:
                     joined = self.loop.time()
@@ -345,10 +348,11 @@ class ChannelLayerBroker(Broker):
             except ChannelFull:
                 continue  # The mailbox is behind, not dead.
             except TimeoutError:
-                self._report_away(TimeoutError("its mailbox is dead"))
-                await _end(self._reader)
-                self._mailbox = None
-                self._reader = asyncio.create_task(self._read())
+                if self._heard == heard:  # Else the probe waits behind other messages.
+                    self._report_away(TimeoutError("its mailbox is dead"))
+                    await _end(self._reader)
+                    self._mailbox = None
+                    self._reader = asyncio.create_task(self._read())
             except Exception as exc:  # A layer's errors have no common base.
                 self._report_away(exc)
             else:

@@ -168,6 +168,31 @@ class RedisLayerContract(LayerContract, SharedContract):
         await inbox.wait_for(1)
         await broker.close()
 
+    async def test_a_busy_mailbox_is_kept(
+        self, broadcaster: Broadcaster, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A probe that waits behind other messages is no sign of death."""
+        broker = broadcaster.get_broker()
+        assert isinstance(broker, ChannelLayerBroker)
+        broker.PROBE_EVERY, broker.PROBE_TIMEOUT = 0.01, 0.3
+        await broker.connect(inbox.append)
+        await broker.subscribe("1:whik")
+        mailbox, late = broker._mailbox, 0
+
+        async def swallow(channel: str, message: dict[str, Any]) -> None:
+            nonlocal late
+            late += 1
+
+        monkeypatch.setattr(find_layer("default"), "send", swallow)
+        sent = 0
+        while late < 4:
+            await broadcaster.abroadcast(["whik"], "Hello", "{}")
+            sent += 1
+        assert broker._mailbox == mailbox
+        await inbox.wait_for(sent)
+        assert len(inbox) == sent
+        await broker.close()
+
 
 class TestInMemoryLayer(LayerContract):
     """Over the layer inside the process."""

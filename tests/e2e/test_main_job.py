@@ -1,0 +1,252 @@
+"""
+The main job, with real parts: an event fired in Django appears in real browsers.
+
+``manage.py runserver``, Chromium with the vendored pusher-js and Echo, redis-server.
+"""
+
+import asyncio
+import json
+import time
+from asyncio.subprocess import PIPE
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import override_settings
+from playwright.async_api import Page, expect
+from websockets.asyncio.client import ClientConnection, connect
+
+from broadcasting.conf import get_settings
+from tests.conftest import NewPage, RedisServer, RunningServer, RunServer, find_program
+from tests.utils import await_until, decode, pong, subscribe
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# How each driver is asked for: the connection's alias and the demo's environment.
+DRIVERS: dict[str, tuple[str, dict[str, str]]] = {
+    "memory": ("memory", {}),
+    "channels in-memory": ("channels", {}),
+    "channels pubsub": ("channels", {"CHANNEL_LAYER": "pubsub"}),
+    "channels core": ("channels", {"CHANNEL_LAYER": "core"}),
+    "redis": ("redis", {}),
+}
+ON_REDIS = ["channels pubsub", "channels core", "redis"]
+
+FIRE = """
+from broadcasting import event
+from whik.events import NewUserCreated
+from whik.factories import UserFactory
+for user in UserFactory.create_batch({count}):
+    event(NewUserCreated(user))
+"""
+
+Start = Callable[[str], RunningServer]
+
+
+@pytest.fixture
+def start(runserver: RunServer, redis_server: RedisServer) -> Start:
+    """Return a function that starts the demo with one of `DRIVERS`."""
+
+    def start(driver: str) -> RunningServer:
+        alias, environment = DRIVERS[driver]
+        if driver in ON_REDIS:
+            environment = environment | {"REDIS_URL": redis_server.url}
+        return runserver(alias, **environment)
+
+    return start
+
+
+async def open_sub(page: Page, site: RunningServer) -> None:
+    """Open ``/sub`` and wait until its channel is joined."""
+    await page.goto(f"{site.url}/sub")
+    # Not wait_for_function: the page's content security policy forbids its eval.
+    joined = "Echo.connector.pusher.channel('whik')?.subscribed === true"
+    await await_until(lambda: page.evaluate(joined), 15, "whik is joined")
+
+
+async def wait_for_rows(page: Page, count: int) -> list[dict[str, Any]]:
+    """Return the users on `page`, oldest first, when there are `count` rows."""
+    rows = page.locator("[data-rows] > li")
+    await expect(rows).to_have_count(count, timeout=30_000)
+    texts = await rows.locator("[data-payload]").all_text_contents()
+    return [json.loads(text)["user"] for text in reversed(texts)]
+
+
+async def fire_by_visit(site: RunningServer, page: Page, count: int) -> list[dict[str, Any]]:
+    """Visit ``/pub`` and return the users it says it made."""
+    tab = await page.context.new_page()
+    response = await tab.goto(f"{site.url}/pub?count={count}")
+    assert response is not None
+    users: list[dict[str, Any]] = (await response.json())["users"]
+    await tab.close()
+    return users
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_two_tabs_show_what_a_visit_publishes(driver: str, start: Start, page: Page) -> None:
+    """200 users made by one visit of ``/pub``, then by another process, appear in both tabs."""
+    site = start(driver)
+    other = await page.context.new_page()
+    for tab in (page, other):
+        await open_sub(tab, site)
+    made = await fire_by_visit(site, page, 200)
+    for tab in (page, other):
+        assert await wait_for_rows(tab, 200) == made
+
+    for tab in (page, other):
+        await open_sub(tab, site)
+    await asyncio.to_thread(site.shell, FIRE.format(count=200))
+    first, second = [await wait_for_rows(tab, 200) for tab in (page, other)]
+    assert first == second
+    assert [user["id"] for user in first] == list(range(201, 401))
+    assert "Traceback" not in site.log_text()
+
+
+async def listen(site: RunningServer) -> ClientConnection:
+    """Return a client that has subscribed to ``whik``."""
+    from whik import settings as demo
+
+    with override_settings(SECRET_KEY=demo.SECRET_KEY, BROADCASTING={"DEFAULT": "memory"}):
+        key = get_settings().apps[0].key
+    client = await connect(f"ws://127.0.0.1:{site.port}/app/{key}?protocol=7")
+    await client.recv()
+    await client.send(subscribe("whik"))
+    assert "subscription_succeeded" in str(await client.recv())
+    return client
+
+
+async def read(client: ClientConnection, count: int) -> list[int]:
+    """Return the ids of the next `count` users."""
+    ids: list[int] = []
+    async with asyncio.timeout(120):
+        while len(ids) < count:
+            message = decode(str(await client.recv()))
+            if message["event"] == "pusher:ping":
+                await client.send(pong())
+            else:
+                ids.append(message["data"]["user"]["id"])
+    return ids
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_burst_arrives_complete_and_in_order(driver: str, start: Start) -> None:
+    """1 000 events at once reach 50 sockets; so do 1 000 from another process."""
+    site = start(driver)
+    clients = await asyncio.gather(*(listen(site) for _ in range(50)))
+    for origin, first_id, fire in (
+        ("visit", 1, lambda: site.fetch("/pub?count=1000")),
+        ("shell", 1001, lambda: site.shell(FIRE.format(count=1000), timeout=120)),
+    ):
+        began = time.monotonic()
+        readers = [asyncio.create_task(read(client, 1000)) for client in clients]
+        await asyncio.to_thread(fire)
+        for ids in await asyncio.gather(*readers):
+            assert ids == list(range(first_id, first_id + 1000))
+        # Shown by pytest -rP.
+        print(f"{driver}, {origin}: 50 000 deliveries in {time.monotonic() - began:.2f} s")
+    await asyncio.gather(*(client.close() for client in clients))
+
+
+@pytest.mark.parametrize("driver", ON_REDIS)
+async def test_page_survives_a_restart_of_redis(
+    driver: str, start: Start, page: Page, redis_server: RedisServer
+) -> None:
+    """Redis is killed and comes back empty: the page and the server go on, with one line each."""
+    site = start(driver)
+    await open_sub(page, site)
+    await asyncio.to_thread(site.shell, FIRE.format(count=1))
+    await wait_for_rows(page, 1)
+    socket_id = await page.evaluate("Echo.socketId()")
+
+    lost, back = (
+        ("Lost Redis", "Redis is back; 1 channels")
+        if driver == "redis"
+        else ("Lost channel layer 'default'", "Channel layer 'default' is back; 1 groups")
+    )
+    await asyncio.to_thread(redis_server.stop)
+    await asyncio.to_thread(site.wait_for_log, lost, 10)
+    await asyncio.to_thread(redis_server.start)
+    limit = 45 if driver == "channels core" else 5
+    deadline = time.monotonic() + limit
+
+    async def arrives() -> bool:
+        await asyncio.to_thread(site.fetch, "/pub")
+        return len(await page.locator("[data-rows] > li").all()) > 1
+
+    await await_until(arrives, limit, "a new row after the restart")
+    assert time.monotonic() < deadline
+    assert await page.evaluate("Echo.socketId()") == socket_id
+    await asyncio.to_thread(site.wait_for_log, back, 10)
+    log = site.log_text()
+    assert log.count(lost) == 1
+    assert log.count(back) == 1
+    assert "Traceback" not in log
+
+
+async def redis_cli(server: RedisServer, *command: str) -> asyncio.subprocess.Process:
+    """Start Redis's own command line client, which knows nothing of us."""
+    return await asyncio.create_subprocess_exec(
+        *(find_program("redis-cli"), "-p", str(server.port), *command), stdout=PIPE
+    )
+
+
+async def test_a_foreign_publisher_is_heard(
+    start: Start, page: Page, redis_server: RedisServer
+) -> None:
+    """What ``redis-cli PUBLISH whik`` sends appears, and nonsense disturbs nobody."""
+    site = start("redis")
+    await open_sub(page, site)
+    for payload in (
+        "nonsense",
+        '{"event":"NewUserCreated","data":{"user":{"name":"x","email":"y@z"}}}',
+    ):
+        client = await redis_cli(redis_server, "PUBLISH", "whik", payload)
+        assert (await client.communicate())[0] == b"1\n"
+    (user,) = await wait_for_rows(page, 1)
+    assert user == {"name": "x", "email": "y@z"}
+    site.wait_for_log("Dropped a malformed message")
+
+
+async def test_a_foreign_subscriber_reads_our_events(
+    start: Start, redis_server: RedisServer
+) -> None:
+    """A process in any language that subscribes to ``whik`` reads event, data and socket."""
+    site = start("redis")
+    relay = await redis_cli(redis_server, "SUBSCRIBE", "whik")
+    lines = relay.stdout
+    assert lines is not None
+    assert [await lines.readline() for _ in range(3)] == [b"subscribe\n", b"whik\n", b"1\n"]
+    made = json.loads(await asyncio.to_thread(site.fetch, "/pub"))
+    kind, channel, payload = [await lines.readline() for _ in range(3)]
+    relay.kill()
+    await relay.wait()
+    assert (kind, channel) == (b"message\n", b"whik\n")
+    assert json.loads(payload) == {
+        "event": "NewUserCreated",
+        "data": {"user": made},
+        "socket": None,
+    }
+
+
+@pytest.mark.parametrize("connection", ["log", "null"])
+async def test_pages_work_where_nothing_can_arrive(
+    connection: str, runserver: RunServer, new_page: NewPage
+) -> None:
+    """Under log and null the page is live and says why nothing comes."""
+    site = runserver(connection)
+    page = await new_page()
+    await open_sub(page, site)
+    assert await page.get_by_text(f"{connection}", exact=False).count()
+    made = json.loads(await asyncio.to_thread(site.fetch, "/pub"))
+    assert made["name"]
+    if connection == "log":
+        site.wait_for_log("Broadcasting [NewUserCreated] on channels [whik]")
+
+
+async def test_wrong_connection_lists_the_known_ones(runserver: RunServer) -> None:
+    """A typing error in the connection's name is told before anything is served."""
+    with pytest.raises(pytest.fail.Exception) as failed:
+        runserver("reddis")
+    text = str(failed.value)
+    assert "There is no broadcast connection 'reddis'" in text
+    assert "channels, log, memory, null, pusher, redis" in text
