@@ -16,9 +16,8 @@
     wssPort: port || 443,
     wsPath: path,
     forceTLS: protocol === "https:",
-    // Over TLS, too: "wss" is the name of the attempt to find TLS from a page without it,
-    // which would knock at the same plain port.
-    enabledTransports: ["ws"],
+    // No fallbacks over HTTP: this server has none.
+    enabledTransports: ["ws", "wss"],
     disableStats: true,
     // Django has no App.Events: an event is called what its class is called.
     namespace: false,
