@@ -166,13 +166,18 @@ class RunningServer:
     def __init__(self, port: int, command: list[str], env: dict[str, str], log: Path) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        self._command = command
         self._env = env
         self._log = log
-        with log.open("wb") as output:
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, again after `stop`; its log goes on."""
+        with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *command],
+                [sys.executable, *self._command],
                 cwd=ROOT,
-                env=env,
+                env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -6,6 +6,7 @@ The main job, with real parts: an event fired in Django appears in real browsers
 
 import asyncio
 import json
+import re
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import Callable
@@ -181,6 +182,21 @@ async def test_page_survives_a_restart_of_redis(
     assert log.count(lost) == 1
     assert log.count(back) == 1
     assert "Traceback" not in log
+
+
+async def test_page_survives_a_restart_of_the_server(start: Start, new_page: NewPage) -> None:
+    """The page says what it does while the server is away, and is live again by itself."""
+    site = start("channels in-memory")
+    page = await new_page("ERR_CONNECTION_REFUSED", "WebSocket connection")
+    await open_sub(page, site)
+    word = page.locator("[data-word]")
+    await expect(word).to_have_text("live")
+    await asyncio.to_thread(site.stop)
+    await expect(word).to_have_text(re.compile(r"reconnecting in \d s"), timeout=10_000)
+    await asyncio.to_thread(site.start)
+    await expect(word).to_have_text("live", timeout=30_000)
+    await asyncio.to_thread(site.shell, FIRE.format(count=1))
+    await wait_for_rows(page, 1)
 
 
 async def redis_cli(server: RedisServer, *command: str) -> asyncio.subprocess.Process:
