@@ -74,7 +74,11 @@ class Snapshot:
 
 def encode(value: object) -> str:
     """Return `value` as compact JSON. Raise `ValueError` for NaN and infinity."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
+
+
+# json.dumps would make an encoder for each call that does not take its defaults.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def decode(text: str | bytes) -> object:
