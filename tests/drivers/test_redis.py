@@ -142,7 +142,8 @@ class TestRedis(SharedContract):
         await await_until(lambda: "Redis is back; 600 channels" in caplog.text)
         await broker.subscribe("1:new")  # Confirmed after all that was asked for before it.
         await broadcaster.abroadcast(["room-0", "room-599"], "Hello", "{}")
-        await inbox.wait_for(2)
+        await broker.publish(Message("1", "room-1", "Hello", "{}"))
+        await inbox.wait_for(3)
         lines = [r.getMessage() for r in caplog.records if r.name == "broadcasting.drivers"]
         assert len(lines) == 2
 
