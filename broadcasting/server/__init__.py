@@ -6,8 +6,8 @@ import secrets
 from ..conf import get_settings
 from ..credentials import find_application
 from ..protocol.connection import Connection
-from .hub import Hub
-from .session import Session, Socket
+from .hub import Hub, Socket
+from .session import Session
 
 # A hub refers to its loop, so weak keys would keep both alive.
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}

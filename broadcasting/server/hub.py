@@ -25,16 +25,43 @@ Rules of this file:
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from ..drivers import close_broker, get_broker
-from ..protocol.errors import OverCapacity, Reconnect
+from ..protocol.errors import OverCapacity, PusherError, Reconnect
 from ..protocol.messages import Frame, Message, Snapshot
-from .session import Session, Socket
 
 logger = logging.getLogger("broadcasting.server")
 
 SWEEP_EVERY = 1.0  # Seconds.
+
+
+class Socket(Protocol):
+    """
+    One client, as the server sees it.
+
+    No method awaits, blocks or raises; after `close` the others do nothing. A socket
+    whose reader is too slow closes itself with 4100 instead of holding up the others.
+    """
+
+    def send(self, frame: Frame) -> None:
+        """Send `frame` after all earlier ones."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Send what waits, then close. `reason` is short ASCII text."""
+
+    def tick(self, now: float) -> None:
+        """Take notice of the time: frames may have waited too long."""
+
+
+class Client(Protocol):
+    """What the hub knows of the session behind a socket."""
+
+    def tick(self, now: float) -> None:
+        """Take notice of the time."""
+
+    def dismiss(self, error: PusherError) -> None:
+        """End the connection with `error`, which closes."""
 
 
 class Hub:
@@ -51,7 +78,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._broker = get_broker()
         self._topics: dict[str, _Topic] = {}
-        self._sessions: set[Session] = set()
+        self._sessions: set[Client] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -77,22 +104,20 @@ class Hub:
     async def stop(self) -> None:
         """Ask every client to reconnect elsewhere, and let go of the bus."""
         for session in list(self._sessions):
-            session.connection.fail(Reconnect("Server is going away"))
-            session.tick(self._loop.time())
-            session.closed()
+            session.dismiss(Reconnect("Server is going away"))
         # Leaving the last topics was spawned just now; the bus is closed after it.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._sweeper is not None:
             self._sweeper.cancel()
         await close_broker()
 
-    def add(self, session: Session) -> None:
+    def add(self, session: Client) -> None:
         """Take note of an open socket."""
         self._sessions.add(session)
         if self._started is None:
             self.spawn(self.start())
 
-    def remove(self, session: Session) -> None:
+    def remove(self, session: Client) -> None:
         """Forget a socket."""
         self._sessions.discard(session)
 
@@ -179,7 +204,10 @@ class Hub:
             await asyncio.sleep(SWEEP_EVERY)
             now = self._loop.time()
             for session in list(self._sessions):
-                session.tick(now)
+                try:
+                    session.tick(now)
+                except Exception:  # One session must not end the sweep of all.
+                    logger.exception("A socket could not be ticked")
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -7,36 +7,15 @@ An adapter makes a `Session` for each socket it accepts, passes on what it hears
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
 
 from ..exceptions import BroadcastError
 from ..protocol.actions import Action, Subscribe
 from ..protocol.connection import Connection
-from ..protocol.errors import OverCapacity
-from ..protocol.messages import Frame, topic
-
-if TYPE_CHECKING:
-    from .hub import Hub
+from ..protocol.errors import OverCapacity, PusherError
+from ..protocol.messages import topic
+from .hub import Hub, Socket
 
 logger = logging.getLogger("broadcasting.server")
-
-
-class Socket(Protocol):
-    """
-    One client, as the server sees it.
-
-    No method awaits, blocks or raises; after `close` the others do nothing. A socket
-    whose reader is too slow closes itself with 4100 instead of holding up the others.
-    """
-
-    def send(self, frame: Frame) -> None:
-        """Send `frame` after all earlier ones."""
-
-    def close(self, code: int, reason: str) -> None:
-        """Send what waits, then close. `reason` is short ASCII text."""
-
-    def tick(self, now: float) -> None:
-        """Take notice of the time: frames may have waited too long."""
 
 
 class Session:
@@ -49,7 +28,7 @@ class Session:
 
     def __init__(
         self,
-        hub: "Hub",
+        hub: Hub,
         app_id: str,
         connection: Connection,
         socket: Socket,
@@ -82,6 +61,12 @@ class Session:
         self.socket.tick(now)
         self.connection.tick(now)
         self._flush()
+
+    def dismiss(self, error: PusherError) -> None:
+        """End the connection with `error` and forget the client."""
+        self.connection.fail(error)
+        self._flush()
+        self.closed()
 
     def closed(self) -> None:
         """Forget the client. Calling it again does nothing."""
