@@ -20,9 +20,10 @@ from broadcasting.exceptions import BroadcastError, PublisherBusy
 from broadcasting.protocol.messages import Message
 from broadcasting.protocol.signatures import request_text, sign, sign_request
 from broadcasting.views.api import Response, handle
+from tests.utils import await_until
 
 PATH = "/apps/42/events"
-TWO_APPS = {
+TWO_APPS: dict[str, Any] = {
     "DEFAULT": "memory",
     "APPS": [
         {"ID": "42", "KEY": "key-42", "SECRET": "secret-żółw"},
@@ -90,8 +91,6 @@ async def test_event_reaches_each_channel(heard: list[Message]) -> None:
 
 async def settle(heard: list[Message], count: int) -> None:
     """Wait until `count` messages have come, and see that no more come with them."""
-    from tests.utils import await_until
-
     await await_until(lambda: len(heard) >= count)
     assert len(heard) == count
 
@@ -130,7 +129,7 @@ async def test_data_has_a_limit_in_bytes(length: int, status: int) -> None:
 
 async def test_the_limit_is_the_applications() -> None:
     """`MAX_EVENT_SIZE` decides, and data that takes six bytes a character in JSON passes it."""
-    apps = [{**TWO_APPS["APPS"][0], "MAX_EVENT_SIZE": 100_000}]  # type: ignore[index]  # a list
+    apps = [{**TWO_APPS["APPS"][0], "MAX_EVENT_SIZE": 100_000}]
     with override_settings(BROADCASTING={"DEFAULT": "memory", "APPS": apps}):
         assert (await post(body_of(data="\0" * 100_000))).status == 200
         assert (await post(body_of(data="\0" * 100_001))).status == 413
