@@ -69,7 +69,7 @@ class Settings:
         """Return a connection. Raise `ImproperlyConfigured` that lists the known ones."""
         try:
             return self.connections[alias]
-        except KeyError:
+        except (KeyError, TypeError):  # A list, for one, cannot be a key.
             known = ", ".join(sorted(self.connections))
             raise ImproperlyConfigured(
                 f"There is no broadcast connection {alias!r}. Known connections: {known}. "
@@ -123,7 +123,7 @@ def _connections(raw: object, apps: tuple[Application, ...]) -> dict[str, Connec
                 f'{where} names no driver. Give "DRIVER" the dotted path of a Broadcaster, '
                 f"for example {BUILT_IN_CONNECTIONS['memory']!r}."
             )
-        options = {k.lower(): v for k, v in entry.items() if k not in {"DRIVER", "APP"}}
+        options = {str(k).lower(): v for k, v in entry.items() if k not in {"DRIVER", "APP"}}
         connections[alias] = Connection(
             alias, entry["DRIVER"], _application_of(entry, apps, where), options
         )
@@ -207,7 +207,8 @@ def _origins(raw: object, where: str) -> dict[str, Any]:
             hosts = LOCAL_HOSTS
         return {
             "allowed_hosts": hosts,
-            "allowed_origins": tuple(django_settings.CSRF_TRUSTED_ORIGINS),
+            # Django has a check of its own for those that are none.
+            "allowed_origins": tuple(filter(_is_origin, django_settings.CSRF_TRUSTED_ORIGINS)),
         }
     if not isinstance(raw, list | tuple) or not all(_is_origin(item) for item in raw):
         raise ImproperlyConfigured(
@@ -222,7 +223,11 @@ def _is_origin(value: object) -> bool:
         return True
     if not isinstance(value, str):
         return False
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 (raises ValueError, as urlsplit does)
+    except ValueError:
+        return False
     return (
         parts.scheme in {"http", "https"}
         and bool(parts.hostname)

@@ -54,7 +54,9 @@ class Application:
             return False
         if page.scheme not in _PORTS or page.hostname is None:
             return False
-        if validate_host(page.hostname, self.allowed_hosts):
+        # ALLOWED_HOSTS writes IPv6 addresses in brackets, urlsplit takes them off.
+        host = f"[{page.hostname}]" if ":" in page.hostname else page.hostname
+        if validate_host(host, self.allowed_hosts):
             return True
         address = (page.scheme, port or _PORTS[page.scheme])
         return any(

@@ -1,0 +1,311 @@
+"""``BROADCASTING``: defaults, mistakes and what they are answered with."""
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+from pytest_django import Settings as ProjectSettings
+
+from broadcasting.conf import LOCAL_HOSTS, Settings, get_settings
+from broadcasting.credentials import Application
+
+APP: dict[str, Any] = {"ID": "7", "KEY": "key", "SECRET": "secret"}
+MEMORY = "broadcasting.drivers.memory.MemoryBroadcaster"
+
+
+def settings_of(**broadcasting: Any) -> Settings:
+    """Return the settings that a project with this ``BROADCASTING`` has."""
+    with override_settings(BROADCASTING=broadcasting):
+        return get_settings()
+
+
+def app_of(**options: Any) -> Application:
+    """Return the application with these options."""
+    return settings_of(APPS=[APP | options]).apps[0]
+
+
+class TestDefaults:
+    def test_a_project_need_not_write_anything(self) -> None:
+        """Without a channel layer events stay in the process."""
+        with override_settings(CHANNEL_LAYERS={}):
+            settings = settings_of()
+        assert settings.default == "memory"
+        assert settings.server_connection is None
+        assert settings.server_path == ""
+        assert sorted(settings.connections) == ["channels", "log", "memory", "null"]
+
+    def test_not_even_the_setting(self, settings: ProjectSettings) -> None:
+        """It may be missing altogether."""
+        del settings.BROADCASTING
+        assert get_settings().default == "channels"
+
+    def test_a_channel_layer_is_used_where_there_is_one(self) -> None:
+        """As a project that has one expects."""
+        with override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "x"}}):
+            assert settings_of().default == "channels"
+            assert settings_of(DEFAULT="null").default == "null"
+
+    def test_an_application_has_documented_limits(self) -> None:
+        """The figures of docs/settings.md."""
+        app = app_of()
+        assert (app.id, app.key, app.secret) == ("7", "key", "secret")
+        assert app.activity_timeout == 30
+        assert app.max_channels == 100
+        assert app.max_frame_size == 16_384
+        assert app.max_event_size == 10_240
+
+
+class TestDerivedApplication:
+    def test_it_is_the_same_every_time(self) -> None:
+        """Every process of a site derives the same one."""
+        first = settings_of().apps
+        second = settings_of(DEFAULT="null").apps
+        assert first == second
+        assert len(first) == 1
+        assert first[0].id == "1"
+        assert len(first[0].key) == 20
+        assert len(first[0].secret) == 64
+        assert first[0].key not in first[0].secret
+
+    def test_another_secret_key_makes_another(self) -> None:
+        """Nobody can guess it who does not know SECRET_KEY."""
+        ours = settings_of().apps[0]
+        with override_settings(SECRET_KEY="another"):
+            theirs = settings_of().apps[0]
+        assert theirs.key != ours.key
+        assert theirs.secret != ours.secret
+
+    def test_its_secret_is_not_shown(self) -> None:
+        """Nor that of any other, in the whole of the settings."""
+        settings = settings_of()
+        assert settings.apps[0].secret not in repr(settings)
+
+
+class TestOverriding:
+    def test_each_setting_that_is_read_resets(self) -> None:
+        """Tests of a project may override what they like."""
+        before = get_settings()
+        for name, value in {
+            "BROADCASTING": {"DEFAULT": "null"},
+            "SECRET_KEY": "another",
+            "ALLOWED_HOSTS": ["example.com"],
+            "CSRF_TRUSTED_ORIGINS": ["https://example.com"],
+        }.items():
+            with override_settings(**{name: value}):
+                assert get_settings() != before, name
+            assert get_settings() == before, name
+        with override_settings(BROADCASTING={}, CHANNEL_LAYERS={}):
+            assert get_settings().default == "memory"
+        with override_settings(DEBUG=True, ALLOWED_HOSTS=[]):
+            assert get_settings() != before
+
+    def test_other_settings_do_not(self) -> None:
+        """They are computed once."""
+        before = get_settings()
+        with override_settings(LANGUAGE_CODE="ko"):
+            assert get_settings() is before
+
+
+class TestConnections:
+    def test_options_arrive_in_lower_case(self) -> None:
+        """DRIVER and APP are not among them."""
+        settings = settings_of(
+            CONNECTIONS={"x": {"DRIVER": MEMORY, "APP": "1", "URL": "u", "Max_Size": 1}}
+        )
+        connection = settings.connection("x")
+        assert connection.alias == "x"
+        assert connection.driver == MEMORY
+        assert connection.options == {"url": "u", "max_size": 1}
+
+    def test_a_built_in_alias_can_be_given_options(self) -> None:
+        """An entry of that name takes its place."""
+        settings = settings_of(CONNECTIONS={"memory": {"DRIVER": MEMORY, "URL": "u"}})
+        assert settings.connection("memory").options == {"url": "u"}
+        assert settings.connection("null").options == {}
+
+    def test_a_connection_belongs_to_the_first_application_unless_told(self) -> None:
+        """By ID, which may be written as a number."""
+        settings = settings_of(
+            APPS=[APP, {"ID": 8, "KEY": "other", "SECRET": "s"}],
+            CONNECTIONS={"x": {"DRIVER": MEMORY}, "y": {"DRIVER": MEMORY, "APP": 8}},
+        )
+        assert settings.connection("x").app.id == "7"
+        assert settings.connection("y").app.key == "other"
+        assert settings.connection("memory").app.id == "7"
+
+    def test_an_unknown_alias_is_answered_with_those_that_exist(self) -> None:
+        """And with what to do."""
+        with pytest.raises(ImproperlyConfigured) as caught:
+            settings_of(CONNECTIONS={"mine": {"DRIVER": MEMORY}}).connection("yours")
+        text = str(caught.value)
+        assert "'yours'" in text
+        assert "channels, log, memory, mine, null" in text
+        assert 'BROADCASTING["CONNECTIONS"]' in text
+
+
+class TestOrigins:
+    """The rules themselves are in test_credentials; here, where they come from."""
+
+    def test_by_default_the_sites_own_pages(self) -> None:
+        """ALLOWED_HOSTS and CSRF_TRUSTED_ORIGINS, as for forms."""
+        with override_settings(
+            ALLOWED_HOSTS=["example.com"],
+            CSRF_TRUSTED_ORIGINS=["https://*.example.org", "https://other.example:8443"],
+        ):
+            for app in (app_of(), settings_of().apps[0]):
+                assert app.accepts_origin("http://example.com:8000")
+                assert app.accepts_origin("https://a.example.org")
+                assert app.accepts_origin("https://other.example:8443")
+                assert not app.accepts_origin("https://a.example.org.evil.example")
+                assert not app.accepts_origin("https://other.example")
+                assert not app.accepts_origin("https://example.com.evil.example")
+
+    def test_a_trusted_origin_that_is_none_admits_nobody(self) -> None:
+        """And breaks no connection; Django's own check reports it."""
+        with override_settings(
+            ALLOWED_HOSTS=[],
+            CSRF_TRUSTED_ORIGINS=["example.com", "https://[", "https://example.com:port"],
+        ):
+            app = app_of()
+        assert not app.accepts_origin("https://example.com")
+
+    def test_with_debug_and_no_hosts_this_machine(self) -> None:
+        """As Django itself does, IPv6 included."""
+        with override_settings(DEBUG=True, ALLOWED_HOSTS=[]):
+            app = app_of()
+        assert app.allowed_hosts == LOCAL_HOSTS
+        for origin in (
+            "http://localhost:8000",
+            "http://site.localhost:8000",
+            "http://127.0.0.1:8000",
+            "http://[::1]:8000",
+        ):
+            assert app.accepts_origin(origin), origin
+        assert not app.accepts_origin("http://example.com")
+
+    @pytest.mark.parametrize(("debug", "hosts"), [(False, []), (True, ["example.com"])])
+    def test_otherwise_this_machine_is_as_foreign_as_any(
+        self, debug: bool, hosts: list[str]
+    ) -> None:
+        """Without DEBUG, or with hosts of its own."""
+        with override_settings(DEBUG=debug, ALLOWED_HOSTS=hosts):
+            assert not app_of().accepts_origin("http://localhost:8000")
+
+    def test_a_list_of_its_own_takes_their_place(self) -> None:
+        """The site's hosts are then not admitted by themselves."""
+        with override_settings(ALLOWED_HOSTS=["example.com"]):
+            app = app_of(ALLOWED_ORIGINS=["https://shop.example"])
+        assert app.accepts_origin("https://shop.example")
+        assert not app.accepts_origin("https://example.com")
+        assert not app_of(ALLOWED_ORIGINS=[]).accepts_origin("http://testserver")
+        assert app_of(ALLOWED_ORIGINS=("*",)).accepts_origin("https://anywhere.example")
+
+
+class TestServer:
+    @pytest.mark.parametrize(
+        ("path", "result"), [("", ""), ("/", ""), ("ws", "ws"), ("/a/b/", "a/b")]
+    )
+    def test_slashes_around_the_path_do_not_matter(self, path: str, result: str) -> None:
+        """It is put between slashes anyway."""
+        assert settings_of(SERVER={"PATH": path}).server_path == result
+
+    def test_the_connection_is_an_alias(self) -> None:
+        """Checked as soon as the settings are read."""
+        assert settings_of(SERVER={"CONNECTION": "memory"}).server_connection == "memory"
+
+
+MISTAKES: list[tuple[Any, list[str]]] = [
+    ("redis", ["BROADCASTING must be a dictionary", "'redis'"]),
+    ({"DEFALT": "x"}, ["BROADCASTING has unknown keys: DEFALT", "DEFAULT, CONNECTIONS"]),
+    ({1: "x", "a": 2}, ["unknown keys: 1, a"]),
+    (
+        {"DEFAULT": "radis"},
+        ["'radis'", "Known connections: channels", 'BROADCASTING["CONNECTIONS"]'],
+    ),
+    ({"DEFAULT": None}, ["connection None"]),
+    ({"DEFAULT": ["redis"]}, ["connection ['redis']"]),
+    ({"SERVER": {"CONNECTION": "radis"}}, ["'radis'", "Known connections"]),
+    ({"SERVER": []}, ['BROADCASTING["SERVER"] must be a dictionary']),
+    (
+        {"SERVER": {"PORT": 1}},
+        ['BROADCASTING["SERVER"] has unknown keys: PORT', "CONNECTION, PATH"],
+    ),
+    ({"CONNECTIONS": []}, ['BROADCASTING["CONNECTIONS"] must be a dictionary']),
+    ({"CONNECTIONS": {"x": MEMORY}}, ["BROADCASTING[\"CONNECTIONS\"]['x'] must be a dictionary"]),
+    ({"CONNECTIONS": {"x": {}}}, ["['x'] names no driver", '"DRIVER"', MEMORY]),
+    ({"CONNECTIONS": {"x": {"DRIVER": object}}}, ["['x'] names no driver"]),
+    (
+        {"CONNECTIONS": {"x": {"DRIVER": MEMORY, "APP": "9"}}},
+        ["BROADCASTING[\"CONNECTIONS\"]['x'][\"APP\"] is '9'", 'BROADCASTING["APPS"] (1)'],
+    ),
+    ({"APPS": []}, ['BROADCASTING["APPS"] must be a list', "Leave it out"]),
+    ({"APPS": APP}, ['BROADCASTING["APPS"] must be a list']),
+    ({"APPS": ["x"]}, ['BROADCASTING["APPS"][0] must be a dictionary']),
+    ({"APPS": [APP, {"ID": "8", "KEY": "k"}]}, ['BROADCASTING["APPS"][1] has no "SECRET"']),
+    ({"APPS": [APP | {"KEY": ""}]}, ['BROADCASTING["APPS"][0] has no "KEY"']),
+    ({"APPS": [APP | {"ID": None}]}, ['BROADCASTING["APPS"][0] has no "ID"']),
+    ({"APPS": [APP | {"ID": "a:b"}]}, ["[\"ID\"] is 'a:b'", 'leave out ":" and "/"']),
+    ({"APPS": [APP | {"ID": "a/b"}]}, ["[\"ID\"] is 'a/b'"]),
+    ({"APPS": [APP, APP | {"KEY": "k"}]}, ["have the same ID"]),
+    ({"APPS": [APP, APP | {"ID": "8"}]}, ["have the same KEY"]),
+    ({"APPS": [APP | {"MAX_CHANELS": 1}]}, ["unknown keys: MAX_CHANELS", "MAX_CHANNELS"]),
+    ({"APPS": [APP | {"ALLOWED_HOSTS": []}]}, ["unknown keys: ALLOWED_HOSTS"]),
+    *(
+        (
+            {"APPS": [APP | {name: value}]},
+            [f'BROADCASTING["APPS"][0]["{name}"] is {value!r}', "a whole number above 0"],
+        )
+        for name in ("ACTIVITY_TIMEOUT", "MAX_CHANNELS", "MAX_FRAME_SIZE", "MAX_EVENT_SIZE")
+        for value in (0, -1, 1.5, "30", True, None)
+    ),
+    *(
+        (
+            {"APPS": [APP | {"ALLOWED_ORIGINS": value}]},
+            ['BROADCASTING["APPS"][0]["ALLOWED_ORIGINS"] must be a list of origins', repr(value)],
+        )
+        for value in (
+            "https://example.com",
+            {"https://example.com": 1},
+            [1],
+            ["example.com"],
+            ["https://example.com/"],
+            ["https://example.com/path"],
+            ["ws://example.com"],
+            ["https://"],
+            [""],
+            ["null"],
+            ["https://["],
+            ["https://example.com:port"],
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("broadcasting", "texts"), MISTAKES, ids=lambda value: str(value)[:60])
+def test_a_mistake_names_the_setting_and_what_it_should_be(
+    broadcasting: Any, texts: list[str]
+) -> None:
+    """One sentence that can be acted on, and never a secret."""
+    with (
+        override_settings(BROADCASTING=broadcasting),
+        pytest.raises(ImproperlyConfigured) as caught,
+    ):
+        get_settings()
+    for text in texts:
+        assert text in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def test_a_mistake_does_not_print_secrets() -> None:
+    """It may end up in a log."""
+    for entry in (
+        APP | {"SECRET": "very-secret", "X": 1},
+        APP | {"SECRET": "very-secret", "ID": ""},
+    ):
+        with (
+            override_settings(BROADCASTING={"APPS": [entry]}),
+            pytest.raises(ImproperlyConfigured) as caught,
+        ):
+            get_settings()
+        assert "very-secret" not in str(caught.value)
