@@ -68,7 +68,7 @@ def get_broker() -> Broker:
         for other in [other for other in _brokers if other.is_closed()]:
             del _brokers[other]
         if loop not in _brokers:
-            _brokers[loop] = _make_broker()
+            _brokers[loop] = server_broadcaster().get_broker()
         return _brokers[loop]
 
 
@@ -104,7 +104,8 @@ async def close_broker() -> None:
         await broker.close()
 
 
-def _make_broker() -> Broker:
+def server_broadcaster() -> Broadcaster:
+    """Return the write end of the connection that server processes read."""
     settings = get_settings()
     if settings.server_connection is not None:
         broadcaster = broadcasters[settings.server_connection]
@@ -113,14 +114,15 @@ def _make_broker() -> Broker:
                 f'BROADCASTING["SERVER"]["CONNECTION"] is {settings.server_connection!r}, '
                 f"whose driver only writes. Name a memory, channels or redis connection."
             )
-        return broadcaster.get_broker()
+        return broadcaster
     broadcaster = broadcasters[settings.default]
-    return (broadcaster if broadcaster.can_be_read else broadcasters["memory"]).get_broker()
+    return broadcaster if broadcaster.can_be_read else broadcasters["memory"]
 
 
 @receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: object) -> None:
-    if setting in {"BROADCASTING", "CHANNEL_LAYERS"}:
+    # SECRET_KEY: the derived application, whose secret they sign with.
+    if setting in {"BROADCASTING", "CHANNEL_LAYERS", "SECRET_KEY"}:
         broadcasters.close_all()
         with _brokers_lock:
             _brokers.clear()

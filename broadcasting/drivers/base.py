@@ -200,6 +200,10 @@ class PublishQueue:
             batch = [self._waiting.popleft() for _ in range(count)]
             try:
                 await self._send([message for message, _ in batch])
+            except asyncio.CancelledError:
+                for _, done in batch:
+                    done.cancel()
+                raise
             except Exception as exc:
                 for _, done in batch:
                     if not done.done():  # Its caller may have been cancelled.
