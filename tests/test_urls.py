@@ -1,0 +1,27 @@
+"""Addresses."""
+
+import pytest
+from django.urls import Resolver404, include, path, resolve, reverse
+
+from broadcasting.views.api import api
+
+urlpatterns = [
+    path("", include("broadcasting.urls")),
+    path("mounted/", include("broadcasting.urls", namespace="mounted")),
+]
+
+pytestmark = pytest.mark.urls(__name__)
+
+
+def test_the_api_stands_where_sdks_look_for_it() -> None:
+    """At ``/apps/<id>/events``, or below a prefix."""
+    assert reverse("broadcasting:api", args=["1/events"]) == "/apps/1/events"
+    assert reverse("mounted:api", args=["1/events"]) == "/mounted/apps/1/events"
+    assert resolve("/apps/1/events").func is api
+
+
+@pytest.mark.parametrize("url", ["/apps/", "/apps", "/app/key"])
+def test_nothing_else_is_taken(url: str) -> None:
+    """The project keeps its addresses."""
+    with pytest.raises(Resolver404):
+        resolve(url)
