@@ -14,6 +14,8 @@ from broadcasting.drivers import broadcasters
 
 LAYER = "broadcasting.drivers.channel_layer.ChannelLayerBroadcaster"
 
+REDIS = "broadcasting.drivers.redis.RedisBroadcaster"
+
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
@@ -63,6 +65,10 @@ def test_working_settings_pass(broadcasting: dict[str, Any]) -> None:
                 "CONNECTIONS": {"x": {"DRIVER": "no.such.Driver"}},
             },
             "cannot be imported",
+        ),
+        (
+            {"DEFAULT": "x", "CONNECTIONS": {"x": {"DRIVER": REDIS, "URL": "localhost"}}},
+            "redis://, rediss://, unix://",
         ),
         ({"SERVER": {"CONNECTION": "null"}}, "whose driver only writes"),
         ({"APPS": []}, 'BROADCASTING["APPS"] must be a list'),

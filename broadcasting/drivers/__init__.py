@@ -6,7 +6,6 @@ context, thus one Redis pool each, where these are made once per process.
 """
 
 import asyncio
-import inspect
 import logging
 import threading
 from functools import cache
@@ -139,15 +138,11 @@ def _make(connection: Connection) -> Broadcaster:
         ) from exc
     if not (isinstance(driver, type) and issubclass(driver, Broadcaster)):
         raise ImproperlyConfigured(
-            f'{where}["DRIVER"] is {connection.driver!r}, which is not a Broadcaster.'
+            f'{where}["DRIVER"] is {connection.driver!r}, which is not a Broadcaster. '
+            f"Name a subclass of broadcasting.drivers.base.Broadcaster."
         )
-    arguments = {
-        "app": connection.app,
-        "first_app_id": get_settings().apps[0].id,
-        **connection.options,
-    }
+    first = get_settings().apps[0].id
     try:
-        inspect.signature(driver).bind(**arguments)
-    except TypeError as exc:
+        return driver(app=connection.app, first_app_id=first, **connection.options)
+    except (TypeError, ValueError) as exc:  # An unknown option, or a value that is none.
         raise ImproperlyConfigured(f"{where} does not fit its driver: {exc}.") from exc
-    return driver(**arguments)

@@ -1,8 +1,10 @@
 """Connections by alias, and which of them a server process reads."""
 
 import asyncio
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -21,6 +23,7 @@ from broadcasting.drivers import (
     warn_of_other_address,
 )
 from broadcasting.drivers.base import Broadcaster, Broker
+from broadcasting.drivers.channel_layer import ChannelLayerBroadcaster
 from broadcasting.drivers.log import LogBroadcaster
 from broadcasting.drivers.memory import MemoryBroadcaster, MemoryBroker
 from broadcasting.drivers.null import NullBroadcaster
@@ -40,6 +43,15 @@ class OptionBroadcaster(NullBroadcaster):
     def close(self) -> None:
         """Note it."""
         self.closed += 1
+
+
+class PickyBroadcaster(NullBroadcaster):
+    """A driver that looks at the value of its option."""
+
+    def __init__(self, *, app: Application, first_app_id: str, size: int) -> None:
+        super().__init__(app=app, first_app_id=first_app_id)
+        if size < 0:
+            raise ValueError("size is below 0")
 
 
 def not_a_broadcaster(**options: object) -> None:
@@ -150,6 +162,15 @@ class TestBroadcasters:
             ({"DRIVER": "broadcasting.drivers.memory.X"}, ["cannot be imported"]),
             ({"DRIVER": f"{__name__}.not_a_broadcaster"}, ["which is not a Broadcaster"]),
             ({"DRIVER": "broadcasting.conf.Settings"}, ["which is not a Broadcaster"]),
+            (
+                {"DRIVER": f"{__name__}.not_a_broadcaster"},
+                ["Name a subclass of broadcasting.drivers.base.Broadcaster"],
+            ),
+            ({"DRIVER": "broadcasting.drivers.base.Broadcaster"}, ["does not fit", "abstract"]),
+            ({"DRIVER": f"{__name__}.PickyBroadcaster", "SIZE": -1}, ["size is below 0"]),
+            ({"DRIVER": f"{__name__}.PickyBroadcaster", "SIZE": "1"}, ["does not fit", "'<'"]),
+            ({"DRIVER": HERE, "app": "1"}, ["does not fit its driver", "'app'"]),
+            ({"DRIVER": HERE, "FIRST_APP_ID": "9"}, ["does not fit", "'first_app_id'"]),
             ({"DRIVER": HERE, "SISE": 5}, ["does not fit its driver", "'sise'"]),
             ({"DRIVER": HERE, "URL": "redis://:very-secret@host"}, ["does not fit", "'url'"]),
         ],
@@ -177,6 +198,8 @@ class TestServerConnection:
             ({"DEFAULT": "null"}, MemoryBroadcaster),
             ({"DEFAULT": "log"}, MemoryBroadcaster),
             ({"DEFAULT": "null", "SERVER": {"CONNECTION": "memory"}}, MemoryBroadcaster),
+            ({"DEFAULT": "channels"}, ChannelLayerBroadcaster),
+            ({"DEFAULT": "log", "SERVER": {"CONNECTION": "channels"}}, ChannelLayerBroadcaster),
         ],
         ids=str,
     )
@@ -231,6 +254,17 @@ class TestGetBroker:
         assert isinstance(theirs, MemoryBroker)
         assert theirs.loop.is_closed()
         assert get_broker() is ours
+
+    async def test_brokers_of_closed_loops_are_forgotten(self) -> None:
+        """A process that runs loop after loop does not keep what belonged to them."""
+
+        async def other() -> "weakref.ref[Broker]":
+            return weakref.ref(get_broker())
+
+        broker = await asyncio.to_thread(lambda: asyncio.run(other()))
+        get_broker()
+        gc.collect()
+        assert broker() is None
 
     async def test_a_new_bus_needs_a_new_broker(self) -> None:
         """After settings were overridden."""
@@ -288,5 +322,30 @@ class TestOtherAddress:
         """Nobody posts to this server."""
         with using(DEFAULT="log"):
             assert isinstance(broadcasters["log"], LogBroadcaster)
+            warn_of_other_address(9000)
+        assert caplog.records == []
+
+    @pytest.mark.parametrize(
+        ("backend", "count"),
+        [
+            ("channels.layers.InMemoryChannelLayer", 1),
+            ("channels_redis.pubsub.RedisPubSubChannelLayer", 0),
+        ],
+    )
+    def test_a_channel_layer_decides_for_its_connection(
+        self, backend: str, count: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """In memory it ends at the process, over Redis it does not."""
+        with (
+            override_settings(CHANNEL_LAYERS={"default": {"BACKEND": backend}}),
+            using(DEFAULT="channels"),
+        ):
+            warn_of_other_address(9000)
+        assert len(caplog.records) == count
+
+    def test_redis_reaches_every_process(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Whatever port the server has."""
+        driver = "broadcasting.drivers.redis.RedisBroadcaster"
+        with using(DEFAULT="redis", CONNECTIONS={"redis": {"DRIVER": driver}}):
             warn_of_other_address(9000)
         assert caplog.records == []
