@@ -84,13 +84,18 @@ def get_settings() -> Settings:
     apps = _applications(raw.get("APPS"))
     connections = _connections(raw.get("CONNECTIONS", {}), apps)
     server = _mapping(raw.get("SERVER", {}), 'BROADCASTING["SERVER"]', known=_SERVER_KEYS)
+    path = server.get("PATH", "")
+    if not isinstance(path, str):
+        raise ImproperlyConfigured(
+            f'BROADCASTING["SERVER"]["PATH"] is {path!r}; it must be text such as "ws", or empty.'
+        )
     has_layer = bool(getattr(django_settings, "CHANNEL_LAYERS", {}))
     result = Settings(
         default=raw.get("DEFAULT", "channels" if has_layer else "memory"),
         connections=connections,
         apps=apps,
         server_connection=server.get("CONNECTION"),
-        server_path=str(server.get("PATH", "")).strip("/"),
+        server_path=path.strip("/"),
     )
     result.connection(result.default)
     if result.server_connection is not None:
@@ -154,9 +159,11 @@ def _applications(raw: object) -> tuple[Application, ...]:
     apps = tuple(_application(entry, f'BROADCASTING["APPS"][{i}]') for i, entry in enumerate(raw))
     for attribute in ("id", "key"):
         values = [getattr(app, attribute) for app in apps]
-        if len(set(values)) < len(values):
+        twice = [value for value in values if values.count(value) > 1]
+        if twice:
             raise ImproperlyConfigured(
-                f'Two entries of BROADCASTING["APPS"] have the same {attribute.upper()}.'
+                f'Two entries of BROADCASTING["APPS"] have the same {attribute.upper()}, '
+                f"{twice[0]!r}; give each its own."
             )
     return apps
 
@@ -231,6 +238,7 @@ def _is_origin(value: object) -> bool:
     return (
         parts.scheme in {"http", "https"}
         and bool(parts.hostname)
+        and parts.username is None
         and value == f"{parts.scheme}://{parts.netloc}"
     )
 

@@ -52,7 +52,7 @@ class Application:
             port = page.port  # Raises ValueError.
         except ValueError:
             return False
-        if page.scheme not in _PORTS or page.hostname is None:
+        if page.scheme not in _PORTS or page.hostname is None or port == 0:
             return False
         # ALLOWED_HOSTS writes IPv6 addresses in brackets, urlsplit takes them off.
         host = f"[{page.hostname}]" if ":" in page.hostname else page.hostname

@@ -95,10 +95,14 @@ class TestOverriding:
             with override_settings(**{name: value}):
                 assert get_settings() != before, name
             assert get_settings() == before, name
-        with override_settings(BROADCASTING={}, CHANNEL_LAYERS={}):
-            assert get_settings().default == "memory"
-        with override_settings(DEBUG=True, ALLOWED_HOSTS=[]):
-            assert get_settings() != before
+        with override_settings(BROADCASTING={}):
+            assert get_settings().default == "channels"
+            with override_settings(CHANNEL_LAYERS={}):
+                assert get_settings().default == "memory"
+        with override_settings(ALLOWED_HOSTS=[]):
+            assert get_settings().apps[0].allowed_hosts == ()
+            with override_settings(DEBUG=True):
+                assert get_settings().apps[0].allowed_hosts == LOCAL_HOSTS
 
     def test_other_settings_do_not(self) -> None:
         """They are computed once."""
@@ -231,6 +235,7 @@ MISTAKES: list[tuple[Any, list[str]]] = [
         {"SERVER": {"PORT": 1}},
         ['BROADCASTING["SERVER"] has unknown keys: PORT', "CONNECTION, PATH"],
     ),
+    ({"SERVER": {"PATH": None}}, ['BROADCASTING["SERVER"]["PATH"] is None', "text"]),
     ({"CONNECTIONS": []}, ['BROADCASTING["CONNECTIONS"] must be a dictionary']),
     ({"CONNECTIONS": {"x": MEMORY}}, ["BROADCASTING[\"CONNECTIONS\"]['x'] must be a dictionary"]),
     ({"CONNECTIONS": {"x": {}}}, ["['x'] names no driver", '"DRIVER"', MEMORY]),
@@ -247,8 +252,8 @@ MISTAKES: list[tuple[Any, list[str]]] = [
     ({"APPS": [APP | {"ID": None}]}, ['BROADCASTING["APPS"][0] has no "ID"']),
     ({"APPS": [APP | {"ID": "a:b"}]}, ["[\"ID\"] is 'a:b'", 'leave out ":" and "/"']),
     ({"APPS": [APP | {"ID": "a/b"}]}, ["[\"ID\"] is 'a/b'"]),
-    ({"APPS": [APP, APP | {"KEY": "k"}]}, ["have the same ID"]),
-    ({"APPS": [APP, APP | {"ID": "8"}]}, ["have the same KEY"]),
+    ({"APPS": [APP, APP | {"KEY": "k"}]}, ["have the same ID, '7'", "give each its own"]),
+    ({"APPS": [APP, APP | {"ID": "8"}]}, ["have the same KEY, 'key'", "give each its own"]),
     ({"APPS": [APP | {"MAX_CHANELS": 1}]}, ["unknown keys: MAX_CHANELS", "MAX_CHANNELS"]),
     ({"APPS": [APP | {"ALLOWED_HOSTS": []}]}, ["unknown keys: ALLOWED_HOSTS"]),
     *(
@@ -277,6 +282,8 @@ MISTAKES: list[tuple[Any, list[str]]] = [
             ["null"],
             ["https://["],
             ["https://example.com:port"],
+            ["https://user@example.com"],
+            ["https://example.com?query"],
         )
     ),
 ]

@@ -1,10 +1,23 @@
 """Applications: which pages they admit, and how they are found."""
 
+import string
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcasting.credentials import Application, find_application
+
+# Text made of these comes nearer to an address than text of random letters.
+PIECES = st.sampled_from(
+    [
+        *("https", "http", "://", ":", "/", "//", "[", "]", "@", "%", "*", ".", "?", "#", "\\"),
+        *("::1", "v1.x", "%25", "443", "99999", "-1", "0", "example.com", "\t", "\n", "\0"),
+        *("℀", "ß", "。", "휙"),
+    ]
+)
+ADDRESSES = st.lists(PIECES).map("".join) | st.text().map("https://{}".format)
+LABELS = st.text(string.ascii_lowercase + string.digits + "-._", min_size=1)
 
 
 def application(*origins: str, hosts: tuple[str, ...] = ()) -> Application:
@@ -56,6 +69,10 @@ class TestOrigins:
             "https://",
             "https://example.com:port",
             "https://example.com:99999",
+            "https://example.com:0",
+            "https://example.com:443@evil.example",
+            "https://evil.example\\.example.com",
+            "https://evil.example#https://example.com",
             "https://[example.com",
             "file:///example.com",
         ],
@@ -95,6 +112,28 @@ class TestOrigins:
     def test_no_origin_raises(self, origin: str) -> None:
         """The header comes from anybody."""
         assert application("https://example.com").accepts_origin(origin) in {True, False}
+
+    @given(ADDRESSES, ADDRESSES)
+    def test_nothing_like_an_address_raises(self, origin: str, host: str) -> None:
+        """Brackets, ports and users in the wrong places, against any ALLOWED_HOSTS."""
+        app = application("https://*.example.com", "http://[::1]:8000", hosts=(host,))
+        assert app.accepts_origin(origin) in {True, False}
+
+    @given(LABELS)
+    def test_nothing_may_be_added_to_a_name(self, label: str) -> None:
+        """Whoever owns a name that merely contains the admitted one stays outside."""
+        app = application("https://example.com", hosts=("example.org",))
+        for name in ("example.com", "example.org"):
+            assert app.accepts_origin(f"https://{name}")
+            assert not app.accepts_origin(f"https://{name}{label}")
+            assert not app.accepts_origin(f"https://{label}{name}")
+
+    def test_an_ipv6_address_is_met_with_its_port(self) -> None:
+        """In brackets on both sides, whatever the case of its letters."""
+        app = application("http://[2001:DB8::1]:8000")
+        assert app.accepts_origin("http://[2001:db8::1]:8000")
+        assert not app.accepts_origin("http://[2001:db8::1]:8001")
+        assert not app.accepts_origin("http://[2001:db8::2]:8000")
 
 
 class TestHosts:
