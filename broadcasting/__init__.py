@@ -53,3 +53,8 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """List the public names before their first use, too."""
+    return sorted({*globals(), *__all__})
