@@ -1,5 +1,6 @@
 """What happens when Django starts."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,27 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 from django.test import override_settings
+
+# The smallest project there is: no database, no BROADCASTING, no CHANNEL_LAYERS.
+PROJECT = """
+import django
+from django.conf import settings
+settings.configure(SECRET_KEY="s", INSTALLED_APPS=["broadcasting"], **{more!r})
+django.setup()
+"""
+
+
+def in_project(code: str, **more: object) -> list[str]:
+    """Return the words that `code` prints in a process of a project with `more` settings."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROJECT.format(more=more) + code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
 @pytest.fixture
@@ -57,3 +79,46 @@ def test_the_app_has_neither_models_nor_migrations() -> None:
     config = apps.get_app_config("broadcasting")
     assert list(config.get_models()) == []
     assert not (Path(config.path) / "migrations").exists()
+
+
+def test_a_project_needs_no_setting() -> None:
+    """Events stay in the process, the check passes, and every process signs alike."""
+    code = """
+from django.core.checks import run_checks
+from broadcasting.conf import get_settings
+settings = get_settings()
+print(settings.default, settings.apps[0].secret, run_checks(tags=["broadcasting"]))
+"""
+    default, secret, found = in_project(code)
+    assert (default, len(secret), found) == ("memory", 64, "[]")
+    assert in_project(code) == [default, secret, found]
+
+
+def test_the_process_that_routes_sockets_serves() -> None:
+    """`broadcasting.routing` makes it so; the HTTP addresses alone do not."""
+    code = """
+from broadcasting.drivers.base import is_serving_here
+import broadcasting.urls
+print(is_serving_here())
+import broadcasting.routing
+print(is_serving_here())
+"""
+    assert in_project(code, ROOT_URLCONF="broadcasting.urls") == ["False", "True"]
+
+
+@pytest.mark.parametrize(
+    ("server", "prefix"), [({}, ""), ({"PATH": "ws"}, "ws/"), ({"PATH": "/a/b/"}, "a/b/")]
+)
+def test_sockets_connect_below_the_path(server: dict[str, str], prefix: str) -> None:
+    """At ``<path>/app/<key>``, and nowhere else."""
+    addresses = [f"{prefix}app/abc", f"{prefix}app/", f"{prefix}app/abc/more", f"x/{prefix}app/abc"]
+    code = f"""
+from broadcasting.routing import websocket_urlpatterns
+(route,) = websocket_urlpatterns
+for address in {[*addresses, "app/abc"]!r}:
+    match = route.resolve(address)
+    print(match and match.kwargs["key"])
+"""
+    bare = "None" if prefix else "abc"
+    printed = in_project(code, BROADCASTING={"SERVER": server})
+    assert printed == ["abc", "None", "None", "None", bare]

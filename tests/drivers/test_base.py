@@ -82,7 +82,7 @@ class TestPublishQueue:
         tasks += [asyncio.create_task(queue.publish(message(i))) for i in (1, 2)]
         await turn()
         with pytest.raises(PublisherBusy, match="2 messages wait"):
-            await queue.publish(message(3))
+            await asyncio.wait_for(queue.publish(message(3)), 5)
         bus.open.set()
         await asyncio.gather(*tasks)
         await queue.publish(message(4))
@@ -113,7 +113,7 @@ class TestPublishQueue:
         tasks[0].cancel()
         await turn()
         bus.open.set()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
         assert isinstance(results[0], asyncio.CancelledError)
         assert results[1] is error
         assert bus.batches == [[0, 1]]
@@ -132,6 +132,26 @@ class TestPublishQueue:
         assert pending == set()
         assert all(task.cancelled() for task in done)
         assert bus.batches == [[0]]
+
+    async def test_a_waiting_caller_that_gives_up_disturbs_nobody(self) -> None:
+        """Its batch, not yet begun, goes out, and the queue with it."""
+        bus = Bus()
+        queue = PublishQueue(bus.send)
+        bus.open.clear()
+        tasks = [asyncio.create_task(queue.publish(message(0)))]
+        await turn()
+        tasks += [asyncio.create_task(queue.publish(message(i))) for i in (1, 2)]
+        await turn()
+        tasks[1].cancel()
+        await turn()
+        bus.open.set()
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(results[1], asyncio.CancelledError)
+        assert results[::2] == [None, None]
+        await queue.publish(message(3))
+        sent = list(chain.from_iterable(bus.batches))
+        assert [number for number in sent if number != 1] == [0, 2, 3]
 
     async def test_closing_an_unused_queue_does_nothing(self) -> None:
         """Twice, too."""
@@ -166,6 +186,25 @@ class TestBroadcaster:
         await writer.abroadcast(["x"], "e", "{}", socket_id="1.1")
         assert writer.sent == [(["x"], "e", "{}", "1.1")]
         assert threading.current_thread() not in writer.threads
+
+    async def test_abroadcasts_do_not_wait_for_each_other(self) -> None:
+        """One slow bus call does not keep others of the loop from theirs."""
+        meeting = threading.Barrier(2)
+
+        class Meeting(Writer):
+            def broadcast(
+                self,
+                channels: Sequence[str],
+                event: str,
+                data: str,
+                *,
+                socket_id: str | None = None,
+            ) -> None:
+                meeting.wait(5)  # Raises unless both are under way together.
+
+        writer = Meeting()
+        calls = (writer.abroadcast(["x"], "e", "{}") for _ in range(2))
+        assert await asyncio.gather(*calls) == [None, None]
 
     async def test_abroadcast_raises_what_broadcast_raises(self) -> None:
         """The caller decides what a failure means."""
