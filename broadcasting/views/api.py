@@ -59,7 +59,8 @@ async def api(request: HttpRequest, rest: str) -> HttpResponse:
         body = request.body
     except RequestDataTooBig:
         return HttpResponse("Payload too large", status=413, content_type="text/plain")
-    raw_path = getattr(request, "scope", {}).get("raw_path", b"").decode("latin-1")
+    # Absent under WSGI; ASGI servers may leave it out, or set it to None.
+    raw_path = (getattr(request, "scope", {}).get("raw_path") or b"").decode("latin-1")
     answer = await handle(
         request.method or "",
         raw_path.partition("?")[0] or quote(request.path),
@@ -121,7 +122,7 @@ def _authenticate(app: Application, method: str, raw_path: str, query: str, body
     # SDKs sign the path that they wrote; a server on the way may have escaped it, and
     # a prefix under which the API is mounted is not part of it.
     inner = raw_path[raw_path.index("/apps/") :] if "/apps/" in raw_path else raw_path
-    for path in dict.fromkeys((inner, unquote(inner), raw_path)):
+    for path in dict.fromkeys((inner, unquote(inner), raw_path, unquote(raw_path))):
         if verify(app.secret, request_text(method, path, parameters), signature):
             return
     raise ApiError(401, "Invalid signature")

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 import pytest_asyncio
-from django.test import AsyncClient, Client, override_settings
+from django.test import AsyncClient, AsyncRequestFactory, Client, override_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from broadcasting.drivers.base import Broker
 from broadcasting.exceptions import BroadcastError, PublisherBusy
 from broadcasting.protocol.messages import Message
 from broadcasting.protocol.signatures import request_text, sign, sign_request
-from broadcasting.views.api import Response, handle
+from broadcasting.views.api import BYTES_PER_CHARACTER, ENVELOPE, Response, api, handle
 from tests.utils import await_until
 
 PATH = "/apps/42/events"
@@ -140,6 +140,14 @@ async def test_a_huge_body_is_refused_before_it_is_parsed() -> None:
     assert (await post(b"[" * 200_000)).status == 413
 
 
+async def test_a_body_has_a_limit_of_its_own() -> None:
+    """What one event can need, and not a byte more; it is looked at before it is parsed."""
+    limit = application().max_event_size * BYTES_PER_CHARACTER + ENVELOPE
+    for size, status in ((limit, 200), (limit + 1, 413)):
+        body = body_of().ljust(size)
+        assert (await post(body)).status == status
+
+
 @pytest.mark.parametrize(("count", "status"), [(100, 200), (101, 400), (0, 400)])
 async def test_channels_have_a_limit(count: int, status: int) -> None:
     """One to a hundred channels."""
@@ -176,6 +184,7 @@ async def test_channels_have_a_limit(count: int, status: int) -> None:
         body_of(channels=["a", "a\n"]),
         body_of(channels=["x" * 201]),
         body_of(channels=["#server-to-user-1"]),
+        b'{"name":"x","data":"{}","channels":[' + b"[" * 900 + b"]" * 900 + b"]}",
         body_of(channels=None, channel=["a"]),
         body_of(socket_id="5"),
         body_of(socket_id="5.7\n"),
@@ -292,6 +301,13 @@ async def test_a_path_may_come_escaped() -> None:
     assert (await handle("POST", escaped, signed(body, escaped), body)).status == 200
 
 
+async def test_a_prefix_may_come_escaped() -> None:
+    """Where an SDK signs the prefix too, as it wrote it."""
+    body = body_of()
+    query = signed(body, f"/pöst{PATH}")
+    assert (await handle("POST", f"/p%C3%B6st{PATH}", query, body)).status == 200
+
+
 # Where
 
 
@@ -334,6 +350,18 @@ async def test_a_bus_that_is_away_is_503(
 
 
 # Whatever comes
+
+
+@pytest.mark.parametrize("query", ["\ud800", "{}&a=\ud800", "{}&auth_signature=\ud800"])
+async def test_text_that_utf8_cannot_carry_is_refused(query: str) -> None:
+    """Without raising."""
+    body = body_of()
+    parameters = dict(parse_qsl(signed(body)))
+    if "signature" in query:
+        del parameters["auth_signature"]
+    answer = await handle("POST", PATH, query.format(urlencode(parameters)), body)
+    assert answer.status == 401
+    assert (await handle("POST", "/apps/\ud800/events", "", b"")).status == 404
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -383,6 +411,17 @@ async def test_django_serves_it(heard: list[Message]) -> None:
     assert (response.status_code, response.content) == (200, b"{}")
     assert response["Content-Type"] == "application/json"
     await settle(heard, 1)
+
+
+@pytest.mark.parametrize("raw_path", [None, b"", b"/apps/42/events", b"/apps/4%32/events?x"])
+async def test_a_server_need_not_say_how_the_path_was_written(raw_path: bytes | None) -> None:
+    """`raw_path` is optional in ASGI, and some servers put the query into it."""
+    body = body_of()
+    request = AsyncRequestFactory().post(
+        f"{PATH}?{signed(body)}", data=body, content_type="application/json"
+    )
+    request.scope = {**request.scope, "raw_path": raw_path}
+    assert (await api(request, "42/events")).status_code == 200
 
 
 def test_django_serves_it_under_wsgi() -> None:
