@@ -176,6 +176,9 @@ class RedisBroker(Broker):
                 await self._read_until_lost(connection)
             except (RedisError, OSError) as exc:
                 self._report_lost(exc)
+            except Exception as exc:  # A bug must not leave the process deaf.
+                logger.exception("The Redis reader failed")
+                self._report_lost(exc)
             finally:
                 await self._disconnect()
             await asyncio.sleep(self.BACKOFF[min(failures, len(self.BACKOFF) - 1)])
@@ -183,8 +186,13 @@ class RedisBroker(Broker):
 
     async def _connect(self) -> redis.asyncio.Connection:
         connection: redis.asyncio.Connection = self._redis.connection_pool.make_connection()
+        try:
+            await connection.connect()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        # Not before: a SUBSCRIBE between AUTH and SELECT would be taken for their answer.
         self._connection = connection
-        await connection.connect()
         self._heard = asyncio.get_running_loop().time()
         channels = list(self._topics)
         for start in range(0, len(channels), self.BATCH):

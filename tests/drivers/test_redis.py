@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import pytest_asyncio
@@ -22,6 +23,31 @@ from broadcasting.protocol.messages import Message
 from tests.conftest import RedisServer
 from tests.drivers.contract import FIRST, SECOND, Inbox, SharedContract
 from tests.utils import await_until
+
+
+@asynccontextmanager
+async def far_away(port: int) -> AsyncIterator[int]:
+    """Yield a port whose every byte takes 20 ms to and from `port`."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                await asyncio.sleep(0.02)  # The distance.
+                writer.write(data)
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, there = await asyncio.open_connection("127.0.0.1", port)
+        writers.extend([writer, there])
+        await asyncio.gather(carry(reader, there), carry(back, writer))
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for writer in writers:
+        writer.close()
+    await asyncio.gather(*(w.wait_closed() for w in writers), return_exceptions=True)
 
 
 class TestRedis(SharedContract):
@@ -165,6 +191,67 @@ class TestRedis(SharedContract):
         subscribing = asyncio.create_task(broker.subscribe("1:whik"))
         await asyncio.to_thread(redis_server.start)
         await subscribing
+
+    async def test_subscribing_during_the_handshake_disturbs_it_not(
+        self, redis_server: RedisServer, client: redis.Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """With a password, a database and a long way, sockets that come meanwhile just wait."""
+        client.config_set("requirepass", "pw")
+        async with far_away(redis_server.port) as port:
+            broadcaster = RedisBroadcaster(
+                app=FIRST, first_app_id="1", url=f"redis://:pw@127.0.0.1:{port}/3"
+            )
+            broker, inbox = broadcaster.get_broker(), Inbox()
+            await broker.connect(inbox.append)
+            subscribing = []
+            for number in range(100):
+                subscribing.append(asyncio.create_task(broker.subscribe(f"1:c{number}")))
+                await asyncio.sleep(0.001)
+            await asyncio.gather(*subscribing)
+            await broadcaster.abroadcast(["c0", "c99"], "Hello", "{}")
+            await inbox.wait_for(2)
+            await broker.close()
+            broadcaster.close()
+        client.config_set("requirepass", "")
+        assert "Lost Redis" not in caplog.text
+
+    async def test_a_redis_that_hangs_is_an_error(
+        self, broker: RedisBroker, client: redis.Redis
+    ) -> None:
+        """Publishing from a server process ends in time, and works again afterwards."""
+        await broker.publish(Message("1", "whik", "Hello", "{}"))
+        broker._queue.TIMEOUT = 0.2
+        client.client_pause(600)
+        with pytest.raises(BroadcastError, match="did not answer"):
+            await broker.publish(Message("1", "whik", "Hello", "{}"))
+        broker._queue.TIMEOUT = 10
+        await broker.publish(Message("1", "whik", "Hello", "{}"))
+
+    async def test_a_bug_in_the_reader_does_not_leave_the_process_deaf(
+        self, broadcaster: Broadcaster, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is logged, and the next message is read."""
+        inbox, failures = Inbox(), 1
+
+        def deliver(message: Message) -> None:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise ZeroDivisionError
+            inbox.append(message)
+
+        broker = broadcaster.get_broker()
+        await broker.connect(deliver)
+        await broker.subscribe("1:whik")
+        await broadcaster.abroadcast(["whik"], "Hello", "{}")
+        await await_until(lambda: "The Redis reader failed" in caplog.text)
+
+        async def send_and_look() -> bool:
+            await broadcaster.abroadcast(["whik"], "Hello", "{}")
+            return bool(inbox)
+
+        await await_until(send_and_look)
+        await broker.close()
 
     async def test_a_dead_connection_is_noticed(
         self,
