@@ -20,7 +20,7 @@ from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
 
 from ..credentials import Application
-from ..exceptions import PublisherBusy
+from ..exceptions import BroadcastError, PublisherBusy
 from ..protocol.messages import Message
 
 # Where `runserver` listens unless told otherwise.
@@ -167,19 +167,26 @@ class PublishQueue:
     A bounded queue in front of a bus, emptied in batches by one task of one loop.
 
     It keeps the order of messages whatever awaits them, turns what waits into one
-    round trip, and never grows past its limit.
+    round trip, and never grows past its limit. A caller that is cancelled while its
+    message waits has sent nothing.
 
     Args:
         send: Sends a batch, in order. What it raises reaches every caller of it.
+        batch: How many messages may go in one; 1 where a batch may fail halfway.
         limit: How many messages may wait.
     """
 
-    BATCH = 500
+    TIMEOUT = 10.0  # Seconds that a batch may take: a bus that hangs is as good as away.
 
     def __init__(
-        self, send: Callable[[list[Message]], Awaitable[None]], *, limit: int = 10_000
+        self,
+        send: Callable[[list[Message]], Awaitable[None]],
+        *,
+        batch: int = 500,
+        limit: int = 10_000,
     ) -> None:
         self._send = send
+        self._batch = batch
         self._limit = limit
         self._waiting: deque[tuple[Message, asyncio.Future[None]]] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -196,18 +203,25 @@ class PublishQueue:
 
     async def _run(self) -> None:
         while self._waiting:
-            count = min(len(self._waiting), self.BATCH)
-            batch = [self._waiting.popleft() for _ in range(count)]
+            count = min(len(self._waiting), self._batch)
+            taken = [self._waiting.popleft() for _ in range(count)]
+            batch = [(message, done) for message, done in taken if not done.done()]
+            if not batch:
+                continue
             try:
-                await self._send([message for message, _ in batch])
+                async with asyncio.timeout(self.TIMEOUT):
+                    await self._send([message for message, _ in batch])
             except asyncio.CancelledError:
                 for _, done in batch:
                     done.cancel()
                 raise
             except Exception as exc:
+                error = exc
+                if isinstance(exc, TimeoutError):
+                    error = BroadcastError(f"The bus did not answer in {self.TIMEOUT:g} seconds")
                 for _, done in batch:
                     if not done.done():  # Its caller may have been cancelled.
-                        done.set_exception(exc)
+                        done.set_exception(error)
             else:
                 for _, done in batch:
                     if not done.done():

@@ -135,9 +135,9 @@ class OutsideLoop:
     def __init__(self, layer: BaseChannelLayer) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
-        self.queue = PublishQueue(GroupSender(layer).send)
+        self.queue = PublishQueue(GroupSender(layer).send, batch=1)
         self._thread = threading.Thread(
-            target=self.loop.run_forever, name="broadcasting-channel-layer", daemon=True
+            target=self._run, name="broadcasting-channel-layer", daemon=True
         )
         self._thread.start()
 
@@ -147,7 +147,11 @@ class OutsideLoop:
             asyncio.run_coroutine_threadsafe(self.queue.close(), self.loop).result(SEND_TIMEOUT)
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(SEND_TIMEOUT)
-            self.loop.close()
+
+    def _run(self) -> None:
+        self.loop.run_forever()
+        # Here, because channels_redis runs the loop once more to close its connections.
+        self.loop.close()
 
 
 class GroupSender:
@@ -235,7 +239,7 @@ class ChannelLayerBroker(Broker):
     def __init__(self, layer: BaseChannelLayer, alias: str) -> None:
         self.loop = asyncio.get_running_loop()
         self.is_shared = is_shared(layer)
-        self.queue = PublishQueue(GroupSender(layer).send)
+        self.queue = PublishQueue(GroupSender(layer).send, batch=1)
         self.lost = 0  # Messages that the layer dropped.
         self._layer = layer
         self._alias = alias
@@ -432,8 +436,8 @@ async def _end(task: asyncio.Task[None] | None) -> None:
 
 
 async def _publish_all(queue: PublishQueue, messages: list[Message]) -> None:
-    for message in messages:
-        await queue.publish(message)
+    # The tasks begin in this order, and so do their messages.
+    await asyncio.gather(*(queue.publish(message) for message in messages))
 
 
 def _wait_for(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ..credentials import Application
 from ..exceptions import PublisherBusy
@@ -139,8 +140,9 @@ class MemoryBroker(Broker):
                 raise PublisherBusy(f"{self.LIMIT} messages wait for the event loop already")
             self._inbox.append(message)
             if not self._scheduled:
-                self._scheduled = True
-                self.loop.call_soon_threadsafe(self._drain)
+                with suppress(RuntimeError):  # The loop has just been closed: nobody listens.
+                    self.loop.call_soon_threadsafe(self._drain)
+                    self._scheduled = True
 
     def _drain(self) -> None:
         with self._lock:

@@ -133,8 +133,8 @@ class TestPublishQueue:
         assert all(task.cancelled() for task in done)
         assert bus.batches == [[0]]
 
-    async def test_a_waiting_caller_that_gives_up_disturbs_nobody(self) -> None:
-        """Its batch, not yet begun, goes out, and the queue with it."""
+    async def test_a_waiting_caller_that_gives_up_has_sent_nothing(self) -> None:
+        """The others' messages go out, and the queue with them."""
         bus = Bus()
         queue = PublishQueue(bus.send)
         bus.open.clear()
@@ -150,8 +150,35 @@ class TestPublishQueue:
         assert isinstance(results[1], asyncio.CancelledError)
         assert results[::2] == [None, None]
         await queue.publish(message(3))
-        sent = list(chain.from_iterable(bus.batches))
-        assert [number for number in sent if number != 1] == [0, 2, 3]
+        assert bus.batches == [[0], [2], [3]]
+
+    async def test_a_queue_of_those_who_gave_up_sends_nothing(self) -> None:
+        """Not even an empty batch."""
+        bus = Bus()
+        queue = PublishQueue(bus.send)
+        task = asyncio.create_task(queue.publish(message(0)))
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await asyncio.gather(task, return_exceptions=True)
+        await turn()
+        assert bus.batches == []
+
+    async def test_a_bus_that_hangs_is_an_error(self) -> None:
+        """After a while its callers are told, and the next may find it well again."""
+        bus = Bus()
+        queue = PublishQueue(bus.send)
+        queue.TIMEOUT = 0.01
+        bus.open.clear()
+        with pytest.raises(BroadcastError, match=r"did not answer in 0\.01 seconds"):
+            await queue.publish(message(0))
+        bus.open.set()
+        await queue.publish(message(1))
+
+    async def test_a_batch_may_be_of_one(self) -> None:
+        """Where a batch may fail halfway, each caller hears of its own message."""
+        bus = Bus()
+        queue = PublishQueue(bus.send, batch=1)
+        await asyncio.gather(*(queue.publish(message(i)) for i in range(3)))
+        assert bus.batches == [[0], [1], [2]]
 
     async def test_closing_an_unused_queue_does_nothing(self) -> None:
         """Twice, too."""

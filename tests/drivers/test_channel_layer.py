@@ -168,6 +168,13 @@ class RedisLayerContract(LayerContract, SharedContract):
         await inbox.wait_for(1)
         await broker.close()
 
+    async def test_closes_on_the_thread_of_a_running_loop(self) -> None:
+        """As happens when a test that is async overrides the settings."""
+        broadcaster = self.make()
+        await broadcaster.abroadcast(["whik"], "Hello", "{}")
+        broadcaster.close()
+        assert "broadcasting-channel-layer" not in [t.name for t in threading.enumerate()]
+
     async def test_a_busy_mailbox_is_kept(
         self, broadcaster: Broadcaster, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
