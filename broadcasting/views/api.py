@@ -5,6 +5,7 @@ The Pusher HTTP API, as far as publishing: ``POST /apps/<id>/events``.
 that the same code answers behind Django's view and in front of Django.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from django.views.decorators.csrf import csrf_exempt
 
 from ..conf import get_settings
 from ..credentials import Application, find_application
-from ..drivers import get_broker
+from ..drivers import close_broker, get_broker
+from ..drivers.base import is_serving_here
 from ..exceptions import BroadcastError
 from ..protocol.messages import Message, decode
 from ..protocol.names import is_channel_name, is_event_name, is_socket_id, is_utf8
@@ -96,14 +98,31 @@ async def handle(method: str, raw_path: str, query: str, body: bytes) -> Respons
         if len(body) > app.max_event_size * BYTES_PER_CHARACTER + ENVELOPE:
             raise ApiError(413, "Payload too large")
         messages = _messages(app, body)
-        broker = get_broker()
-        for message in messages:
-            await broker.publish(message)
+        await _publish(messages)
     except ApiError as error:
         return Response(error.status, str(error))
     except BroadcastError as error:
         return Response(503, str(error))
     return Response(200, "{}")
+
+
+async def _publish(messages: list[Message]) -> None:
+    broker = get_broker()
+    if is_serving_here():
+        # The tasks begin in this order, and so do their messages.
+        await asyncio.gather(*(broker.publish(message) for message in messages))
+        return
+    try:
+        if not broker.is_shared:
+            raise ApiError(
+                503,
+                "This process serves no sockets, so nobody would hear of it. Serve the site's "
+                "ASGI application: with daphne first in INSTALLED_APPS, runserver does.",
+            )
+        for message in messages:
+            await broker.publish(message)
+    finally:
+        await close_broker()  # Under WSGI each request has a loop of its own.
 
 
 def _authenticate(app: Application, method: str, raw_path: str, query: str, body: bytes) -> None:

@@ -1,8 +1,9 @@
 """The HTTP API as far as publishing: by itself, and behind Django."""
 
 import json
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -11,16 +12,18 @@ import pytest_asyncio
 from django.test import AsyncClient, AsyncRequestFactory, Client, override_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
 from broadcasting.conf import get_settings
 from broadcasting.credentials import Application
-from broadcasting.drivers import close_broker, get_broker
+from broadcasting.drivers import base, close_broker, get_broker
 from broadcasting.drivers.base import Broker
 from broadcasting.exceptions import BroadcastError, PublisherBusy
 from broadcasting.protocol.messages import Message
 from broadcasting.protocol.signatures import request_text, sign, sign_request
 from broadcasting.views.api import BYTES_PER_CHARACTER, ENVELOPE, Response, api, handle
-from tests.utils import await_until
+from tests.conftest import RedisServer
+from tests.utils import await_until, wait_until
 
 PATH = "/apps/42/events"
 TWO_APPS: dict[str, Any] = {
@@ -33,7 +36,10 @@ TWO_APPS: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def _settings() -> Any:
+def _settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # The test's process is the one that serves, whatever other tests imported.
+    monkeypatch.setattr(base, "_serving", threading.Event())
+    base.serve_here()
     with override_settings(BROADCASTING=TWO_APPS):
         yield
 
@@ -424,11 +430,33 @@ async def test_a_server_need_not_say_how_the_path_was_written(raw_path: bytes | 
     assert (await api(request, "42/events")).status_code == 200
 
 
-def test_django_serves_it_under_wsgi() -> None:
-    """A site without ASGI can take requests, too."""
+def test_a_process_without_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under WSGI nobody would hear of it; the answer tells what to serve in its place."""
+    monkeypatch.setattr(base, "_serving", threading.Event())
     body = body_of()
     response = Client().post(f"{PATH}?{signed(body)}", data=body, content_type="application/json")
-    assert response.status_code == 200
+    assert response.status_code == 503
+    assert "daphne first in INSTALLED_APPS" in response.content.decode()
+
+
+def test_django_serves_a_shared_bus_under_wsgi(
+    monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer
+) -> None:
+    """A site without ASGI publishes to processes that serve, and leaves no connection open."""
+    monkeypatch.setattr(base, "_serving", threading.Event())
+    redis_connection = {
+        "DRIVER": "broadcasting.drivers.redis.RedisBroadcaster",
+        "URL": redis_server.url,
+    }
+    with_redis = TWO_APPS | {"DEFAULT": "redis", "CONNECTIONS": {"redis": redis_connection}}
+    with override_settings(BROADCASTING=with_redis), Redis.from_url(redis_server.url) as redis:
+        before = len(redis.client_list())
+        body = body_of()
+        for _ in range(5):
+            path = f"{PATH}?{signed(body)}"
+            response = Client().post(path, data=body, content_type="application/json")
+            assert response.status_code == 200
+        wait_until(lambda: len(redis.client_list()) == before)
 
 
 async def test_django_names_the_method() -> None:
