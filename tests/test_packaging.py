@@ -35,11 +35,10 @@ urlpatterns += [path("", include("broadcasting.urls"))]
 ASGI = """
 from channels.routing import ProtocolTypeRouter, URLRouter
 
-from broadcasting.routing import websocket_urlpatterns
+from broadcasting.routing import websocket_fallback, websocket_urlpatterns
 
-application = ProtocolTypeRouter(
-    {"http": application, "websocket": URLRouter(websocket_urlpatterns)}
-)
+sockets = URLRouter([*websocket_urlpatterns, websocket_fallback])
+application = ProtocolTypeRouter({"http": application, "websocket": sockets})
 """
 
 

@@ -9,11 +9,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whik.settings")
 # First: it sets Django up, which importing the routes takes for granted.
 django_application = get_asgi_application()
 
-from broadcasting.routing import websocket_urlpatterns  # noqa: E402
+from broadcasting.routing import websocket_fallback, websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": django_application,
-        "websocket": URLRouter(websocket_urlpatterns),
+        "websocket": URLRouter([*websocket_urlpatterns, websocket_fallback]),
     }
 )

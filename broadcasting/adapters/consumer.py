@@ -8,6 +8,10 @@ task that empties it, and the outbox knows what the client has read: after every
 than `WINDOW` bytes beyond the last answered one under way. Clients answer these pings
 by themselves (Pusher, "Ping and pong messages"); a socket with little traffic never
 sees one.
+
+A pong says nothing of which ping it answers. A client that lies, by sending pongs
+without reading, is held back by servers whose ``send`` waits, uvicorn for one, but
+not by daphne, which is a server for development.
 """
 
 import asyncio
@@ -21,7 +25,7 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 
 from ..drivers import warn_of_other_address
-from ..protocol.errors import OverCapacity
+from ..protocol.errors import OverCapacity, PathNotFound
 from ..protocol.messages import PING, Frame
 from ..server import open_session
 from ..server.session import Session
@@ -81,6 +85,21 @@ class PusherConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no 
         """Forget the client."""
         self.session.closed()
         await self.socket.stop()
+
+
+class UnknownPathConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no types
+    """Refuse whoever comes, in a way that pusher-js understands as final."""
+
+    channel_layer_alias = None
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Accept and close at once; whatever is said meanwhile is not heard."""
+        match message["type"]:
+            case "websocket.connect":
+                await self.send({"type": "websocket.accept"})
+                await self.send({"type": "websocket.close", "code": PathNotFound.code})
+            case "websocket.disconnect":
+                raise StopConsumer
 
 
 class AsgiSocket:

@@ -46,6 +46,12 @@ class UnknownApplication(ClosingError):
     code = 4001
 
 
+class PathNotFound(ClosingError):
+    """The socket's address leads to no application."""
+
+    code = 4005
+
+
 class InvalidVersion(ClosingError):
     """The ``protocol`` parameter is not a number."""
 

@@ -282,6 +282,16 @@ async def test_server_holds_every_conversation(site: RunningServer) -> None:
     assert "Traceback" not in site.log_text()
 
 
+async def test_an_unknown_address_is_refused_for_good(site: RunningServer) -> None:
+    """With 4005 and without a traceback; an HTTP error would be tried again for ever."""
+    for path in ("/", "/app/", "/app/x/y", "/elsewhere/app/x", "/app/%2F"):
+        async with connect(f"ws://127.0.0.1:{site.port}{path}") as client:
+            with pytest.raises(ConnectionClosed):
+                await asyncio.wait_for(client.recv(), 5)
+        assert client.close_code == 4005
+    assert "Traceback" not in site.log_text()
+
+
 async def test_slow_reader_is_closed_and_nobody_else_notices(site: RunningServer) -> None:
     """A client that stops reading is closed; the others get everything in order."""
     count, size = 300, 9_000

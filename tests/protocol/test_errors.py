@@ -20,6 +20,7 @@ def leaves(root: type[PusherError]) -> Iterator[type[PusherError]]:
 CLOSING = {
     errors.FrameTooLarge: 4100,
     errors.UnknownApplication: 4001,
+    errors.PathNotFound: 4005,
     errors.InvalidVersion: 4006,
     errors.UnsupportedVersion: 4007,
     errors.ForbiddenOrigin: 4009,
