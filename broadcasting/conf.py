@@ -7,6 +7,7 @@ it has none, and one application's key and secret are derived from ``SECRET_KEY`
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,6 +32,7 @@ BUILT_IN_CONNECTIONS = {
 # With DEBUG and an empty ALLOWED_HOSTS Django admits these; so does a socket.
 LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")
 
+_IN_ADDRESSES = re.compile(r"[A-Za-z0-9._-]+")
 _KEYS = ("DEFAULT", "CONNECTIONS", "APPS", "SERVER")
 _SERVER_KEYS = ("CONNECTION", "PATH")
 
@@ -176,8 +178,12 @@ def _application(value: object, where: str) -> Application:
             raise ImproperlyConfigured(f'{where} has no "{name}".')
     values: dict[str, Any] = {name.lower(): value for name, value in entry.items()}
     values |= {name: str(values[name]) for name in ("id", "key", "secret")}
-    if ":" in values["id"] or "/" in values["id"]:
-        raise ImproperlyConfigured(f'{where}["ID"] is {values["id"]!r}; leave out ":" and "/".')
+    for name in ("id", "key"):
+        if not _IN_ADDRESSES.fullmatch(values[name]):
+            raise ImproperlyConfigured(
+                f'{where}["{name.upper()}"] is {values[name]!r}; it stands in addresses and may '
+                f"have letters, digits, dots, hyphens and underscores."
+            )
     values |= _origins(entry.get("ALLOWED_ORIGINS"), where)
     app = Application(**values)
     for f in dataclasses.fields(Application):
@@ -246,7 +252,7 @@ def _is_origin(value: object) -> bool:
 def _mapping(value: object, where: str, known: Sequence[str] = ()) -> Mapping[str, Any]:
     """Return `value` if it is a dictionary, with none but the `known` keys if they are given."""
     if not isinstance(value, Mapping):
-        raise ImproperlyConfigured(f"{where} must be a dictionary, not {value!r}.")
+        raise ImproperlyConfigured(f"{where} must be a dictionary, not {type(value).__name__}.")
     unknown = [str(key) for key in value if key not in known] if known else []
     if unknown:
         raise ImproperlyConfigured(

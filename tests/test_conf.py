@@ -220,7 +220,7 @@ class TestServer:
 
 
 MISTAKES: list[tuple[Any, list[str]]] = [
-    ("redis", ["BROADCASTING must be a dictionary", "'redis'"]),
+    ("redis", ["BROADCASTING must be a dictionary, not str"]),
     ({"DEFALT": "x"}, ["BROADCASTING has unknown keys: DEFALT", "DEFAULT, CONNECTIONS"]),
     ({1: "x", "a": 2}, ["unknown keys: 1, a"]),
     (
@@ -250,7 +250,10 @@ MISTAKES: list[tuple[Any, list[str]]] = [
     ({"APPS": [APP, {"ID": "8", "KEY": "k"}]}, ['BROADCASTING["APPS"][1] has no "SECRET"']),
     ({"APPS": [APP | {"KEY": ""}]}, ['BROADCASTING["APPS"][0] has no "KEY"']),
     ({"APPS": [APP | {"ID": None}]}, ['BROADCASTING["APPS"][0] has no "ID"']),
-    ({"APPS": [APP | {"ID": "a:b"}]}, ["[\"ID\"] is 'a:b'", 'leave out ":" and "/"']),
+    ({"APPS": [APP | {"ID": "a:b"}]}, ["[\"ID\"] is 'a:b'", "letters, digits, dots"]),
+    ({"APPS": [APP | {"ID": "a/b"}]}, ["[\"ID\"] is 'a/b'", "letters, digits, dots"]),
+    ({"APPS": [APP | {"KEY": "a/b"}]}, ["[\"KEY\"] is 'a/b'", "letters, digits, dots"]),
+    ({"APPS": [APP | {"KEY": "a&b"}]}, ["[\"KEY\"] is 'a&b'", "letters, digits, dots"]),
     ({"APPS": [APP | {"ID": "a/b"}]}, ["[\"ID\"] is 'a/b'"]),
     ({"APPS": [APP, APP | {"KEY": "k"}]}, ["have the same ID, '7'", "give each its own"]),
     ({"APPS": [APP, APP | {"ID": "8"}]}, ["have the same KEY, 'key'", "give each its own"]),

@@ -7,6 +7,7 @@ It only writes. The in-process drivers use it, too, to reach the process that se
 import json
 import time
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
 import urllib3
 
@@ -65,9 +66,8 @@ class PusherBroadcaster(Broadcaster):
     def _post(self, path: str, body: bytes) -> None:
         query = sign_request(self.app.key, self.app.secret, "POST", path, body, int(time.time()))
         address = f"{self.url}{path}"
-        parameters = "&".join(f"{name}={value}" for name, value in query.items())
         try:
-            response = self._http.request("POST", f"{address}?{parameters}", body=body)
+            response = self._http.request("POST", f"{address}?{urlencode(query)}", body=body)
         except urllib3.exceptions.HTTPError as exc:
             raise BroadcastError(
                 f"No server answers at {self.url} ({type(exc).__name__}). Start one with "

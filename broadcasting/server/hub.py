@@ -97,9 +97,14 @@ class Hub:
         """Connect to the bus and begin to sweep. Calling it again does nothing."""
         if self._started is None:
             self._started = asyncio.create_task(self._broker.connect(self.deliver))
-            self._sweeper = asyncio.create_task(self._sweep())
-            self._sweeper.add_done_callback(self._finished)
-        await asyncio.shield(self._started)
+            if self._sweeper is None:
+                self._sweeper = asyncio.create_task(self._sweep())
+                self._sweeper.add_done_callback(self._finished)
+        try:
+            await asyncio.shield(self._started)
+        except Exception:
+            self._started = None  # The next socket tries again.
+            raise
 
     async def stop(self) -> None:
         """Ask every client to reconnect elsewhere, and let go of the bus."""

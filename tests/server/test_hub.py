@@ -511,6 +511,25 @@ class TestSweep:
         assert len(sound.socket.ticks) > counts[1]
 
 
+class TestStart:
+    async def test_a_bus_that_cannot_be_connected_is_tried_again(
+        self, hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first socket is closed for it, the next one may find it well."""
+        with monkeypatch.context() as patch:
+            patch.setattr(broker, "connect", lambda deliver: 1 / 0)
+            first = Tab(hub, 1)
+            first.subscribe("x")
+            await settle()
+        assert first.socket.close_code == 4100
+        first.session.closed()
+        second = Tab(hub, 2)
+        second.subscribe("x")
+        await settle()
+        assert second.socket.is_open
+        assert hub.topics == {address("x"): 1}
+
+
 class TestSpawn:
     async def test_a_failure_is_logged(self, hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
         """With its traceback, once; the hub goes on."""
