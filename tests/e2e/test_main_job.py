@@ -167,15 +167,16 @@ async def test_page_survives_a_restart_of_redis(
     await asyncio.to_thread(redis_server.stop)
     await asyncio.to_thread(site.wait_for_log, lost, 10)
     await asyncio.to_thread(redis_server.start)
-    limit = 45 if driver == "channels core" else 5
-    deadline = time.monotonic() + limit
+    began = time.monotonic()
 
     async def arrives() -> bool:
         await asyncio.to_thread(site.fetch, "/pub")
         return len(await page.locator("[data-rows] > li").all()) > 1
 
+    limit = 45 if driver == "channels core" else 5
     await await_until(arrives, limit, "a new row after the restart")
-    assert time.monotonic() < deadline
+    # Shown by pytest -rP.
+    print(f"{driver}: a new row {time.monotonic() - began:.2f} s after the restart of Redis")
     assert await page.evaluate("Echo.socketId()") == socket_id
     await asyncio.to_thread(site.wait_for_log, back, 10)
     log = site.log_text()
