@@ -137,6 +137,16 @@ class RedisLayerContract(LayerContract, SharedContract):
             "Channel",
         ]
 
+    async def test_subscribing_while_redis_is_away_fails_in_time(
+        self, broker: ChannelLayerBroker, redis_server: RedisServer
+    ) -> None:
+        """A subscription that the layer does not confirm is an error and leaves nothing behind."""
+        await asyncio.to_thread(redis_server.stop)
+        broker.CONFIRM_TIMEOUT = 0.5
+        with pytest.raises(BroadcastError, match="did not confirm"):
+            await broker.subscribe("1:whik")
+        assert broker._topics == set()
+
     async def test_publishing_keeps_one_thread(self, broadcaster: Broadcaster) -> None:
         """Any number of calls share one loop and its connection."""
         for _ in range(5):
