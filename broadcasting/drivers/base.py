@@ -215,7 +215,7 @@ class PublishQueue:
                 for _, done in batch:
                     done.cancel()
                 raise
-            except Exception as exc:
+            except Exception as exc:  # It is raised where the message was published.
                 error = exc
                 if isinstance(exc, TimeoutError):
                     error = BroadcastError(f"The bus did not answer in {self.TIMEOUT:g} seconds")

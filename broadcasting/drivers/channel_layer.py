@@ -27,8 +27,7 @@ from ..credentials import Application
 from ..exceptions import BroadcastError
 from ..protocol.messages import Message
 from .base import DEFAULT_URL, Broadcaster, Broker, Deliver, PublishQueue, is_serving_here
-from .memory import REMOTE_TIMEOUT
-from .pusher import PusherBroadcaster
+from .pusher import ServingProcess
 
 logger = logging.getLogger("broadcasting.drivers")
 
@@ -58,14 +57,11 @@ class ChannelLayerBroadcaster(Broadcaster):
         url: str = DEFAULT_URL,
     ) -> None:
         super().__init__(app=app, first_app_id=first_app_id)
-        self._url = url
         self._alias = layer
         self._brokers: list[ChannelLayerBroker] = []
         self._outside: OutsideLoop | None = None
         self._lock = threading.Lock()
-        self._remote = PusherBroadcaster(
-            app=app, first_app_id=first_app_id, url=url, timeout=REMOTE_TIMEOUT
-        )
+        self._serving = ServingProcess(app=app, first_app_id=first_app_id, url=url)
 
     def broadcast(
         self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
@@ -75,7 +71,7 @@ class ChannelLayerBroadcaster(Broadcaster):
         if is_shared(layer):
             loop, queue = self._outside_loop(layer)
         elif not is_serving_here():
-            self._remote.broadcast(channels, event, data, socket_id=socket_id)
+            self._serving.broadcast(channels, event, data, socket_id=socket_id)
             return
         else:
             broker = self._serving_broker()
@@ -96,7 +92,7 @@ class ChannelLayerBroadcaster(Broadcaster):
     @property
     def posts_to(self) -> str | None:
         """The address of the serving process, for a layer that stays in it."""
-        return None if is_shared(find_layer(self._alias)) else self._url
+        return None if is_shared(find_layer(self._alias)) else self._serving.url
 
     def check(self) -> list[CheckMessage]:
         """Report a layer that is not configured."""
@@ -108,7 +104,7 @@ class ChannelLayerBroadcaster(Broadcaster):
 
     def close(self) -> None:
         """End the publishing thread."""
-        self._remote.close()
+        self._serving.close()
         with self._lock:
             outside, self._outside = self._outside, None
         if outside is not None:

@@ -15,9 +15,7 @@ from ..credentials import Application
 from ..exceptions import PublisherBusy
 from ..protocol.messages import Message
 from .base import DEFAULT_URL, Broadcaster, Broker, Deliver, is_serving_here
-from .pusher import PusherBroadcaster
-
-REMOTE_TIMEOUT = 2.0  # Seconds: a request may be waiting for it.
+from .pusher import ServingProcess
 
 
 class MemoryBroadcaster(Broadcaster):
@@ -30,18 +28,15 @@ class MemoryBroadcaster(Broadcaster):
 
     def __init__(self, *, app: Application, first_app_id: str, url: str = DEFAULT_URL) -> None:
         super().__init__(app=app, first_app_id=first_app_id)
-        self._url = url
         self._bus = MemoryBus()
-        self._remote = PusherBroadcaster(
-            app=app, first_app_id=first_app_id, url=url, timeout=REMOTE_TIMEOUT
-        )
+        self._serving = ServingProcess(app=app, first_app_id=first_app_id, url=url)
 
     def broadcast(
         self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
     ) -> None:
         """Put the message on every listening loop of this process, or post it."""
         if not is_serving_here():
-            self._remote.broadcast(channels, event, data, socket_id=socket_id)
+            self._serving.broadcast(channels, event, data, socket_id=socket_id)
             return
         for channel in channels:
             self._bus.publish(Message(self.app.id, channel, event, data, socket_id))
@@ -53,11 +48,11 @@ class MemoryBroadcaster(Broadcaster):
     @property
     def posts_to(self) -> str:
         """The address of the serving process."""
-        return self._url
+        return self._serving.url
 
     def close(self) -> None:
         """Close the connections to the serving process."""
-        self._remote.close()
+        self._serving.close()
 
 
 class MemoryBus:

@@ -1,7 +1,7 @@
 """
 The signed HTTP API as a connection: our own server or any other that speaks it.
 
-It only writes. The in-process drivers use it, too, to reach the process that serves.
+It only writes. Drivers whose bus ends at the process reach the one that serves with it.
 """
 
 import json
@@ -76,6 +76,17 @@ class PusherBroadcaster(Broadcaster):
         if response.status != 200:
             reason = response.data.decode(errors="replace").strip()[:500]
             raise BroadcastError(f"{address} answered {response.status}: {reason}")
+
+
+class ServingProcess(PusherBroadcaster):
+    """
+    The process that serves sockets, as others of the same machine reach it.
+
+    Its time limit is short: a request may be waiting.
+    """
+
+    def __init__(self, *, app: Application, first_app_id: str, url: str) -> None:
+        super().__init__(app=app, first_app_id=first_app_id, url=url, timeout=2.0)
 
 
 _HEADERS = {"Content-Type": "application/json", "User-Agent": "broadcasting"}

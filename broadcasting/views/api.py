@@ -107,22 +107,19 @@ async def handle(method: str, raw_path: str, query: str, body: bytes) -> Respons
 
 
 async def _publish(messages: list[Message]) -> None:
-    broker = get_broker()
-    if is_serving_here():
-        # The tasks begin in this order, and so do their messages.
-        await asyncio.gather(*(broker.publish(message) for message in messages))
-        return
+    broker, is_serving = get_broker(), is_serving_here()
     try:
-        if not broker.is_shared:
+        if not (is_serving or broker.is_shared):
             raise ApiError(
                 503,
                 "This process serves no sockets, so nobody would hear of it. Serve the site's "
                 "ASGI application: with daphne first in INSTALLED_APPS, runserver does.",
             )
-        for message in messages:
-            await broker.publish(message)
+        # The tasks begin in this order, and so do their messages.
+        await asyncio.gather(*(broker.publish(message) for message in messages))
     finally:
-        await close_broker()  # Under WSGI each request has a loop of its own.
+        if not is_serving:
+            await close_broker()  # Under WSGI each request has a loop of its own.
 
 
 def _authenticate(app: Application, method: str, raw_path: str, query: str, body: bytes) -> None:
