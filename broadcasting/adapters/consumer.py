@@ -187,7 +187,7 @@ class AsgiSocket:
                 await self._wake.wait()
         except OSError:
             return  # The client has gone; the server will say so.
-        except Exception:
+        except Exception:  # Servers have errors of their own; nobody else awaits this task.
             logger.exception("Cannot write to a socket")
 
     async def _write_frames(self) -> None:

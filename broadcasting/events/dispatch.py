@@ -180,7 +180,7 @@ class _Delivery:
                 broadcaster.broadcast(
                     self.channels, self.event, self.data, socket_id=self.socket_id
                 )
-            except Exception as exc:
+            except Exception as exc:  # Whatever a driver raises; the callers log or raise it.
                 failures[alias] = exc
         return failures
 
