@@ -6,9 +6,11 @@ through the channel layer where the project has one and stay in the process wher
 it has none, and one application's key and secret are derived from ``SECRET_KEY``.
 """
 
+import base64
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -20,7 +22,8 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 from django.utils.crypto import salted_hmac
 
-from .credentials import Application
+from .credentials import WEBHOOK_EVENTS, Application, Webhook
+from .protocol.names import MAX_CHANNEL_LENGTH
 
 # The aliases that exist without being written down. None of them needs an option.
 BUILT_IN_CONNECTIONS = {
@@ -114,6 +117,8 @@ def _reset(*, setting: str, **kwargs: object) -> None:
         "ALLOWED_HOSTS",
         "CSRF_TRUSTED_ORIGINS",
         "DEBUG",
+        "CACHES",
+        "SECURE_PROXY_SSL_HEADER",
     }:
         get_settings.cache_clear()
 
@@ -171,8 +176,9 @@ def _applications(raw: object) -> tuple[Application, ...]:
 
 
 def _application(value: object, where: str) -> Application:
-    known = [f.name.upper() for f in dataclasses.fields(Application) if f.name != "allowed_hosts"]
-    entry = _mapping(value, where, known=known)
+    computed = {"allowed_hosts", "encryption_master_key"}
+    known = [f.name.upper() for f in dataclasses.fields(Application) if f.name not in computed]
+    entry = _mapping(value, where, known=[*known, "ENCRYPTION_MASTER_KEY_BASE64"])
     for name in ("ID", "KEY", "SECRET"):
         if not entry.get(name):
             raise ImproperlyConfigured(f'{where} has no "{name}".')
@@ -185,15 +191,94 @@ def _application(value: object, where: str) -> Application:
                 f"have letters, digits, dots, hyphens and underscores."
             )
     values |= _origins(entry.get("ALLOWED_ORIGINS"), where)
+    values["secret_fallbacks"] = _texts(
+        entry.get("SECRET_FALLBACKS", ()), where, "SECRET_FALLBACKS"
+    )
+    values["webhooks"] = _webhooks(entry.get("WEBHOOKS", ()), f'{where}["WEBHOOKS"]')
+    key = values.pop("encryption_master_key_base64", None)
+    values["encryption_master_key"] = None if key is None else _master_key(key, where)
     app = Application(**values)
     for f in dataclasses.fields(Application):
-        value = getattr(app, f.name)
-        # bool is an int, and True seconds is a typing error.
-        if f.type is int and (type(value) is not int or value <= 0):
-            raise ImproperlyConfigured(
-                f'{where}["{f.name.upper()}"] is {value!r}; it must be a whole number above 0.'
-            )
+        _check_type(f, getattr(app, f.name), where)
+    if app.max_channel_name_length > MAX_CHANNEL_LENGTH:
+        raise ImproperlyConfigured(
+            f'{where}["MAX_CHANNEL_NAME_LENGTH"] is {app.max_channel_name_length}; '
+            f"the protocol allows {MAX_CHANNEL_LENGTH} characters."
+        )
     return app
+
+
+def _check_type(f: "dataclasses.Field[Any]", value: object, where: str) -> None:
+    """Raise `ImproperlyConfigured` unless `value` suits the annotation of a simple field."""
+    if value is None and f.default is None:
+        return
+    name = f'{where}["{f.name.upper()}"]'
+    if f.type is bool and not isinstance(value, bool):
+        raise ImproperlyConfigured(f"{name} is {value!r}; it must be True or False.")
+    if f.name == "replay_cache" and value not in django_settings.CACHES:
+        raise ImproperlyConfigured(f"{name} is {value!r}, which is no alias in CACHES.")
+    if f.type in (int, int | None):
+        least = 0 if f.name == "presence_grace" else 1
+        above = "from 0 on" if least == 0 else "above 0"
+        # bool is an int, and True seconds is a typing error.
+        if type(value) is not int or value < least:
+            raise ImproperlyConfigured(f"{name} is {value!r}; it must be a whole number {above}.")
+
+
+def _texts(raw: object, where: str, name: str) -> tuple[str, ...]:
+    if not isinstance(raw, list | tuple) or not all(isinstance(s, str) and s for s in raw):
+        # The value is not repeated: it may hold secrets.
+        raise ImproperlyConfigured(f'{where}["{name}"] must be a list of non-empty texts.')
+    return tuple(raw)
+
+
+def _master_key(value: object, where: str) -> bytes:
+    key = b""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            key = base64.b64decode(value, validate=True)
+    if len(key) != 32:
+        raise ImproperlyConfigured(
+            f'{where}["ENCRYPTION_MASTER_KEY_BASE64"] is not 32 bytes in base64. '
+            f"`openssl rand -base64 32` makes such a key."
+        )
+    return key
+
+
+def _webhooks(raw: object, where: str) -> tuple[Webhook, ...]:
+    if not isinstance(raw, list | tuple):
+        raise ImproperlyConfigured(f"{where} must be a list of dictionaries.")
+    return tuple(_webhook(entry, f"{where}[{i}]") for i, entry in enumerate(raw))
+
+
+def _webhook(value: object, where: str) -> Webhook:
+    known = [f.name.upper() for f in dataclasses.fields(Webhook)]
+    entry = _mapping(value, where, known=known)
+    values: dict[str, Any] = {name.lower(): value for name, value in entry.items()}
+    values["events"] = _texts(entry.get("EVENTS", WEBHOOK_EVENTS), where, "EVENTS")
+    unknown = [name for name in values["events"] if name not in WEBHOOK_EVENTS]
+    if unknown:
+        raise ImproperlyConfigured(
+            f'{where}["EVENTS"] names {unknown[0]!r}. Known events: {", ".join(WEBHOOK_EVENTS)}.'
+        )
+    for name in ("CHANNEL_PREFIX", "CHANNEL_SUFFIX"):
+        if not isinstance(entry.get(name, ""), str):
+            raise ImproperlyConfigured(f'{where}["{name}"] must be text.')
+    if not isinstance(entry.get("ALLOW_PRIVATE", False), bool):
+        raise ImproperlyConfigured(f'{where}["ALLOW_PRIVATE"] must be True or False.')
+    schemes = ("http", "https") if entry.get("ALLOW_PRIVATE") else ("https",)
+    url = entry.get("URL")
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ImproperlyConfigured(
+            f'{where}["URL"] must be an address that begins with https://. '
+            f'With "ALLOW_PRIVATE": True it may begin with http:// and lead to a private network.'
+        )
+    return Webhook(**values)
 
 
 def _derived_application() -> Application:

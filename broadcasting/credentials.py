@@ -6,7 +6,41 @@ from urllib.parse import SplitResult, urlsplit
 
 from django.http.request import validate_host
 
+from .protocol.names import MAX_CHANNEL_LENGTH
+
 _PORTS = {"http": 80, "https": 443}
+
+
+# What a webhook may tell of (Pusher, "Webhooks").
+WEBHOOK_EVENTS = (
+    "channel_occupied",
+    "channel_vacated",
+    "member_added",
+    "member_removed",
+    "client_event",
+    "cache_miss",
+    "subscription_count",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """
+    One entry of an application's ``WEBHOOKS``.
+
+    Attributes:
+        url: Where signed reports are posted to.
+        events: Which of `WEBHOOK_EVENTS` are reported.
+        channel_prefix: Only channels of this prefix are reported on.
+        channel_suffix: Only channels of this suffix are.
+        allow_private: Whether `url` may lead to a private address, and be without TLS.
+    """
+
+    url: str
+    events: tuple[str, ...] = WEBHOOK_EVENTS
+    channel_prefix: str = ""
+    channel_suffix: str = ""
+    allow_private: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,25 +52,70 @@ class Application:
         id: Names the application in HTTP API addresses and on the bus.
         key: Public; names it in the address of a socket.
         secret: Signs requests. Never leaves the server, nor appears in a `repr`.
+        secret_fallbacks: Former secrets whose signatures still count, while the
+            processes that sign learn of the new one.
+        enabled: Whether it takes part at all.
+        force_tls: Whether it refuses sockets without TLS.
         allowed_origins: ``scheme://host[:port]``, a host may begin with ``*.``;
             ``*`` admits every page.
         allowed_hosts: Hosts in the notation of Django's ``ALLOWED_HOSTS``, admitted
             over http and https on any port.
         activity_timeout: Seconds of silence after which a side pings the other.
+        authorization_timeout: Seconds in which a connection must sign in or join a
+            guarded channel; `None` asks for neither.
+        presence_grace: Seconds that a member whose connection was lost may take to
+            come back unnoticed.
+        client_events: Whether clients may send events to each other.
+        subscription_count: Whether subscribers are told how many they are.
+        watchlist: Whether users are told when those on their watchlist come and go.
+        max_connections: Open sockets, in all server processes; `None` for no limit.
         max_channels: Subscriptions of one connection.
+        max_channel_name_length: Characters of a channel's name.
+        max_subscription_rate: Subscriptions that one connection may ask for per
+            second, once it has asked for `max_channels` of them.
+        max_client_event_rate: Client events of one connection per second.
         max_frame_size: Bytes of one frame from a client.
-        max_event_size: Bytes of the data of one published event.
+        max_event_size: Bytes of the data of one event.
+        max_members: Users in one presence channel.
+        max_user_info_size: Bytes of what others are told of one user, as JSON.
+        encryption_master_key: 32 bytes from which the keys of encrypted channels are
+            derived; `None` where there are none.
+        replay_cache: Alias in ``CACHES`` that remembers signed requests, so that none
+            is accepted twice; `None` to accept them again while they are fresh.
+        webhooks: Who is told what happens on the sockets.
     """
 
     id: str
     key: str
     secret: str = field(repr=False)
+    secret_fallbacks: tuple[str, ...] = field(default=(), repr=False)
+    enabled: bool = True
+    force_tls: bool = False
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     activity_timeout: int = 30
+    authorization_timeout: int | None = None
+    presence_grace: int = 0
+    client_events: bool = False
+    subscription_count: bool = False
+    watchlist: bool = False
+    max_connections: int | None = None
     max_channels: int = 100
+    max_channel_name_length: int = MAX_CHANNEL_LENGTH
+    max_subscription_rate: int = 20
+    max_client_event_rate: int = 10
     max_frame_size: int = 16_384
     max_event_size: int = 10_240
+    max_members: int = 100
+    max_user_info_size: int = 1_024
+    encryption_master_key: bytes | None = field(default=None, repr=False)
+    replay_cache: str | None = None
+    webhooks: tuple[Webhook, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secret that signs, then those whose signatures still count."""
+        return (self.secret, *self.secret_fallbacks)
 
     def accepts_origin(self, origin: str | None) -> bool:
         """

@@ -14,14 +14,17 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
 
 from ..credentials import Application
 from ..exceptions import BroadcastError, PublisherBusy
-from ..protocol.messages import Message
+from ..protocol.members import Member
+from ..protocol.messages import Cached, Message, encode
+from ..protocol.names import is_cache, is_client_event
 
 # Where `runserver` listens unless told otherwise.
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -39,7 +42,23 @@ def is_serving_here() -> bool:
     return _serving.is_set()
 
 
+# What server processes tell each other about an application. Every hub listens to this
+# channel of each; its name is none that a client could join or a publisher send to.
+CONTROL = "#control"
+TERMINATE = "terminate"
+
+CACHE_TTL = 1800.0  # Seconds that the last event of a cache channel is kept.
+
 Deliver = Callable[[Message], object]
+
+
+def is_kept(message: Message) -> bool:
+    """Tell whether `message` becomes the last event of its channel: clients' do not."""
+    return (
+        is_cache(message.channel)
+        and not is_client_event(message.event)
+        and not message.event.startswith("pusher_internal:")
+    )
 
 
 class Broadcaster(ABC):
@@ -77,6 +96,15 @@ class Broadcaster(ABC):
             BroadcastError: The message could not be handed over.
         """
 
+    def terminate_user_connections(self, user_id: str) -> None:
+        """
+        Close every socket that is signed in as `user_id`, in all server processes.
+
+        Raises:
+            BroadcastError: The servers could not be told.
+        """
+        self.broadcast([CONTROL], TERMINATE, encode(user_id))
+
     async def abroadcast(
         self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
     ) -> None:
@@ -107,24 +135,149 @@ class Broadcaster(ABC):
         """Let go of connections and threads. The object is not used again."""
 
 
-class Broker(ABC):
+@dataclass(frozen=True, slots=True)
+class Members:
     """
-    The read end of a connection, for one event loop.
-
-    Every method is called on that loop. `connect` comes before `subscribe`;
-    `publish` may come alone. Per topic, messages are delivered in the order in
-    which the bus took them, at most once each.
+    Who is in a presence channel.
 
     Attributes:
-        is_shared: Whether other processes' messages arrive here.
+        infos: What others are told of each user, by user id, as JSON text.
+        version: As of a `Message`: changes with a greater one are not in `infos`.
+    """
+
+    infos: Mapping[str, str]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """
+    Something that happened to a topic, told to one process of the cluster.
+
+    Attributes:
+        name: ``channel_occupied``, ``channel_vacated``, ``member_added`` or
+            ``member_removed``.
+        user_id: The member, where one came or went.
+    """
+
+    name: str
+    topic: str
+    user_id: str | None = None
+
+
+Report = Callable[[Change], object]
+
+# Seconds that a vacated channel and a removed member may take to come back before a
+# `Change` tells of it (Pusher, "Webhooks"). Messages to clients do not wait for this.
+REPORT_GRACE = 3.0
+
+
+class Presence(ABC):
+    """
+    Who is there: the sockets of each topic, and the users behind them.
+
+    Every change is one atomic step that also publishes its message on the topic, with
+    a version, once in the cluster: ``member_added`` when a user's first entry joins,
+    ``member_removed`` when the last has left. An *entry* is one subscription of one
+    socket; its name is unique in the cluster and never used again, so a late leave
+    cannot undo a later join.
+
+    Entries belong to the process that made them. They outlive a lost bus, which is
+    told everything again when it is back, but not their process: `expire` of any other
+    one removes what a process left behind that has not been heard of for 20 s.
+
+    Every method is called on the loop. All but `leave` and `count`, which try again by
+    themselves, raise `BroadcastError` when the bus is away.
+
+    Attributes:
+        is_shared: Whether the entries of all server processes are seen.
     """
 
     is_shared: bool
 
     @abstractmethod
-    async def connect(self, deliver: Deliver) -> None:
+    async def join(
+        self, topic: str, entry: str, member: Member, *, socket_id: str, limit: int
+    ) -> Members | None:
+        """
+        Enter `member` and return all members, or `None`: the topic has `limit` users.
+
+        A user who is there already may always join; the newest information counts.
+        The message about it leaves out `socket_id`.
+        """
+
+    @abstractmethod
+    async def leave(self, topic: str, entry: str, *, grace: float = 0) -> None:
+        """
+        Take `entry` out; an unknown one is fine.
+
+        With `grace`, a user whose last entry this was stays for so many seconds, and
+        nobody is told anything if one joins meanwhile.
+        """
+
+    @abstractmethod
+    async def count(self, sockets: Mapping[str, int]) -> Mapping[str, tuple[int, int]]:
+        """
+        Note how many sockets *of this process* each topic has now.
+
+        Return the former and the new number in the cluster for those that could be
+        noted at once.
+        """
+
+    @abstractmethod
+    async def members(self, topic: str) -> Members:
+        """Return who is in `topic`."""
+
+    @abstractmethod
+    async def sizes(self, topics: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+        """Return the sockets and the users of each of `topics`."""
+
+    @abstractmethod
+    async def occupied(self, app_id: str, prefix: str = "") -> Mapping[str, int]:
+        """Return the application's channels that have sockets, with their number."""
+
+    @abstractmethod
+    async def heartbeat(self, connections: Mapping[str, int]) -> Mapping[str, int]:
+        """
+        Say that this process lives and has so many `connections` by application id.
+
+        Return those of the whole cluster. Called every 5 seconds.
+        """
+
+    @abstractmethod
+    async def expire(self) -> None:
+        """End graces that are over, and remove what dead processes left. Called each second."""
+
+
+class Broker(ABC):
+    """
+    The read end of a connection, for one event loop.
+
+    Every method is called on that loop. `connect` comes before `subscribe`;
+    `publish`, `cached` and the questions to `presence` may come alone. Per topic,
+    messages are delivered in the order in which the bus took them, at most once each.
+
+    Attributes:
+        is_shared: Whether other processes' messages arrive here.
+        supports_cache: Whether the last event of cache channels is kept.
+        presence: Who is there.
+    """
+
+    is_shared: bool
+    supports_cache: bool = False
+    presence: Presence
+
+    async def cached(self, topic: str) -> Cached | None:
+        """Return the last event of a cache channel, `None` if there is none."""
+        return None
+
+    @abstractmethod
+    async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
         """
         Begin to read; hand every message to `deliver`, on the loop, without pause.
+
+        `report` is told, on the loop too, the changes of presence and occupancy that
+        fall to this process.
 
         Return without waiting for a server that is away: the broker goes on trying,
         with one line in the log when it loses its bus and one when it is back.
@@ -153,6 +306,8 @@ class Broker(ABC):
     async def publish(self, message: Message) -> None:
         """
         Send `message` to every process that listens, this one included.
+
+        An event of a cache channel is kept, unless a client sent it.
 
         Calls that are awaited one after the other are delivered in that order.
 

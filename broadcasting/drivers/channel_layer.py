@@ -26,7 +26,16 @@ from django.core.exceptions import ImproperlyConfigured
 from ..credentials import Application
 from ..exceptions import BroadcastError
 from ..protocol.messages import Message
-from .base import DEFAULT_URL, Broadcaster, Broker, Deliver, PublishQueue, is_serving_here
+from .base import (
+    DEFAULT_URL,
+    Broadcaster,
+    Broker,
+    Deliver,
+    PublishQueue,
+    Report,
+    is_serving_here,
+)
+from .presence import LocalPresence, PresenceStore
 from .pusher import ServingProcess
 
 logger = logging.getLogger("broadcasting.drivers")
@@ -88,6 +97,13 @@ class ChannelLayerBroadcaster(Broadcaster):
             self._brokers = [other for other in self._brokers if not other.loop.is_closed()]
             self._brokers.append(broker)
         return broker
+
+    def terminate_user_connections(self, user_id: str) -> None:
+        """Tell every server process, or the one that serves."""
+        if is_shared(find_layer(self._alias)) or is_serving_here():
+            super().terminate_user_connections(user_id)
+        else:
+            self._serving.terminate_user_connections(user_id)
 
     @property
     def posts_to(self) -> str | None:
@@ -173,6 +189,7 @@ class GroupSender:
                 "event": message.event,
                 "data": message.data,
                 "socket": message.socket_id,
+                "user": message.user_id,
                 # After `_next`, which may begin a new sender.
                 "number": self._next(message.topic),
                 "sender": self._id,
@@ -236,6 +253,9 @@ class ChannelLayerBroker(Broker):
         self.loop = asyncio.get_running_loop()
         self.is_shared = is_shared(layer)
         self.queue = PublishQueue(GroupSender(layer).send, batch=1)
+        # A layer carries messages and remembers nothing: each process knows its own sockets.
+        store = PresenceStore(self._deliver_here, threading.RLock())
+        self.presence: LocalPresence = LocalPresence(store)
         self.lost = 0  # Messages that the layer dropped.
         self._layer = layer
         self._alias = alias
@@ -254,15 +274,17 @@ class ChannelLayerBroker(Broker):
         """Whether `connect` was called and `close` was not."""
         return self._deliver is not None
 
-    async def connect(self, deliver: Deliver) -> None:
+    async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
         """Start the reader and the watch over it."""
         self._deliver = deliver
+        self.presence.connect(report)
         self._reader = asyncio.create_task(self._read())
         self._watcher = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
         """End reader, watch and publisher."""
         self._deliver = None
+        self.presence.close()
         await self.queue.close()
         await _end(self._watcher)
         await _end(self._reader)
@@ -289,6 +311,10 @@ class ChannelLayerBroker(Broker):
     async def publish(self, message: Message) -> None:
         """Queue `message` for the layer and wait until it was taken."""
         await self.queue.publish(message)
+
+    def _deliver_here(self, message: Message) -> None:
+        if self._deliver is not None:
+            self._deliver(message)
 
     async def _confirm(self, topic: str) -> bool:
         """Join and send a probe through the group; tell whether it came soon."""
@@ -371,7 +397,9 @@ class ChannelLayerBroker(Broker):
         try:
             topic, sender, number = body["topic"], body["sender"], body["number"]
             app_id, _, channel = topic.partition(":")
-            message = Message(app_id, channel, body["event"], body["data"], body["socket"])
+            message = Message(
+                app_id, channel, body["event"], body["data"], body["socket"], body["user"]
+            )
         except (KeyError, TypeError, AttributeError):
             logger.warning("Dropped a malformed message from channel layer %r.", self._alias)
             return

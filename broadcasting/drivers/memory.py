@@ -7,14 +7,26 @@ sockets, such as ``manage.py shell``, sends its messages to the one that does.
 
 import asyncio
 import threading
-from collections import deque
-from collections.abc import Sequence
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from ..credentials import Application
 from ..exceptions import PublisherBusy
-from ..protocol.messages import Message
-from .base import DEFAULT_URL, Broadcaster, Broker, Deliver, is_serving_here
+from ..protocol.messages import Cached, Message
+from .base import (
+    CACHE_TTL,
+    DEFAULT_URL,
+    Broadcaster,
+    Broker,
+    Deliver,
+    Report,
+    is_kept,
+    is_serving_here,
+)
+from .presence import LocalPresence, PresenceStore
 from .pusher import ServingProcess
 
 
@@ -41,6 +53,13 @@ class MemoryBroadcaster(Broadcaster):
         for channel in channels:
             self._bus.publish(Message(self.app.id, channel, event, data, socket_id))
 
+    def terminate_user_connections(self, user_id: str) -> None:
+        """Tell the brokers of this process, or the process that serves."""
+        if is_serving_here():
+            super().terminate_user_connections(user_id)
+        else:
+            self._serving.terminate_user_connections(user_id)
+
     def get_broker(self) -> "MemoryBroker":
         """Return a read end for the running loop."""
         return MemoryBroker(self._bus)
@@ -56,11 +75,22 @@ class MemoryBroadcaster(Broadcaster):
 
 
 class MemoryBus:
-    """What the brokers of a process hang on. Thread-safe."""
+    """
+    What the brokers of a process hang on. Thread-safe.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    Attributes:
+        presence: Who is there. Its changes take their place among the messages.
+    """
+
+    CACHED = 10_000  # Cache channels whose last event is kept; the oldest goes first.
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        # Reentrant: a change of presence publishes its message while it holds the lock.
+        self._lock = threading.RLock()
+        self._clock = clock
         self._brokers: list[MemoryBroker] = []
+        self._cached: OrderedDict[str, tuple[Cached, float]] = OrderedDict()  # With its end.
+        self.presence = PresenceStore(self.publish, self._lock, clock)
 
     def attach(self, broker: "MemoryBroker") -> None:
         """Let `broker` have every message from now on."""
@@ -76,9 +106,27 @@ class MemoryBus:
     def publish(self, message: Message) -> None:
         """Hand `message` to each broker. The lock makes one order for all of them."""
         with self._lock:
+            if is_kept(message):
+                message = self._keep(message)
             self._brokers = [broker for broker in self._brokers if not broker.loop.is_closed()]
             for broker in self._brokers:
                 broker.take(message)
+
+    def cached(self, topic: str) -> Cached | None:
+        """Return the last event of a cache channel."""
+        with self._lock:
+            cached, end = self._cached.get(topic, (None, 0.0))
+            ttl = end - self._clock()
+            return None if cached is None or ttl <= 0 else replace(cached, ttl=ttl)
+
+    def _keep(self, message: Message) -> Message:
+        version = self.presence.next_version()
+        cached = Cached(message.event, message.data, version, CACHE_TTL)
+        self._cached[message.topic] = cached, self._clock() + CACHE_TTL
+        self._cached.move_to_end(message.topic)
+        if len(self._cached) > self.CACHED:
+            self._cached.popitem(last=False)
+        return replace(message, version=version)
 
 
 class MemoryBroker(Broker):
@@ -90,11 +138,13 @@ class MemoryBroker(Broker):
     """
 
     is_shared = False
+    supports_cache = True
     LIMIT = 100_000
     SLICE = 200
 
     def __init__(self, bus: MemoryBus) -> None:
         self.loop = asyncio.get_running_loop()
+        self.presence: LocalPresence = LocalPresence(bus.presence)
         self._bus = bus
         self._deliver: Deliver | None = None
         self._topics: set[str] = set()
@@ -102,14 +152,16 @@ class MemoryBroker(Broker):
         self._scheduled = False
         self._lock = threading.Lock()
 
-    async def connect(self, deliver: Deliver) -> None:
+    async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
         """Begin to receive."""
         self._deliver = deliver
+        self.presence.connect(report)
         self._bus.attach(self)
 
     async def close(self) -> None:
         """Stop receiving."""
         self._bus.detach(self)
+        self.presence.close()
         self._deliver = None
 
     async def subscribe(self, topic: str) -> None:
@@ -125,6 +177,10 @@ class MemoryBroker(Broker):
     async def publish(self, message: Message) -> None:
         """Put `message` on the bus."""
         self._bus.publish(message)
+
+    async def cached(self, topic: str) -> Cached | None:
+        """Return the last event of a cache channel."""
+        return self._bus.cached(topic)
 
     def take(self, message: Message) -> None:
         """Queue `message` for the loop, from any thread. Raise `PublisherBusy` when full."""

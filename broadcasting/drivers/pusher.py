@@ -59,12 +59,16 @@ class PusherBroadcaster(Broadcaster):
                 body["socket_id"] = socket_id
             self._post(f"/apps/{self.app.id}/events", json.dumps(body).encode())
 
+    def terminate_user_connections(self, user_id: str) -> None:
+        """Post to ``users/<id>/terminate_connections``."""
+        self._post(f"/apps/{self.app.id}/users/{user_id}/terminate_connections", b"{}")
+
     def close(self) -> None:
         """Close the kept connections."""
         self._http.clear()
 
     def _post(self, path: str, body: bytes) -> None:
-        query = sign_request(self.app.key, self.app.secret, "POST", path, body, int(time.time()))
+        query = sign_request(self.app, "POST", path, body, int(time.time()))
         address = f"{self.url}{path}"
         try:
             response = self._http.request("POST", f"{address}?{urlencode(query)}", body=body)

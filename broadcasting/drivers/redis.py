@@ -26,7 +26,7 @@ from ..exceptions import BroadcastError
 from ..protocol.messages import Message, decode, encode
 from ..protocol.messages import topic as topic_of
 from ..protocol.names import is_event_name, is_socket_id, is_utf8
-from .base import Broadcaster, Broker, Deliver, PublishQueue
+from .base import Broadcaster, Broker, Deliver, PublishQueue, Report
 
 logger = logging.getLogger("broadcasting.drivers")
 
@@ -126,7 +126,7 @@ class RedisBroker(Broker):
         self._heard = 0.0
         self._lost = False
 
-    async def connect(self, deliver: Deliver) -> None:
+    async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
         """Start the reader. It connects in the background."""
         self._deliver = deliver
         self._task = asyncio.create_task(self._run())

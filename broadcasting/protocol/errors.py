@@ -40,10 +40,28 @@ class FrameTooLarge(ClosingError):
     code = 4100
 
 
+class InsecureTransport(ClosingError):
+    """The application admits sockets over TLS only."""
+
+    code = 4000
+
+
 class UnknownApplication(ClosingError):
     """No application has the key in the address."""
 
     code = 4001
+
+
+class ApplicationDisabled(ClosingError):
+    """The application is switched off."""
+
+    code = 4003
+
+
+class OverQuota(ClosingError):
+    """The application has as many sockets as it may."""
+
+    code = 4004
 
 
 class PathNotFound(ClosingError):
@@ -70,14 +88,50 @@ class ForbiddenOrigin(ClosingError):
     code = 4009
 
 
-class Unauthorized(PusherError):
-    """A guarded channel without a valid authorization. The connection lives on."""
+class UserTerminated(ClosingError):
+    """The application has ended all sockets of the signed-in user."""
 
     code = 4009
 
 
+class NeverAuthorized(ClosingError):
+    """The application asks for authorized connections, and this one did not become one."""
+
+    code = 4009
+
+
+class Unauthorized(PusherError):
+    """An authorization that is missing, forged or not for this socket. The connection lives on."""
+
+    code = 4009
+
+
+class InvalidName(PusherError):
+    """A name that no channel can have, or that is reserved."""
+
+
 class TooManyChannels(PusherError):
-    """More subscriptions than the application allows one connection."""
+    """More subscriptions, or faster ones, than the application allows one connection."""
+
+
+class TooManyMembers(PusherError):
+    """The presence channel is full."""
+
+
+class UserInfoTooLarge(PusherError):
+    """More information on a user than the application allows."""
+
+
+class ClientEventRejected(PusherError):
+    """A client event that this connection may not send, or not now."""
+
+    code = 4301
+
+
+class WatchlistTooLong(PusherError):
+    """More watched users than are watched; the first ones are."""
+
+    code = 4302
 
 
 class OverCapacity(ClosingError):
@@ -96,3 +150,9 @@ class PongTimeout(ClosingError):
     """The client did not answer a ping."""
 
     code = 4201
+
+
+class Inactive(ClosingError):
+    """The client joined no channel and said nothing for twice the activity timeout."""
+
+    code = 4202

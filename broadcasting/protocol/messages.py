@@ -6,6 +6,7 @@ when the hub first sees it, and every socket sends the same text.
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,10 @@ class Message:
     One event on one channel of one application.
 
     `data` is the text that the client's callback receives, usually JSON; it is
-    carried byte for byte. `socket_id` names the one socket that must not get it.
+    carried byte for byte. `socket_id` names the one socket that must not get it,
+    `user_id` the member who sent it, if it is a client event of a presence channel.
+    `version` is given by the bus where one step changes a topic's state and tells of
+    it: a presence change, an event that a cache channel keeps. It grows per topic.
     """
 
     app_id: str
@@ -26,6 +30,8 @@ class Message:
     event: str
     data: str
     socket_id: str | None = None
+    user_id: str | None = None
+    version: int | None = None
 
     @property
     def topic(self) -> str:
@@ -56,9 +62,24 @@ class Frame:
     @classmethod
     def of(cls, message: Message) -> "Frame":
         """Return the frame that carries `message`. Its data stays a string in it."""
-        return cls(
-            encode({"event": message.event, "channel": message.channel, "data": message.data})
-        )
+        body = {"event": message.event, "channel": message.channel, "data": message.data}
+        if message.user_id is not None:
+            body["user_id"] = message.user_id
+        return cls(encode(body))
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """
+    The last event of a cache channel.
+
+    `ttl` is the seconds that it is kept from now on; `version` as of a `Message`.
+    """
+
+    event: str
+    data: str
+    version: int
+    ttl: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +87,16 @@ class Snapshot:
     """
     What a new subscriber must hear before its channel's live messages.
 
-    `frames` holds what arrived while the subscription was being made, in order.
+    Attributes:
+        frames: What arrived while the subscription was being made, in order, as far
+            as it is newer than the rest of the snapshot.
+        members: The members of a presence channel, id to information as JSON text.
+        cached: The last event of a cache channel, if one is kept.
     """
 
     frames: tuple[Frame, ...] = ()
+    members: Mapping[str, str] | None = None
+    cached: Cached | None = None
 
 
 def encode(value: object) -> str:
@@ -104,9 +131,57 @@ def connection_established(socket_id: str, activity_timeout: int) -> Frame:
     return _frame("pusher:connection_established", data)
 
 
-def subscription_succeeded(channel: str) -> Frame:
-    """Return the confirmation of a subscription."""
-    return _frame("pusher_internal:subscription_succeeded", "{}", channel)
+def subscription_succeeded(channel: str, members: Mapping[str, str] | None = None) -> Frame:
+    """Return the confirmation of a subscription, with the `members` of a presence channel."""
+    data = "{}"
+    if members is not None:
+        # Joined by hand: an information is JSON text already. Every id has a key in
+        # `hash`, since pusher-js lists its members from there.
+        infos = ",".join(f"{encode(user_id)}:{info}" for user_id, info in members.items())
+        ids = encode(list(members))
+        data = f'{{"presence":{{"ids":{ids},"hash":{{{infos}}},"count":{len(members)}}}}}'
+    return _frame("pusher_internal:subscription_succeeded", data, channel)
+
+
+def cache_miss(channel: str) -> Frame:
+    """Return the news that a cache channel keeps nothing."""
+    return _frame("pusher:cache_miss", "{}", channel)
+
+
+def signin_success(user_data: str) -> Frame:
+    """Return the confirmation of a sign-in, with the very text that the client sent."""
+    return _frame("pusher:signin_success", encode({"user_data": user_data}))
+
+
+def watchlist_events(online: Iterable[str], offline: Iterable[str]) -> Frame:
+    """Return which watched users are there and which are not; empty lists are left out."""
+    events = [
+        {"name": name, "user_ids": list(ids)}
+        for name, ids in (("online", online), ("offline", offline))
+    ]
+    data = encode({"events": [event for event in events if event["user_ids"]]})
+    return _frame("pusher_internal:watchlist_events", data)
+
+
+# Events that the server publishes itself; they travel the bus like any other.
+MEMBER_ADDED = "pusher_internal:member_added"
+MEMBER_REMOVED = "pusher_internal:member_removed"
+SUBSCRIPTION_COUNT = "pusher_internal:subscription_count"
+
+
+def member_added_data(user_id: str, info: str) -> str:
+    """Return the data of ``member_added``; `info` is JSON text."""
+    return f'{{"user_id":{encode(user_id)},"user_info":{info}}}'
+
+
+def member_removed_data(user_id: str) -> str:
+    """Return the data of ``member_removed``."""
+    return encode({"user_id": user_id})
+
+
+def subscription_count_data(count: int) -> str:
+    """Return the data of ``subscription_count``."""
+    return encode({"subscription_count": count})
 
 
 def subscription_error(channel: str, kind: str, error: str, status: int) -> Frame:

@@ -10,17 +10,45 @@ from typing import TypeGuard
 
 MAX_CHANNEL_LENGTH = 200
 MAX_EVENT_LENGTH = 200
+# A publisher addresses the sockets of a signed-in user by a channel of this prefix.
+USER_CHANNEL_PREFIX = "#server-to-user-"
 
 # `\A` and `\Z` are implied by fullmatch: `$` would admit a trailing newline, and
 # `\d` without re.ASCII other scripts' digits.
 _CHANNEL = re.compile(rf"[A-Za-z0-9_\-=@,.;]{{1,{MAX_CHANNEL_LENGTH}}}", re.ASCII)
 _SOCKET_ID = re.compile(r"[0-9]{1,20}\.[0-9]{1,20}", re.ASCII)
 _RESERVED_EVENTS = ("pusher:", "pusher_internal:")
+_PRESENCE = "presence-"
+_PRIVATE = "private-"
+_ENCRYPTED = "private-encrypted-"
+_CACHE = ("cache-", "private-cache-", "presence-cache-", "private-encrypted-cache-")
 
 
 def is_channel_name(name: object) -> TypeGuard[str]:
     """Tell whether `name` may name a channel (letters, digits and ``_-=@,.;``)."""
     return isinstance(name, str) and _CHANNEL.fullmatch(name) is not None
+
+
+def is_user_id(value: object) -> TypeGuard[str]:
+    """Tell whether `value` may identify a user who signs in: the characters of a channel."""
+    return is_channel_name(value)
+
+
+def is_user_channel(name: str) -> bool:
+    """Tell whether `name` addresses the sockets of one signed-in user."""
+    return name.startswith(USER_CHANNEL_PREFIX) and is_user_id(
+        name.removeprefix(USER_CHANNEL_PREFIX)
+    )
+
+
+def user_channel(user_id: str) -> str:
+    """Return the channel of the user's own sockets (Pusher, "User authentication")."""
+    return USER_CHANNEL_PREFIX + user_id
+
+
+def is_publishable(name: object) -> TypeGuard[str]:
+    """Tell whether a publisher may send to `name`: a channel's or a user channel's."""
+    return is_channel_name(name) or (isinstance(name, str) and is_user_channel(name))
 
 
 def is_socket_id(value: object) -> TypeGuard[str]:
@@ -43,9 +71,29 @@ def is_event_name(name: object) -> TypeGuard[str]:
     )
 
 
+def is_client_event(event: str) -> bool:
+    """Tell whether `event` has a name that only clients use: such events are never kept."""
+    return event.startswith("client-")
+
+
 def is_guarded(channel: str) -> bool:
     """Tell whether joining `channel` needs an authorization signature."""
-    return channel.startswith(("private-", "presence-"))
+    return channel.startswith((_PRIVATE, _PRESENCE))
+
+
+def is_presence(channel: str) -> bool:
+    """Tell whether the members of `channel` learn of each other."""
+    return channel.startswith(_PRESENCE)
+
+
+def is_encrypted(channel: str) -> bool:
+    """Tell whether what is sent on `channel` is sealed for its subscribers."""
+    return channel.startswith(_ENCRYPTED)
+
+
+def is_cache(channel: str) -> bool:
+    """Tell whether `channel` repeats its last event to whoever joins."""
+    return channel.startswith(_CACHE)
 
 
 def is_utf8(text: str) -> bool:

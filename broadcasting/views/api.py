@@ -139,7 +139,7 @@ def _authenticate(app: Application, method: str, raw_path: str, query: str, body
     # a prefix under which the API is mounted is not part of it.
     inner = raw_path[raw_path.index("/apps/") :] if "/apps/" in raw_path else raw_path
     for path in dict.fromkeys((inner, unquote(inner), raw_path, unquote(raw_path))):
-        if verify(app.secret, request_text(method, path, parameters), signature):
+        if verify(app.secrets, request_text(method, path, parameters), signature):
             return
     raise ApiError(401, "Invalid signature")
 

@@ -46,7 +46,7 @@ class RecorderHandler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(parts.query))
         assert query["body_md5"] == body_md5(body)
         signed = request_text("POST", parts.path, query)
-        assert verify(FIRST.secret, signed, query["auth_signature"])
+        assert verify(FIRST.secrets, signed, query["auth_signature"])
         self.server.requests.append((parts.path, json.loads(body)))
         self.server.connections.add(self.client_address)
         status, answer = self.server.answer

@@ -19,16 +19,31 @@ def leaves(root: type[PusherError]) -> Iterator[type[PusherError]]:
 
 CLOSING = {
     errors.FrameTooLarge: 4100,
+    errors.InsecureTransport: 4000,
     errors.UnknownApplication: 4001,
+    errors.ApplicationDisabled: 4003,
+    errors.OverQuota: 4004,
     errors.PathNotFound: 4005,
     errors.InvalidVersion: 4006,
     errors.UnsupportedVersion: 4007,
     errors.ForbiddenOrigin: 4009,
+    errors.UserTerminated: 4009,
+    errors.NeverAuthorized: 4009,
     errors.OverCapacity: 4100,
     errors.Reconnect: 4200,
     errors.PongTimeout: 4201,
+    errors.Inactive: 4202,
 }
-STAYING = {errors.InvalidFrame: None, errors.Unauthorized: 4009, errors.TooManyChannels: None}
+STAYING = {
+    errors.InvalidFrame: None,
+    errors.Unauthorized: 4009,
+    errors.InvalidName: None,
+    errors.TooManyChannels: None,
+    errors.TooManyMembers: None,
+    errors.UserInfoTooLarge: None,
+    errors.ClientEventRejected: 4301,
+    errors.WatchlistTooLong: 4302,
+}
 
 
 @pytest.mark.parametrize(("error", "code"), [*CLOSING.items(), *STAYING.items()])

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from broadcasting.drivers.base import Broker, Deliver
+from broadcasting.drivers.base import Broker, Deliver, Report
+from broadcasting.drivers.presence import LocalPresence, PresenceStore
 from broadcasting.protocol.connection import Connection
 from broadcasting.protocol.messages import Frame, Message, topic
 from broadcasting.server import hub as hub_module
@@ -83,6 +85,8 @@ class FakeBroker(Broker):
     is_shared = False
 
     def __init__(self) -> None:
+        self.store = PresenceStore(self.put, threading.RLock())
+        self.presence: LocalPresence = LocalPresence(self.store)
         self.deliver: Deliver | None = None
         self.joined: set[str] = set()
         self.calls: list[tuple[str, str]] = []
@@ -90,11 +94,12 @@ class FakeBroker(Broker):
         self.waiting: list[tuple[str, asyncio.Future[None]]] = []
         self.connections = 0
 
-    async def connect(self, deliver: Deliver) -> None:
+    async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
         """Begin to read."""
         self.connections += 1
         await self._pause("connect")
         self.deliver = deliver
+        self.presence.connect(report)
 
     async def close(self) -> None:
         """Stop reading."""
@@ -118,6 +123,10 @@ class FakeBroker(Broker):
         await self._pause("unsubscribe")
 
     async def publish(self, message: Message) -> None:
+        """Deliver at once, if the topic is joined."""
+        self.put(message)
+
+    def put(self, message: Message) -> None:
         """Deliver at once, if the topic is joined."""
         if self.deliver is not None and message.topic in self.joined:
             self.deliver(message)

@@ -73,7 +73,7 @@ def signed(body: bytes, path: str = PATH, at: int | None = None, **extra: str) -
     """Return the query string of a request by application 42, `extra` parameters signed too."""
     app = application()
     when = int(time.time()) if at is None else at
-    query = sign_request(app.key, app.secret, "POST", path, body, when) | extra
+    query = sign_request(app, "POST", path, body, when) | extra
     query["auth_signature"] = sign(app.secret, request_text("POST", path, query))
     return urlencode(query)
 

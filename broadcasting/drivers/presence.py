@@ -1,0 +1,273 @@
+"""
+Presence within a process: what `Presence` promises, in dictionaries.
+
+It is the whole truth where one process serves, and one process's part of it where a
+bus carries messages and nothing else.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from threading import RLock
+
+from ..protocol.members import Member
+from ..protocol.messages import (
+    MEMBER_ADDED,
+    MEMBER_REMOVED,
+    Message,
+    member_added_data,
+    member_removed_data,
+)
+from .base import REPORT_GRACE, Change, Members, Presence, Report
+
+
+@dataclass(slots=True)
+class _User:
+    """Who is in a topic, by which entries, until when if by none."""
+
+    info: str
+    entries: set[str] = field(default_factory=set)
+    ends: float | None = None
+
+
+class PresenceStore:
+    """
+    The entries of a process. Thread-safe: each method is one step under one lock.
+
+    Args:
+        publish: Takes the message about a change, in the order of the changes.
+        lock: Held during a step; the bus's own, where versions must fit its order.
+        clock: Tells seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[Message], object],
+        lock: RLock,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._publish = publish
+        self._lock = lock
+        self._clock = clock
+        self._versions = count(1)
+        self._users: dict[str, dict[str, _User]] = {}  # topic -> user id -> user
+        self._entries: dict[tuple[str, str], str] = {}  # (topic, entry) -> user id
+        self._graces: dict[tuple[str, str], float] = {}  # (topic, user id) -> end
+        self._reports: dict[tuple[str, str | None], float] = {}  # What left -> when to say so.
+        self._counts: dict[str, dict[object, int]] = defaultdict(dict)  # topic -> node -> sockets
+        self._connections: dict[object, Mapping[str, int]] = {}
+
+    def next_version(self) -> int:
+        """Return a version greater than all before. Call it under the lock."""
+        return next(self._versions)
+
+    def join(
+        self, topic: str, entry: str, member: Member, socket_id: str, limit: int
+    ) -> tuple[Members | None, list[Change]]:
+        """Enter `member`; return all members and what is to be reported."""
+        with self._lock:
+            users = self._users.get(topic, {})
+            user = users.get(member.user_id)
+            changes: list[Change] = []
+            if user is None:
+                if len(users) >= limit:
+                    return None, []
+                users = self._users.setdefault(topic, users)
+                user = users[member.user_id] = _User(member.info)
+                data = member_added_data(member.user_id, member.info)
+                self._tell(topic, MEMBER_ADDED, data, socket_id)
+                changes = self._came(topic, member.user_id)
+            user.info = member.info
+            user.entries.add(entry)
+            self._graces.pop((topic, member.user_id), None)
+            self._entries[topic, entry] = member.user_id
+            return self._members(topic), changes
+
+    def leave(self, topic: str, entry: str, grace: float) -> None:
+        """Take `entry` out."""
+        with self._lock:
+            user_id = self._entries.pop((topic, entry), None)
+            if user_id is None:
+                return
+            user = self._users[topic][user_id]
+            user.entries.discard(entry)
+            if user.entries:
+                return
+            if grace > 0:
+                self._graces[topic, user_id] = self._clock() + grace
+            else:
+                self._remove(topic, user_id)
+
+    def count(
+        self, node: object, sockets: Mapping[str, int]
+    ) -> tuple[dict[str, tuple[int, int]], list[Change]]:
+        """Note the sockets of `node`; return old and new totals, and what is to be reported."""
+        totals: dict[str, tuple[int, int]] = {}
+        changes: list[Change] = []
+        with self._lock:
+            for topic, number in sockets.items():
+                old, new = self._set_count(topic, node, number)
+                totals[topic] = old, new
+                if not old and new:
+                    changes += self._came(topic, None)
+                elif old and not new:
+                    self._reports[topic, None] = self._clock() + REPORT_GRACE
+        return totals, changes
+
+    def members(self, topic: str) -> Members:
+        """Return who is in `topic`."""
+        with self._lock:
+            return self._members(topic)
+
+    def sizes(self, topics: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Return sockets and users of each topic."""
+        with self._lock:
+            return {
+                topic: (
+                    sum(self._counts.get(topic, {}).values()),
+                    len(self._users.get(topic, {})),
+                )
+                for topic in topics
+            }
+
+    def occupied(self, prefix: str) -> dict[str, int]:
+        """Return the topics that begin with `prefix` and their sockets."""
+        with self._lock:
+            return {
+                topic: sum(nodes.values())
+                for topic, nodes in self._counts.items()
+                if topic.startswith(prefix)
+            }
+
+    def connect(self, node: object, connections: Mapping[str, int]) -> dict[str, int]:
+        """Note the connections of `node`; return those of all."""
+        total: dict[str, int] = defaultdict(int)
+        with self._lock:
+            self._connections[node] = connections
+            for of_node in self._connections.values():
+                for app_id, number in of_node.items():
+                    total[app_id] += number
+        return dict(total)
+
+    def expire(self) -> list[Change]:
+        """End graces that are over; return what is to be reported by now."""
+        with self._lock:
+            now = self._clock()
+            for topic, user_id in [key for key, end in self._graces.items() if end <= now]:
+                del self._graces[topic, user_id]
+                self._remove(topic, user_id)
+            due = [key for key, end in self._reports.items() if end <= now]
+            for key in due:
+                del self._reports[key]
+            return [
+                Change("channel_vacated", topic)
+                if user_id is None
+                else Change("member_removed", topic, user_id)
+                for topic, user_id in due
+            ]
+
+    def forget(self, node: object) -> None:
+        """Drop the counts of a node that is no more."""
+        with self._lock:
+            self._connections.pop(node, None)
+            for topic in list(self._counts):
+                self._set_count(topic, node, 0)
+
+    # Under the lock
+
+    def _members(self, topic: str) -> Members:
+        users = self._users.get(topic, {})
+        return Members({user_id: user.info for user_id, user in users.items()}, self.next_version())
+
+    def _remove(self, topic: str, user_id: str) -> None:
+        del self._users[topic][user_id]
+        if not self._users[topic]:
+            del self._users[topic]
+        self._tell(topic, MEMBER_REMOVED, member_removed_data(user_id), None)
+        self._reports[topic, user_id] = self._clock() + REPORT_GRACE
+
+    def _came(self, topic: str, user_id: str | None) -> list[Change]:
+        if self._reports.pop((topic, user_id), None) is not None:
+            return []  # Back before anybody was told that it had gone.
+        return [Change("channel_occupied" if user_id is None else "member_added", topic, user_id)]
+
+    def _set_count(self, topic: str, node: object, number: int) -> tuple[int, int]:
+        nodes = self._counts[topic]
+        old = sum(nodes.values())
+        nodes[node] = number
+        if not number:
+            del nodes[node]
+        if not nodes:
+            del self._counts[topic]
+        return old, sum(nodes.values())
+
+    def _tell(self, topic: str, event: str, data: str, socket_id: str | None) -> None:
+        app_id, _, channel = topic.partition(":")
+        version = self.next_version()
+        self._publish(Message(app_id, channel, event, data, socket_id, version=version))
+
+
+class LocalPresence(Presence):
+    """One loop's view of a `PresenceStore`."""
+
+    is_shared = False
+
+    def __init__(self, store: PresenceStore) -> None:
+        self._store = store
+        self._report: Report | None = None
+
+    def connect(self, report: Report | None) -> None:
+        """Tell `report` what is to be reported, from now on."""
+        self._report = report
+
+    def close(self) -> None:
+        """Drop what belongs to this loop alone."""
+        self._report = None
+        self._store.forget(self)
+
+    async def join(
+        self, topic: str, entry: str, member: Member, *, socket_id: str, limit: int
+    ) -> Members | None:
+        """Enter `member`."""
+        members, changes = self._store.join(topic, entry, member, socket_id, limit)
+        self._tell(changes)
+        return members
+
+    async def leave(self, topic: str, entry: str, *, grace: float = 0) -> None:
+        """Take `entry` out."""
+        self._store.leave(topic, entry, grace)
+
+    async def count(self, sockets: Mapping[str, int]) -> Mapping[str, tuple[int, int]]:
+        """Note this loop's sockets."""
+        totals, changes = self._store.count(self, sockets)
+        self._tell(changes)
+        return totals
+
+    async def members(self, topic: str) -> Members:
+        """Return who is in `topic`."""
+        return self._store.members(topic)
+
+    async def sizes(self, topics: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+        """Return the sockets and the users of each topic."""
+        return self._store.sizes(topics)
+
+    async def occupied(self, app_id: str, prefix: str = "") -> Mapping[str, int]:
+        """Return the channels that have sockets."""
+        start = f"{app_id}:"
+        found = self._store.occupied(start + prefix)
+        return {topic.removeprefix(start): number for topic, number in found.items()}
+
+    async def heartbeat(self, connections: Mapping[str, int]) -> Mapping[str, int]:
+        """Note this loop's connections."""
+        return self._store.connect(self, connections)
+
+    async def expire(self) -> None:
+        """End graces, and report what is due."""
+        self._tell(self._store.expire())
+
+    def _tell(self, changes: list[Change]) -> None:
+        if self._report is not None:
+            for change in changes:
+                self._report(change)
