@@ -397,8 +397,9 @@ class ChannelLayerBroker(Broker):
         try:
             topic, sender, number = body["topic"], body["sender"], body["number"]
             app_id, _, channel = topic.partition(":")
+            # "user" came later: a process of an older release may still run beside this one.
             message = Message(
-                app_id, channel, body["event"], body["data"], body["socket"], body["user"]
+                app_id, channel, body["event"], body["data"], body["socket"], body.get("user")
             )
         except (KeyError, TypeError, AttributeError):
             logger.warning("Dropped a malformed message from channel layer %r.", self._alias)

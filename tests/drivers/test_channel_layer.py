@@ -37,6 +37,13 @@ class LayerContract(BrokerContract):
             app=app, first_app_id="1", url=f"http://127.0.0.1:{free_port()}"
         )
 
+    async def test_carries_who_sent_a_client_event(self, broker: Broker, inbox: Inbox) -> None:
+        """The member behind a client event arrives with it."""
+        await broker.subscribe("1:presence-a")
+        message = Message("1", "presence-a", "client-hi", "{}", "1.2", "Ünal")
+        await broker.publish(message)
+        assert await inbox.wait_for(1) == [message]
+
     async def test_joins_again_after_being_forgotten(
         self, broadcaster: Broadcaster, inbox: Inbox
     ) -> None:
