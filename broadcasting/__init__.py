@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .channel import Channel as Channel
+    from .channel import EncryptedPrivateChannel as EncryptedPrivateChannel
     from .channel import PresenceChannel as PresenceChannel
     from .channel import PrivateChannel as PrivateChannel
     from .events import ShouldBroadcast as ShouldBroadcast
@@ -17,17 +18,20 @@ if TYPE_CHECKING:
     from .events import abroadcast as abroadcast
     from .events import abroadcast_to as abroadcast_to
     from .events import aevent as aevent
+    from .events import aterminate_user_connections as aterminate_user_connections
     from .events import broadcast as broadcast
     from .events import broadcast_to as broadcast_to
     from .events import event as event
     from .events import listen as listen
     from .events import register_broadcast_fields as register_broadcast_fields
+    from .events import terminate_user_connections as terminate_user_connections
     from .exceptions import BroadcastError as BroadcastError
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Channel": "channel",
+    "EncryptedPrivateChannel": "channel",
     "PresenceChannel": "channel",
     "PrivateChannel": "channel",
     "BroadcastError": "exceptions",
@@ -36,11 +40,13 @@ _HOMES = {
     "abroadcast": "events",
     "abroadcast_to": "events",
     "aevent": "events",
+    "aterminate_user_connections": "events",
     "broadcast": "events",
     "broadcast_to": "events",
     "event": "events",
     "listen": "events",
     "register_broadcast_fields": "events",
+    "terminate_user_connections": "events",
 }
 
 __all__ = sorted(_HOMES)

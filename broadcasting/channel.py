@@ -11,7 +11,12 @@ from typing import ClassVar
 from django.db.models import Model
 
 from .exceptions import InvalidChannel
-from .protocol.names import MAX_CHANNEL_LENGTH, is_channel_name
+from .protocol.names import (
+    MAX_CHANNEL_LENGTH,
+    USER_CHANNEL_PREFIX,
+    is_channel_name,
+    is_publishable,
+)
 
 
 class Channel:
@@ -72,6 +77,18 @@ class PresenceChannel(Channel):
     __slots__ = ()
 
 
+class EncryptedPrivateChannel(Channel):
+    """
+    A private channel whose events nobody but its subscribers can read.
+
+    Their data is sealed before it leaves the process; `docs/encryption.md` says what
+    that needs.
+    """
+
+    prefix = "private-encrypted-"
+    __slots__ = ()
+
+
 Channels = Channel | str | Sequence[Channel | str]
 
 
@@ -79,7 +96,8 @@ def channel_names(channels: Channels) -> tuple[str, ...]:
     """
     Return the names of `channels` in order, each of them once.
 
-    A string is a full name, prefix included.
+    A string is a full name, prefix included; ``#server-to-user-<id>`` addresses the
+    sockets that are signed in as one user.
 
     Raises:
         InvalidChannel: Something in `channels` is not a channel.
@@ -98,10 +116,11 @@ def _name(channel: object) -> str:
     if isinstance(channel, Channel):
         return channel.name
     if isinstance(channel, str):
-        return _valid("" + channel)
+        name = "" + channel
+        return name if is_publishable(name) else _valid(name)
     raise InvalidChannel(
-        f"{channel!r} is not a channel. Write Channel(...), PrivateChannel(...) or "
-        f"PresenceChannel(...) around it."
+        f"{channel!r} is not a channel. Write Channel(...), PrivateChannel(...), "
+        f"PresenceChannel(...) or EncryptedPrivateChannel(...) around it."
     )
 
 
@@ -109,7 +128,8 @@ def _valid(name: str) -> str:
     if not is_channel_name(name):
         raise InvalidChannel(
             f"{name!r} cannot name a channel. A name has 1 to {MAX_CHANNEL_LENGTH} characters, "
-            f"prefix included: letters and digits of ASCII and _ - = @ , . ;"
+            f"prefix included: letters and digits of ASCII and _ - = @ , . ; "
+            f"One user's sockets are {USER_CHANNEL_PREFIX}<id>, as a string."
         )
     return name
 

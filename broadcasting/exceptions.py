@@ -17,5 +17,9 @@ class InvalidChannel(BroadcastError, ValueError):
     """A channel name that the protocol does not allow."""
 
 
+class InvalidUserId(BroadcastError, ValueError):
+    """An id that no user can sign in with."""
+
+
 class PublisherBusy(BroadcastError):
     """Too many messages wait to be published; try again, nothing was sent."""

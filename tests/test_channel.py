@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.utils.functional import SimpleLazyObject
 
-from broadcasting import Channel, PresenceChannel, PrivateChannel
+from broadcasting import Channel, EncryptedPrivateChannel, PresenceChannel, PrivateChannel
 from broadcasting.channel import Channels, channel_names
 from broadcasting.exceptions import BroadcastError, InvalidChannel
 
@@ -29,6 +29,7 @@ class Manager(Group):
         (Channel("news"), "news"),
         (PrivateChannel("news"), "private-news"),
         (PresenceChannel("news"), "presence-news"),
+        (EncryptedPrivateChannel("news"), "private-encrypted-news"),
         (PrivateChannel(Room.LOBBY), "private-lobby"),
         (Channel("a" * 200), "a" * 200),
     ],
@@ -48,7 +49,8 @@ def test_channels_of_one_name_are_equal() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a b", "a\n", "a/b", "a:b", "방", "#a", "a" * 201, "", b"a", None, 7]
+    "name",
+    ["a b", "a\n", "a/b", "a:b", "방", "#a", "#server-to-user-7", "a" * 201, "", b"a", None, 7],
 )
 def test_a_name_the_protocol_refuses_raises(name: str) -> None:
     """The error names the value; it can be caught as a broadcast's or a value's."""
@@ -76,6 +78,7 @@ def test_a_saved_model_names_its_channel() -> None:
     """The name is the model's label and its key, also through a lazy object or a proxy."""
     user = User.objects.create(username="ada")
     assert PrivateChannel(user).name == f"private-auth.User.{user.pk}"
+    assert EncryptedPrivateChannel(user).name == f"private-encrypted-auth.User.{user.pk}"
     lazy = cast(User, SimpleLazyObject(lambda: user))
     assert Channel(lazy).name == f"auth.User.{user.pk}"
     group = Group.objects.create(name="staff")
@@ -132,3 +135,26 @@ def test_a_string_is_checked_like_a_channel() -> None:
     """Names in a list obey the same rule."""
     with pytest.raises(InvalidChannel, match="'a b' cannot name a channel"):
         channel_names(["a b"])
+
+
+def test_a_user_s_sockets_are_addressed_by_a_string() -> None:
+    """No class has such a name, so that none is made of it by accident."""
+    assert channel_names(["#server-to-user-7", "news"]) == ("#server-to-user-7", "news")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "#server-to-user-",
+        "#server-to-user-a b",
+        "#server-to-user-" + "7" * 201,
+        "#server-to-users",
+        "#control",
+        "#",
+        "private-#server-to-user-7",
+    ],
+)
+def test_no_other_name_of_the_server_s_own_is_taken(name: str) -> None:
+    """What servers tell each other is not for publishers."""
+    with pytest.raises(InvalidChannel, match=r"#server-to-user-<id>, as a string"):
+        channel_names(name)

@@ -13,6 +13,7 @@ import broadcasting
 NAMES = [
     "BroadcastError",
     "Channel",
+    "EncryptedPrivateChannel",
     "PresenceChannel",
     "PrivateChannel",
     "ShouldBroadcast",
@@ -20,11 +21,13 @@ NAMES = [
     "abroadcast",
     "abroadcast_to",
     "aevent",
+    "aterminate_user_connections",
     "broadcast",
     "broadcast_to",
     "event",
     "listen",
     "register_broadcast_fields",
+    "terminate_user_connections",
 ]
 
 

@@ -1,7 +1,17 @@
 """Publishing: from a Python object to a driver."""
 
 from .base import ShouldBroadcast, ShouldBroadcastNow
-from .dispatch import abroadcast, abroadcast_to, aevent, broadcast, broadcast_to, event, listen
+from .dispatch import (
+    abroadcast,
+    abroadcast_to,
+    aevent,
+    aterminate_user_connections,
+    broadcast,
+    broadcast_to,
+    event,
+    listen,
+    terminate_user_connections,
+)
 from .payload import register_broadcast_fields
 
 __all__ = [
@@ -10,9 +20,11 @@ __all__ = [
     "abroadcast",
     "abroadcast_to",
     "aevent",
+    "aterminate_user_connections",
     "broadcast",
     "broadcast_to",
     "event",
     "listen",
     "register_broadcast_fields",
+    "terminate_user_connections",
 ]

@@ -1,41 +1,52 @@
 """Listeners, the capture of an event, its commit, and what becomes of failures."""
 
 import asyncio
+import base64
+import json
 import logging
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.db.utils import ConnectionHandler
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
+from django.utils.functional import SimpleLazyObject
+from nacl.secret import SecretBox
 from pytest_django import Settings
 
 from broadcasting import (
     BroadcastError,
     Channel,
+    EncryptedPrivateChannel,
     PrivateChannel,
     ShouldBroadcast,
     ShouldBroadcastNow,
     abroadcast,
     abroadcast_to,
     aevent,
+    aterminate_user_connections,
     broadcast,
     broadcast_to,
     event,
     listen,
+    terminate_user_connections,
 )
 from broadcasting.channel import Channels
 from broadcasting.drivers import broadcasters
+from broadcasting.encryption import shared_secret
 from broadcasting.events import dispatch
-from broadcasting.exceptions import InvalidChannel, PayloadError, PublisherBusy
+from broadcasting.exceptions import InvalidChannel, InvalidUserId, PayloadError, PublisherBusy
 
 from .conftest import DRIVER
 from .recording import RecordingBroadcaster, Sent
@@ -561,6 +572,212 @@ class TestFailures:
         assert 'BROADCASTING["APPS"][...]["MAX_EVENT_SIZE"]' in message
         with pytest.raises(BroadcastError, match="limit is 40"):
             event(CustomNow(data={"t": text * 40}))
+
+
+# Encrypted channels
+
+
+def unseal(alias: str, channel: str, data: object) -> object:
+    """Open what was sent on an encrypted channel, with the key of the connection's application."""
+    assert isinstance(data, dict)
+    assert set(data) == {"nonce", "ciphertext"}
+    nonce, ciphertext = (base64.b64decode(data[name]) for name in ("nonce", "ciphertext"))
+    key = shared_secret(broadcasters[alias].app, channel)
+    return json.loads(SecretBox(key).decrypt(ciphertext, nonce))
+
+
+class TestEncrypted:
+    A, B = "private-encrypted-a", "private-encrypted-b"
+
+    @pytest.fixture(autouse=True)
+    def first(self, settings: Settings) -> RecordingBroadcaster:
+        """Return the default connection; ``second`` is another application's, ``bare`` keyless."""
+        keys = {"1": b"1" * 32, "2": b"2" * 32, "3": None}
+        settings.BROADCASTING = {
+            "DEFAULT": "first",
+            "APPS": [
+                {"ID": app_id, "KEY": f"key-{app_id}", "SECRET": "s", "MAX_EVENT_SIZE": 200}
+                | ({"ENCRYPTION_MASTER_KEY_BASE64": base64.b64encode(key).decode()} if key else {})
+                for app_id, key in keys.items()
+            ],
+            "CONNECTIONS": {
+                "first": {"DRIVER": DRIVER},
+                "second": {"DRIVER": DRIVER, "APP": "2"},
+                "bare": {"DRIVER": DRIVER, "APP": "3"},
+                "log": {"DRIVER": "broadcasting.drivers.log.LogBroadcaster"},
+            },
+        }
+        return cast(RecordingBroadcaster, broadcasters["first"])
+
+    def test_each_channel_is_sealed_with_its_own_key(self, first: RecordingBroadcaster) -> None:
+        """Two of them in one event make two messages, each opening with one key only."""
+        event(Custom(on=[EncryptedPrivateChannel("a"), self.B], data={"pin": 1234}))
+        assert [sent.channels for sent in first.sent] == [(self.A,), (self.B,)]
+        assert [unseal("first", sent.channels[0], sent.data) for sent in first.sent] == [
+            {"pin": 1234},
+            {"pin": 1234},
+        ]
+
+    def test_others_get_it_plain_in_one_message(self, first: RecordingBroadcaster) -> None:
+        """The order is that of the event; what is not encrypted goes where the first such is."""
+        broadcast_to([self.A, "x", self.B, "y"], "done", {"id": 3})
+        assert [(sent.channels, sent.event) for sent in first.sent] == [
+            ((self.A,), "done"),
+            (("x", "y"), "done"),
+            ((self.B,), "done"),
+        ]
+        assert first.sent[1].data == {"id": 3}
+
+    def test_each_connection_seals_for_its_application(self, first: RecordingBroadcaster) -> None:
+        """One event, two master keys."""
+        event(Custom(on=self.A, data={"id": 3}, via=["first", "second"]))
+        second = cast(RecordingBroadcaster, broadcasters["second"])
+        for alias, recording in {"first": first, "second": second}.items():
+            (sent,) = recording.sent
+            assert unseal(alias, self.A, sent.data) == {"id": 3}
+
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.parametrize(
+        ("via", "words"),
+        [("bare", "ENCRYPTION_MASTER_KEY_BASE64"), ("first", r"whik\[encrypted\]")],
+    )
+    def test_what_is_missing_is_told_when_the_event_is_fired(
+        self, via: str, words: str, first: RecordingBroadcaster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The key or the package: a mistake of the project, not of the bus. Nothing is sent."""
+        if via == "first":
+            monkeypatch.setitem(sys.modules, "nacl.secret", None)
+        with transaction.atomic(), pytest.raises(ImproperlyConfigured, match=words):
+            event(Custom(on=["x", self.A], via=["first", via]))
+        assert first.sent == []
+
+    def test_no_other_channel_needs_a_key(self) -> None:
+        """Who has no encrypted channel has nothing to set up."""
+        broadcast_to(["private-encrypted", "private-a"], "done", {}, via="bare")
+        bare = cast(RecordingBroadcaster, broadcasters["bare"])
+        assert bare.names == ["done"]
+
+    def test_the_log_has_no_plain_data(self, caplog: pytest.LogCaptureFixture) -> None:
+        """No driver is trusted with it."""
+        with caplog.at_level(logging.INFO, logger="broadcasting.drivers"):
+            broadcast_to([self.A], "done", {"word": "hush-hush"}, via="log")
+        assert self.A in caplog.text
+        assert "ciphertext" in caplog.text
+        assert "hush-hush" not in caplog.text
+
+    def test_the_limit_is_that_of_the_sealed_text(
+        self, first: RecordingBroadcaster, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Where one channel's is too long, the others are not served half of the event."""
+        broadcast_to(["x"], "plain", {"t": "a" * 150})
+        broadcast_to(["x", self.A], "done", {"t": "a" * 150})
+        assert first.names == ["plain"]
+        (record,) = caplog.records
+        assert f"on x, {self.A} was not sent" in record.getMessage()
+        assert f"The data of done, sealed for {self.A}, has 292 bytes" in record.getMessage()
+
+    def test_a_failure_names_the_channels_that_are_without(
+        self, first: RecordingBroadcaster, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What has been sent has been sent; the rest is not tried."""
+
+        def send_one(channels: Any, *args: Any, **kwargs: Any) -> None:
+            calls.append(channels)
+            if len(calls) > 1:
+                raise BroadcastError("the bus is away")
+
+        calls: list[Any] = []
+        first.broadcast = send_one  # type: ignore[method-assign]  # fails from the second on
+        broadcast_to(["x", self.A, self.B], "done", {})
+        (record,) = caplog.records
+        assert record.getMessage() == (
+            f"Event done on {self.A}, {self.B} was not sent through connection 'first': "
+            f"the bus is away"
+        )
+        assert calls == [("x",), (self.A,)]
+
+
+class TestTerminate:
+    """`terminate_user_connections`, of which the servers hear on a channel of their own."""
+
+    def sent(self, *ids: str) -> list[Sent]:
+        return [Sent(("#control",), "terminate", user_id, None) for user_id in ids]
+
+    @pytest.mark.parametrize(
+        ("user", "user_id"),
+        [
+            (7, "7"),
+            ("7", "7"),
+            ("a@b.c", "a@b.c"),
+            (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+            (User(pk=7), "7"),
+            (SimpleLazyObject(lambda: User(pk=7)), "7"),
+        ],
+    )
+    def test_a_user_or_an_id_is_told_to_the_servers(
+        self, user: Any, user_id: str, first: RecordingBroadcaster
+    ) -> None:
+        """The id is the text that the user signs in with."""
+        terminate_user_connections(user)
+        assert first.sent == self.sent(user_id)
+
+    @pytest.mark.parametrize(
+        "user", ["", "a b", "방", "7" * 201, None, True, 1.5, b"7", User(), AnonymousUser(), object]
+    )
+    def test_what_nobody_signs_in_with_is_refused(
+        self, user: Any, first: RecordingBroadcaster
+    ) -> None:
+        """Nothing is sent, and the error shows what was given."""
+        with pytest.raises(InvalidUserId, match="Give a saved user or its id") as caught:
+            terminate_user_connections(user)
+        assert repr(user) in str(caught.value)
+        assert isinstance(caught.value, BroadcastError)
+        assert first.sent == []
+
+    def test_via_names_the_connection(
+        self, first: RecordingBroadcaster, second: RecordingBroadcaster
+    ) -> None:
+        """Another connection means other servers, or another application."""
+        terminate_user_connections(7, via="second")
+        assert (first.sent, second.sent) == ([], self.sent("7"))
+        with pytest.raises(ImproperlyConfigured, match="'nowhere'"):
+            terminate_user_connections(7, via="nowhere")
+
+    @pytest.mark.django_db(transaction=True, databases=["default", "other"])
+    def test_it_waits_for_the_commit(
+        self, first: RecordingBroadcaster, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Sooner, a client that comes back would be let in again. A rollback drops it."""
+        with transaction.atomic():
+            terminate_user_connections(7)
+            terminate_user_connections(8, via="away")
+            terminate_user_connections(9, via="buggy")
+            terminate_user_connections(10, using="other")
+            assert first.sent == self.sent("10")
+        assert first.sent == self.sent("10", "7")
+        assert [record.getMessage() for record in caplog.records] == [
+            "The sockets of user 8 were not closed through connection 'away': the bus is away",
+            "The sockets of user 9 were not closed through connection 'buggy': a bug",
+        ]
+        assert [bool(record.exc_info) for record in caplog.records] == [False, True]
+        with transaction.atomic():
+            terminate_user_connections(11)
+            transaction.set_rollback(True)
+        assert first.sent == self.sent("10", "7")
+
+    def test_a_failure_is_raised(self) -> None:
+        """Who believes that a user is out should know when that is not so."""
+        with pytest.raises(BroadcastError, match="the bus is away"):
+            terminate_user_connections(7, via="away")
+
+    async def test_the_async_twin_does_the_same(self, first: RecordingBroadcaster) -> None:
+        """And the sync one names it where a loop is running."""
+        await aterminate_user_connections(7)
+        assert first.sent == self.sent("7")
+        with pytest.raises(BroadcastError, match=r"await aterminate_user_connections\("):
+            terminate_user_connections(8)
+        with pytest.raises(InvalidUserId):
+            await aterminate_user_connections("a b")
 
 
 # To others
