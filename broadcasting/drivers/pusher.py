@@ -5,18 +5,27 @@ It only writes. Drivers whose bus ends at the process reach the one that serves 
 """
 
 import json
+import math
+import os
+import re
 import time
-from collections.abc import Sequence
-from urllib.parse import urlencode
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 
 from ..credentials import Application
-from ..exceptions import BroadcastError
+from ..exceptions import BroadcastError, PublisherBusy
 from ..protocol.signatures import sign_request
 from .base import DEFAULT_URL, Broadcaster
 
 CHANNELS_PER_REQUEST = 100  # Pusher's limit.
+REASON_LENGTH = 300  # Characters of a refusal that an error repeats.
+
+_CLUSTER = re.compile(r"[a-z0-9-]+")
+_HEADERS = {"Content-Type": "application/json", "User-Agent": "broadcasting"}
 
 
 class PusherBroadcaster(Broadcaster):
@@ -25,8 +34,13 @@ class PusherBroadcaster(Broadcaster):
 
     Args:
         url: ``http(s)://host[:port][/prefix]`` of the server.
+        cluster: In place of it, the name of a cluster of Pusher's own, such as ``eu``.
         timeout: Seconds to wait for a connection, and for an answer.
-        pool_size: Connections kept open; further ones are made and dropped.
+        pool_size: Connections at most. Where all are in use, a thread waits for one,
+            `timeout` seconds at most.
+
+    Raises:
+        ValueError: A value makes no sense.
     """
 
     def __init__(
@@ -34,16 +48,16 @@ class PusherBroadcaster(Broadcaster):
         *,
         app: Application,
         first_app_id: str,
-        url: str = DEFAULT_URL,
+        url: str | None = None,
+        cluster: str | None = None,
         timeout: float = 5.0,
         pool_size: int = 10,
     ) -> None:
         super().__init__(app=app, first_app_id=first_app_id)
-        self.url = url.rstrip("/")
-        # A request that may have arrived is not sent again: at most once.
-        self._http = urllib3.PoolManager(
-            maxsize=pool_size, timeout=timeout, retries=False, headers=_HEADERS
-        )
+        self.url = _server(url, cluster)
+        self.timeout = _positive("TIMEOUT", timeout)
+        self.pool_size = int(_positive("POOL_SIZE", pool_size, int))
+        self._http, self._pid = self._make_pool(), os.getpid()
 
     def broadcast(
         self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
@@ -57,29 +71,132 @@ class PusherBroadcaster(Broadcaster):
             }
             if socket_id is not None:
                 body["socket_id"] = socket_id
-            self._post(f"/apps/{self.app.id}/events", json.dumps(body).encode())
+            self._request("POST", "/events", json.dumps(body).encode())
 
     def terminate_user_connections(self, user_id: str) -> None:
         """Post to ``users/<id>/terminate_connections``."""
-        self._post(f"/apps/{self.app.id}/users/{user_id}/terminate_connections", b"{}")
+        self._request("POST", f"/users/{user_id}/terminate_connections", b"{}")
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """
+        Ask the server: ``get("/channels", {"info": "subscription_count"})``.
+
+        Args:
+            path: What follows ``/apps/<id>`` in the address.
+            query: The question's parameters.
+
+        Raises:
+            BroadcastError: The server did not answer, or not with a JSON object.
+        """
+        answer = self._request("GET", path, b"", query)
+        try:
+            value = json.loads(answer)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise BroadcastError(
+                f"{self.url} answered something else than a JSON object: "
+                f"{_printable(answer)}. Correct the connection's URL."
+            )
+        return value
 
     def close(self) -> None:
         """Close the kept connections."""
         self._http.clear()
 
-    def _post(self, path: str, body: bytes) -> None:
-        query = sign_request(self.app, "POST", path, body, int(time.time()))
-        address = f"{self.url}{path}"
+    def _request(
+        self, method: str, path: str, body: bytes, query: Mapping[str, str] | None = None
+    ) -> bytes:
+        path = f"/apps/{self.app.id}{path}"
+        signed = sign_request(self.app, method, path, body, int(time.time()), query)
         try:
-            response = self._http.request("POST", f"{address}?{urlencode(query)}", body=body)
-        except urllib3.exceptions.HTTPError as exc:
-            raise BroadcastError(
-                f"No server answers at {self.url} ({type(exc).__name__}). Start one with "
-                f"`python manage.py runserver`, or correct the connection's URL."
+            response = self._pool().request(
+                method,
+                f"{self.url}{path}?{urlencode(signed)}",
+                body=body or None,
+                redirect=False,
+                pool_timeout=self.timeout,
+            )
+        except urllib3.exceptions.EmptyPoolError as exc:
+            raise PublisherBusy(
+                f"All {self.pool_size} connections to {self.url} were in use for "
+                f"{self.timeout:g} s; nothing was sent. If so many threads publish at once, "
+                f"raise the connection's POOL_SIZE."
             ) from exc
-        if response.status != 200:
-            reason = response.data.decode(errors="replace").strip()[:500]
-            raise BroadcastError(f"{address} answered {response.status}: {reason}")
+        except urllib3.exceptions.HTTPError as exc:
+            raise BroadcastError(self._what_failed(exc)) from exc
+        status = _status(response)
+        if status != 200:
+            raise BroadcastError(
+                f"{self.url}{path} answered {status}: {_printable(response.data)}"
+                f"{self._advice(status, response.headers.get('Location', ''))}"
+            )
+        return response.data
+
+    def _pool(self) -> urllib3.PoolManager:
+        if self._pid != os.getpid():  # A fork's child would talk on its parent's connections.
+            self._http, self._pid = self._make_pool(), os.getpid()
+        return self._http
+
+    def _make_pool(self) -> urllib3.PoolManager:
+        return urllib3.PoolManager(
+            maxsize=self.pool_size,
+            block=True,
+            timeout=urllib3.Timeout(connect=self.timeout, read=self.timeout),
+            retries=False,  # What may have arrived is not sent again: at most once.
+            headers=_HEADERS,
+        )
+
+    def _what_failed(self, exc: urllib3.exceptions.HTTPError) -> str:
+        """Say why no answer came, and what to do."""
+        match exc:  # The narrower classes first.
+            case urllib3.exceptions.ReadTimeoutError():
+                return (
+                    f"{self.url} did not answer within {self.timeout:g} s; the message may have "
+                    f"arrived. Look at the server, or raise the connection's TIMEOUT."
+                )
+            case urllib3.exceptions.SSLError():
+                return (
+                    f"TLS to {self.url} failed: {_printable(str(exc))}. The server must speak "
+                    f"TLS there and have a certificate that is valid for this host."
+                )
+            case urllib3.exceptions.NameResolutionError():
+                return f"The host of {self.url} is unknown. Correct the connection's URL."
+            case urllib3.exceptions.NewConnectionError():
+                return (
+                    f"No server answers at {self.url}. Start one with "
+                    f"`python manage.py runserver`, or correct the connection's URL."
+                )
+            case urllib3.exceptions.ConnectTimeoutError():
+                return (
+                    f"{self.url} accepted no connection within {self.timeout:g} s. Look at the "
+                    f"server and the network, or correct the connection's URL."
+                )
+        return (
+            f"{self.url} broke off without an answer; the message may have arrived. "
+            f"{_printable(str(exc))}"
+        )
+
+    def _advice(self, status: int, location: str) -> str:
+        """Say what to do about a refusal."""
+        match status:
+            case 401:
+                return (
+                    f". Compare KEY {self.app.key!r} and SECRET of application {self.app.id!r} "
+                    f"with those of the server, and the clocks of both."
+                )
+            case 403:
+                return f". Application {self.app.id!r} is disabled there, or over its quota."
+            case 404:
+                return (
+                    f". Compare ID {self.app.id!r} of the application with that of the server, "
+                    f"and the connection's URL with the address of its API."
+                )
+            case 413:
+                return ". Send less, or raise MAX_EVENT_SIZE of the application on the server."
+            case 301 | 302 | 303 | 307 | 308:
+                return f". It redirects to {_printable(location)}. Correct the connection's URL."
+        return ""
 
 
 class ServingProcess(PusherBroadcaster):
@@ -93,4 +210,50 @@ class ServingProcess(PusherBroadcaster):
         super().__init__(app=app, first_app_id=first_app_id, url=url, timeout=2.0)
 
 
-_HEADERS = {"Content-Type": "application/json", "User-Agent": "broadcasting"}
+def _server(url: object, cluster: object) -> str:
+    if cluster is None:
+        return _checked(DEFAULT_URL if url is None else url)
+    if url is not None:
+        raise ValueError("URL and CLUSTER exclude each other; leave one of them out")
+    if not (isinstance(cluster, str) and _CLUSTER.fullmatch(cluster)):
+        raise ValueError(f'CLUSTER is {cluster!r}; it must be a name such as "eu" or "us2"')
+    return f"https://api-{cluster}.pusher.com"
+
+
+def _checked(url: object) -> str:
+    if isinstance(url, str) and "@" in url:  # Not repeated: a password may be in it.
+        raise ValueError("URL holds a user name; requests are signed and need none")
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid or parts.query or parts.fragment:
+        raise ValueError(f'URL is {url!r}; it must be like "https://host:port/prefix"')
+    return parts.geturl().rstrip("/")
+
+
+def _positive(name: str, value: object, kind: type[int] | type[float] = float) -> float:
+    kinds = (int,) if kind is int else (int, float)
+    # True is an int, and a second is not what it means.
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
+        what = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{name} is {value!r}; it must be {what} above 0")
+    return value
+
+
+def _status(response: urllib3.BaseHTTPResponse) -> int:
+    """Return the status; soketi answers 200 always and writes the real one into the body."""
+    if response.status == 200 and response.data.startswith(b'{"error"'):
+        with suppress(ValueError, TypeError, KeyError):
+            return int(json.loads(response.data)["code"])
+    return response.status
+
+
+def _printable(text: str | bytes) -> str:
+    """Return the beginning of what a server said, fit for a terminal and a log."""
+    if isinstance(text, bytes):
+        text = text[: REASON_LENGTH * 4].decode(errors="replace")
+    text = text.strip()
+    cut = text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}…"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
