@@ -62,6 +62,8 @@ class Settings:
         server_connection: The alias that server processes read, `None` for the
             default one if its driver can be read.
         server_path: What stands before ``/app/<key>`` in a socket's address.
+        proxy_header: The header, in lower case, and the value by which a proxy says
+            that its client's connection is encrypted: ``SECURE_PROXY_SSL_HEADER``.
     """
 
     default: str
@@ -69,6 +71,7 @@ class Settings:
     apps: tuple[Application, ...]
     server_connection: str | None
     server_path: str
+    proxy_header: tuple[str, str] | None = None
 
     def connection(self, alias: str) -> Connection:
         """Return a connection. Raise `ImproperlyConfigured` that lists the known ones."""
@@ -101,6 +104,7 @@ def get_settings() -> Settings:
         apps=apps,
         server_connection=server.get("CONNECTION"),
         server_path=path.strip("/"),
+        proxy_header=_proxy_header(django_settings.SECURE_PROXY_SSL_HEADER),
     )
     result.connection(result.default)
     if result.server_connection is not None:
@@ -314,6 +318,13 @@ def _origins(raw: object, where: str) -> dict[str, Any]:
             f'"https://example.com", "https://*.example.com" or "*", not {raw!r}.'
         )
     return {"allowed_origins": tuple(raw)}
+
+
+def _proxy_header(value: tuple[str, str] | None) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    name, expected = value
+    return name.removeprefix("HTTP_").replace("_", "-").lower(), expected
 
 
 def _is_origin(value: object) -> bool:

@@ -17,13 +17,14 @@ not by daphne, which is a server for development.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 
+from ..conf import get_settings
 from ..drivers import warn_of_other_address
 from ..protocol.errors import OverCapacity, PathNotFound
 from ..protocol.messages import PING, Frame
@@ -73,6 +74,7 @@ class PusherConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no 
             version=query.get("protocol", [None])[0],
             origin=None if origin is None else origin.decode("latin-1"),
             socket=self.socket,
+            is_secure=_is_secure(self.scope.get("scheme"), headers),
         )
 
     def receive(self, text: str | None) -> None:
@@ -85,6 +87,17 @@ class PusherConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no 
         """Forget the client."""
         self.session.closed()
         await self.socket.stop()
+
+
+def _is_secure(scheme: str | None, headers: Mapping[bytes, bytes]) -> bool:
+    """Tell whether the client's connection is encrypted, at the latest up to a trusted proxy."""
+    proxy_header = get_settings().proxy_header
+    if proxy_header is None:
+        return scheme == "wss"
+    name, expected = proxy_header
+    # Of a list that several proxies wrote, the first is the client's, as in Django.
+    value, *_ = headers.get(name.encode(), b"").decode("latin-1").split(",")
+    return value.strip() == expected
 
 
 class UnknownPathConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no types

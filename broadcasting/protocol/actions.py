@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .members import Member, User
+
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
@@ -9,11 +11,13 @@ class Subscribe:
     Join `channel`, then report back with `Connection.subscribed` or `.refused`.
 
     `attempt` is unique in its connection; the answer must carry it, so that one
-    that comes after the client changed its mind is recognised as stale.
+    that comes after the client changed its mind is recognised as stale. `member` is
+    who joins a presence channel, `None` on all others.
     """
 
     attempt: int
     channel: str
+    member: Member | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,4 +27,21 @@ class Unsubscribe:
     channel: str
 
 
-Action = Subscribe | Unsubscribe
+@dataclass(frozen=True, slots=True)
+class ClientEvent:
+    """Send `event` to the other subscribers of `channel`; `user_id` is who the member is."""
+
+    channel: str
+    event: str
+    data: str
+    user_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """Take note that the socket is now one of `user`'s; the client has been told."""
+
+    user: User
+
+
+Action = Subscribe | Unsubscribe | ClientEvent | SignIn

@@ -20,29 +20,56 @@ A channel is absent, *joining* (a `Subscribe` was returned and not yet answered)
 again while the first attempt is still under way; an answer whose attempt is no
 longer the channel's current one changes nothing.
 
+A client may sign in, once, as a user whom the application vouches for. What it may
+join and send depends on signatures and on its application, its `Policy`, alone.
+
 Rules of this file: no method raises on client input, `PusherError` is turned into
 frames in one place (`_fail`), and after `close_code` is set nothing is accepted.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from . import messages
-from .actions import Action, Subscribe, Unsubscribe
+from .actions import Action, ClientEvent, SignIn, Subscribe, Unsubscribe
 from .errors import (
+    ApplicationDisabled,
+    ClientEventRejected,
     ClosingError,
     ForbiddenOrigin,
     FrameTooLarge,
+    Inactive,
+    InsecureTransport,
     InvalidFrame,
+    InvalidName,
     InvalidVersion,
+    NeverAuthorized,
+    OverQuota,
     PongTimeout,
     PusherError,
     TooManyChannels,
+    TooManyMembers,
     Unauthorized,
     UnknownApplication,
     UnsupportedVersion,
+    UserInfoTooLarge,
+    WatchlistTooLong,
 )
+from .limits import TokenBucket
+from .members import MAX_MEMBER_ID_LENGTH, Member, User, parse_member, parse_user
 from .messages import PING, PONG, Frame, Snapshot
-from .names import is_channel_name, is_guarded
+from .names import (
+    MAX_EVENT_LENGTH,
+    is_cache,
+    is_channel_name,
+    is_client_event,
+    is_guarded,
+    is_presence,
+    is_reserved,
+    is_utf8,
+    user_channel,
+)
+from .signatures import Credentials, check_channel, check_user
 
 PONG_TIMEOUT = 30  # Seconds, as pusher-js waits for its own.
 VERSIONS = range(4, 8)
@@ -50,15 +77,35 @@ VERSIONS = range(4, 8)
 FIRST_VERSION_WITH_CLOSE_CODES = 6
 
 
-class Policy(Protocol):
-    """What a connection asks about its application."""
+class Policy(Credentials, Protocol):
+    """What a connection asks about its application; `Application` says what each means."""
 
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def force_tls(self) -> bool: ...
     @property
     def activity_timeout(self) -> int: ...
     @property
+    def authorization_timeout(self) -> int | None: ...
+    @property
+    def client_events(self) -> bool: ...
+    @property
+    def watchlist(self) -> bool: ...
+    @property
     def max_channels(self) -> int: ...
     @property
+    def max_channel_name_length(self) -> int: ...
+    @property
+    def max_subscription_rate(self) -> int: ...
+    @property
+    def max_client_event_rate(self) -> int: ...
+    @property
     def max_frame_size(self) -> int: ...
+    @property
+    def max_event_size(self) -> int: ...
+    @property
+    def max_user_info_size(self) -> int: ...
     def accepts_origin(self, origin: str | None) -> bool: ...
 
 
@@ -78,26 +125,47 @@ class Connection:
         self.close_reason = ""
         # How many pongs came: adapters that must know what a client has read count on it.
         self.pongs = 0
+        # Who has signed in.
+        self.user: User | None = None
 
         self._policy = policy
         self._version = version
         self._frames: list[Frame] = []
         self._attempts = 0
-        self._joining: dict[str, int] = {}  # channel -> attempt
-        self._joined: set[str] = set()
+        self._joining: dict[str, Subscribe] = {}
+        self._joined: dict[str, Member | None] = {}
+        self._opened = 0.0
         self._last_activity = 0.0
         self._pinged_at: float | None = None
+        # Made when the first is needed: most sockets send no client event.
+        self._subscriptions: TokenBucket | None = None
+        self._client_events: TokenBucket | None = None
 
     @property
     def channels(self) -> list[str]:
         """The channels that the client is in or is joining."""
         return [*self._joined, *self._joining]
 
-    def open(self, origin: str | None, now: float) -> None:
-        """Admit the client and greet it, or refuse it with a close code."""
-        self._last_activity = now
+    def open(
+        self,
+        origin: str | None,
+        now: float,
+        *,
+        is_secure: bool = True,
+        is_full: bool = False,
+    ) -> None:
+        """
+        Admit the client and greet it, or refuse it with a close code.
+
+        Args:
+            origin: The page's origin, `None` if the client sent none.
+            now: As of `receive`.
+            is_secure: Whether the client's connection is encrypted.
+            is_full: Whether the application has as many sockets as it may.
+        """
+        self._opened = self._last_activity = now
         try:
-            policy = self._admit(origin)
+            policy = self._admit(origin, is_secure, is_full)
         except PusherError as error:
             self._fail(error)
         else:
@@ -123,7 +191,9 @@ class Connection:
 
     def awaits(self, attempt: int) -> bool:
         """Tell whether the answer to `attempt` still matters."""
-        return self.close_code is None and attempt in self._joining.values()
+        return self.close_code is None and any(
+            joining.attempt == attempt for joining in self._joining.values()
+        )
 
     def subscribed(self, attempt: int, snapshot: Snapshot) -> bool:
         """
@@ -132,19 +202,24 @@ class Connection:
         Return `False`, having done nothing, when the client has left it since or the
         connection has closed.
         """
-        channel = self._finish(attempt)
-        if channel is None:
+        joining = self._finish(attempt)
+        if joining is None:
             return False
-        self._joined.add(channel)
-        self._frames.append(messages.subscription_succeeded(channel))
+        channel = joining.channel
+        self._joined[channel] = joining.member
+        self._frames.append(messages.subscription_succeeded(channel, snapshot.members))
+        if snapshot.cached is not None:
+            self._frames.append(messages.cached_event(channel, snapshot.cached))
+        elif is_cache(channel):
+            self._frames.append(messages.cache_miss(channel))
         self._frames.extend(snapshot.frames)
         return True
 
     def refused(self, attempt: int, error: PusherError) -> None:
         """Report that the subscription of `attempt` failed, if it still matters."""
-        channel = self._finish(attempt)
-        if channel is not None:
-            self._refuse(channel, error)
+        joining = self._finish(attempt)
+        if joining is not None:
+            self._refuse(joining.channel, error)
 
     def fail(self, error: PusherError) -> None:
         """Tell the client of an `error` found outside this machine; close if it closes."""
@@ -155,32 +230,57 @@ class Connection:
         """Ping a client that was silent too long, or give it up (pusher-protocol, "Ping")."""
         if self.close_code is not None or self._policy is None:
             return
-        if self._pinged_at is not None:
-            # From the ping on: a process that was held up has pinged late.
-            if now - self._pinged_at >= PONG_TIMEOUT:
-                self._fail(PongTimeout("Pong reply not received"))
-        elif now - self._last_activity >= self._policy.activity_timeout:
-            self._pinged_at = now
-            self._frames.append(PING)
+        try:
+            self._check_time(now, self._policy)
+        except PusherError as error:
+            self._fail(error)
 
     def frames_to_send(self) -> list[Frame]:
         """Return the frames that wait for the client, once."""
         frames, self._frames = self._frames, []
         return frames
 
-    # Private parts
+    # Opening and ageing
 
-    def _admit(self, origin: str | None) -> Policy:
-        if self._policy is None:
+    def _admit(self, origin: str | None, is_secure: bool, is_full: bool) -> Policy:
+        policy = self._policy
+        if policy is None:
             raise UnknownApplication("Application does not exist")
+        if not policy.enabled:
+            raise ApplicationDisabled("Application disabled")
         if self._version is not None:
             if not (self._version.isascii() and self._version.isdigit()):
                 raise InvalidVersion("The protocol parameter is not a number")
             if len(self._version) > 3 or int(self._version) not in VERSIONS:
                 raise UnsupportedVersion("Supported protocol versions are 4 to 7")
-        if not self._policy.accepts_origin(origin):
+        if policy.force_tls and not is_secure:
+            raise InsecureTransport("Application only accepts TLS connections")
+        if not policy.accepts_origin(origin):
             raise ForbiddenOrigin("Origin not allowed")
-        return self._policy
+        if is_full:
+            raise OverQuota("Application is over its connection quota")
+        return policy
+
+    def _check_time(self, now: float, policy: Policy) -> None:
+        limit = policy.authorization_timeout
+        if limit is not None and now - self._opened >= limit and not self._is_authorized:
+            raise NeverAuthorized("Connection not authorized within timeout")
+        silent = now - self._last_activity
+        if silent >= 2 * policy.activity_timeout and not self.channels:
+            raise Inactive("Nothing subscribed and nothing said")
+        if self._pinged_at is not None:
+            # From the ping on: a process that was held up has pinged late.
+            if now - self._pinged_at >= PONG_TIMEOUT:
+                raise PongTimeout("Pong reply not received")
+        elif silent >= policy.activity_timeout:
+            self._pinged_at = now
+            self._frames.append(PING)
+
+    @property
+    def _is_authorized(self) -> bool:
+        return self.user is not None or any(is_guarded(channel) for channel in self._joined)
+
+    # What a client says
 
     def _handle(self, text: str, policy: Policy) -> list[Action]:
         # len() counts characters, at most four bytes each: the exact size is worth
@@ -201,43 +301,149 @@ class Connection:
                 self.pongs += 1
                 return []
             case "pusher:subscribe":
-                return self._subscribe(_channel_in(frame), policy)
+                return self._subscribe(_data_of(frame), policy)
             case "pusher:unsubscribe":
-                return self._unsubscribe(_channel_in(frame))
+                return self._unsubscribe(_text_in(_data_of(frame), "channel"))
+            case "pusher:signin":
+                return self._sign_in(_data_of(frame), policy)
+        if is_client_event(event):
+            return self._client_event(event, frame, policy)
         raise InvalidFrame(f"Unsupported event received on socket: '{event[:200]}'")
 
-    def _subscribe(self, channel: str, policy: Policy) -> list[Action]:
-        if channel in self._joined or channel in self._joining:
-            raise InvalidFrame(f"Existing subscription to channel {channel}")
+    def _subscribe(self, data: Mapping[str, object], policy: Policy) -> list[Action]:
+        channel = _text_in(data, "channel")
         try:
-            if is_guarded(channel):
-                raise Unauthorized("This server does not admit to private or presence channels")
-            if len(self._joined) + len(self._joining) >= policy.max_channels:
-                raise TooManyChannels(f"A connection may have {policy.max_channels} channels")
+            self._check_name(channel, policy)
+            if channel in self._joined or channel in self._joining:
+                # Not a refusal: the subscription that exists goes on.
+                raise InvalidFrame(f"Existing subscription to channel {channel}")
+            self._check_limits(policy)
+            member = self._authorize(channel, data, policy)
+        except InvalidFrame:
+            raise
         except PusherError as error:
             self._refuse(channel, error)
             return []
         self._attempts += 1
-        self._joining[channel] = self._attempts
-        return [Subscribe(self._attempts, channel)]
+        self._joining[channel] = Subscribe(self._attempts, channel, member)
+        return [self._joining[channel]]
+
+    def _check_name(self, channel: str, policy: Policy) -> None:
+        if is_reserved(channel):
+            # Whoever could join another user's channel would read their messages.
+            if self.user is None or channel != user_channel(self.user.id):
+                raise Unauthorized(f"Only the user who signed in may join {channel[:200]}")
+        elif not is_channel_name(channel) or len(channel) > policy.max_channel_name_length:
+            raise InvalidName(
+                f"A channel name has 1 to {policy.max_channel_name_length} characters: letters "
+                f"and digits of ASCII and _ - = @ , . ;"
+            )
+
+    def _check_limits(self, policy: Policy) -> None:
+        if len(self._joined) + len(self._joining) >= policy.max_channels:
+            raise TooManyChannels(f"A connection may have {policy.max_channels} channels")
+        if self._subscriptions is None:
+            # A client that comes back asks for all its channels at once.
+            rate = policy.max_subscription_rate
+            self._subscriptions = TokenBucket(rate, max(rate, policy.max_channels), self._opened)
+        if not self._subscriptions.take(self._last_activity):
+            raise TooManyChannels("Subscribing too fast")
+
+    def _authorize(self, channel: str, data: Mapping[str, object], policy: Policy) -> Member | None:
+        """Return who joins a presence channel. Raise unless the client may join at all."""
+        if not is_guarded(channel):
+            return None
+        auth, channel_data = data.get("auth"), data.get("channel_data")
+        if not isinstance(auth, str) or not (channel_data is None or isinstance(channel_data, str)):
+            raise Unauthorized("Invalid format: auth and channel_data must be strings")
+        # Verified first: what is parsed then are the application's own words.
+        check_channel(policy, auth, self.socket_id, channel, channel_data)
+        if not is_presence(channel):
+            return None
+        if channel_data is not None:
+            return parse_member(channel_data, policy.max_user_info_size)
+        if self.user is None:
+            raise Unauthorized("A presence channel needs channel_data, or a signed-in user")
+        if len(self.user.id) > MAX_MEMBER_ID_LENGTH:
+            raise Unauthorized(f"A member's id may have {MAX_MEMBER_ID_LENGTH} characters")
+        return self.user.as_member()
 
     def _unsubscribe(self, channel: str) -> list[Action]:
         if channel in self._joined:
-            self._joined.remove(channel)
+            del self._joined[channel]
         elif channel in self._joining:
             del self._joining[channel]
         else:
-            raise InvalidFrame(f"No current subscription to channel {channel}")
+            raise InvalidFrame(
+                f"No current subscription to channel {channel[:200]}, or subscription in progress"
+            )
         return [Unsubscribe(channel)]
 
-    def _finish(self, attempt: int) -> str | None:
-        """Take `attempt` out of the joining ones; return its channel, `None` if stale."""
+    def _sign_in(self, data: Mapping[str, object], policy: Policy) -> list[Action]:
+        auth, user_data = data.get("auth"), data.get("user_data")
+        if not isinstance(auth, str) or not isinstance(user_data, str):
+            raise Unauthorized("Invalid format: auth and user_data must be strings")
+        check_user(policy, auth, self.socket_id, user_data)
+        try:
+            user = parse_user(user_data, policy.max_user_info_size)
+        except UserInfoTooLarge as error:
+            raise Unauthorized(error.message) from error
+        if self.user is not None and self.user.id != user.id:
+            raise Unauthorized("Another user has signed in on this connection")
+        self._frames.append(messages.signin_success(user_data))
+        if self.user is not None:
+            return []
+        self.user = user
+        if policy.watchlist and user.is_cut:
+            self._fail(WatchlistTooLong(f"The first {len(user.watchlist)} users are watched"))
+        return [SignIn(user)]
+
+    def _client_event(
+        self, event: str, frame: Mapping[str, object], policy: Policy
+    ) -> list[Action]:
+        if not policy.client_events:
+            raise InvalidFrame(
+                "To send client events, you must enable this feature: CLIENT_EVENTS in the "
+                "application's settings"
+            )
+        channel = _text_in(frame, "channel")
+        if not is_guarded(channel):
+            raise InvalidFrame(
+                "Client event rejected - only supported on private and presence channels"
+            )
+        if channel not in self._joined:
+            raise InvalidFrame(
+                f"Cannot broadcast client event (connection not subscribed to channel "
+                f"{channel[:200]})"
+            )
+        if self._client_events is None:
+            rate = policy.max_client_event_rate
+            self._client_events = TokenBucket(rate, rate, self._last_activity)
+        if not self._client_events.take(self._last_activity):
+            raise ClientEventRejected(
+                f"The rate limit of {policy.max_client_event_rate} client events per second "
+                f"was exceeded"
+            )
+        text = _relayed(frame.get("data"))
+        if len(event) > MAX_EVENT_LENGTH or not is_utf8(event) or not is_utf8(text):
+            raise InvalidFrame("A client event whose name is too long, or that is not UTF-8")
+        if len(text.encode()) > policy.max_event_size:
+            raise ClientEventRejected(
+                f"The data of a client event may have {policy.max_event_size} bytes"
+            )
+        member = self._joined[channel]
+        return [ClientEvent(channel, event, text, member.user_id if member else None)]
+
+    # Answers
+
+    def _finish(self, attempt: int) -> Subscribe | None:
+        """Take `attempt` out of the joining ones and return it, `None` if stale."""
         if self.close_code is not None:
             return None
-        for channel, current in self._joining.items():
-            if current == attempt:
+        for channel, joining in self._joining.items():
+            if joining.attempt == attempt:
                 del self._joining[channel]
-                return channel
+                return joining
         return None
 
     def _refuse(self, channel: str, error: PusherError) -> None:
@@ -259,7 +465,13 @@ class Connection:
             self.close_reason = error.message
 
 
-_SUBSCRIPTION_ERRORS = {Unauthorized: ("AuthError", 401), TooManyChannels: ("LimitReached", 4301)}
+_SUBSCRIPTION_ERRORS = {
+    InvalidName: ("InvalidName", 400),
+    Unauthorized: ("AuthError", 401),
+    TooManyMembers: ("LimitReached", 4100),
+    TooManyChannels: ("LimitReached", 4301),
+    UserInfoTooLarge: ("LimitReached", 4301),
+}
 
 
 def _decode_object(text: str) -> dict[str, object]:
@@ -272,14 +484,28 @@ def _decode_object(text: str) -> dict[str, object]:
     return value
 
 
-def _channel_in(frame: dict[str, object]) -> str:
-    """Return the channel in `frame`'s data, which some SDKs send as JSON text."""
+def _data_of(frame: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the object in `frame`'s data, which some SDKs send as JSON text."""
     data = frame.get("data")
     if isinstance(data, str):
         data = _decode_object(data)
     if not isinstance(data, dict):
         raise InvalidFrame("Received a frame whose data is not an object")
-    channel = data.get("channel")
-    if not is_channel_name(channel):
-        raise InvalidFrame("Received a frame without a valid channel name")
-    return channel
+    return data
+
+
+def _relayed(data: object) -> str:
+    """Return the data of a client event as it is relayed: typed SDKs expect text."""
+    if isinstance(data, str):
+        return data
+    try:
+        return messages.encode(data)
+    except ValueError:  # 1e999 is read as infinity.
+        raise InvalidFrame("A client event with a number that JSON cannot express") from None
+
+
+def _text_in(fields: Mapping[str, object], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise InvalidFrame(f"Received a frame without a {name}")
+    return value

@@ -100,7 +100,7 @@ def _object_in(text: str, name: str) -> dict[str, object]:
 def _member_id(value: object) -> str:
     # JSON object keys are text, so 10 and "10" could not be told apart in the list.
     if isinstance(value, int | float) and not isinstance(value, bool):
-        value = encode(value)
+        value = _encoded(value)
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_MEMBER_ID_LENGTH:
         raise Unauthorized(
             f"channel_data must have a user_id of 1 to {MAX_MEMBER_ID_LENGTH} characters"
@@ -110,8 +110,15 @@ def _member_id(value: object) -> str:
     return value
 
 
+def _encoded(value: object) -> str:
+    try:
+        return encode(value)
+    except ValueError:  # 1e999 is read as infinity.
+        raise Unauthorized("A number that JSON cannot express") from None
+
+
 def _info_in(value: dict[str, object], max_size: int) -> str:
-    info = encode(value.get("user_info"))
+    info = _encoded(value.get("user_info"))
     if not is_utf8(info):
         raise Unauthorized("The user_info is not UTF-8")
     if len(info.encode()) > max_size:

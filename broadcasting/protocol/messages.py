@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .errors import PusherError
+from .names import is_watch_channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class Frame:
     @classmethod
     def of(cls, message: Message) -> "Frame":
         """Return the frame that carries `message`. Its data stays a string in it."""
+        if is_watch_channel(message.channel):
+            return _watchlist_event(message)
         body = {"event": message.event, "channel": message.channel, "data": message.data}
         if message.user_id is not None:
             body["user_id"] = message.user_id
@@ -100,8 +103,16 @@ class Snapshot:
 
 
 def encode(value: object) -> str:
-    """Return `value` as compact JSON. Raise `ValueError` for NaN and infinity."""
-    return _ENCODER.encode(value)
+    """
+    Return `value` as compact JSON.
+
+    Raise `ValueError` for NaN and infinity, and for nesting that exhausts the
+    recursion limit, which what `decode` has just borne may do.
+    """
+    try:
+        return _ENCODER.encode(value)
+    except RecursionError:
+        raise ValueError("Nested too deeply for JSON") from None
 
 
 # json.dumps would make an encoder for each call that does not take its defaults.
@@ -148,6 +159,11 @@ def cache_miss(channel: str) -> Frame:
     return _frame("pusher:cache_miss", "{}", channel)
 
 
+def cached_event(channel: str, cached: Cached) -> Frame:
+    """Return the last event of a cache channel as it was when it was sent."""
+    return Frame(encode({"event": cached.event, "channel": channel, "data": cached.data}))
+
+
 def signin_success(user_data: str) -> Frame:
     """Return the confirmation of a sign-in, with the very text that the client sent."""
     return _frame("pusher:signin_success", encode({"user_data": user_data}))
@@ -161,6 +177,12 @@ def watchlist_events(online: Iterable[str], offline: Iterable[str]) -> Frame:
     ]
     data = encode({"events": [event for event in events if event["user_ids"]]})
     return _frame("pusher_internal:watchlist_events", data)
+
+
+def _watchlist_event(message: Message) -> Frame:
+    user_ids = [message.channel.partition("-")[2]]
+    is_online = message.event == MEMBER_ADDED
+    return watchlist_events(user_ids if is_online else [], [] if is_online else user_ids)
 
 
 # Events that the server publishes itself; they travel the bus like any other.

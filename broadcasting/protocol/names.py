@@ -13,6 +13,9 @@ MAX_EVENT_LENGTH = 200
 # A publisher addresses the sockets of a signed-in user by a channel of this prefix.
 USER_CHANNEL_PREFIX = "#server-to-user-"
 
+# Server processes tell each other here when a user comes online or goes.
+_WATCH_PREFIX = "#watch-"
+
 # `\A` and `\Z` are implied by fullmatch: `$` would admit a trailing newline, and
 # `\d` without re.ASCII other scripts' digits.
 _CHANNEL = re.compile(rf"[A-Za-z0-9_\-=@,.;]{{1,{MAX_CHANNEL_LENGTH}}}", re.ASCII)
@@ -44,6 +47,21 @@ def is_user_channel(name: str) -> bool:
 def user_channel(user_id: str) -> str:
     """Return the channel of the user's own sockets (Pusher, "User authentication")."""
     return USER_CHANNEL_PREFIX + user_id
+
+
+def watch_channel(user_id: str) -> str:
+    """Return the channel on which those who watch a user hear of their coming and going."""
+    return _WATCH_PREFIX + user_id
+
+
+def is_watch_channel(name: str) -> bool:
+    """Tell whether `name` is a `watch_channel`; no client can name one."""
+    return name.startswith(_WATCH_PREFIX)
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether `name` is kept for the server: no listing and no webhook shows it."""
+    return name.startswith("#")
 
 
 def is_publishable(name: object) -> TypeGuard[str]:

@@ -19,7 +19,7 @@ def get_hub() -> Hub:
     for other in [other for other in _hubs if other.is_closed()]:
         del _hubs[other]
     if loop not in _hubs:
-        _hubs[loop] = Hub()
+        _hubs[loop] = Hub(get_settings().apps)
     return _hubs[loop]
 
 
@@ -30,7 +30,9 @@ async def stop_hub() -> None:
         await hub.stop()
 
 
-def open_session(key: str, version: str | None, origin: str | None, socket: Socket) -> Session:
+def open_session(
+    key: str, version: str | None, origin: str | None, socket: Socket, *, is_secure: bool = True
+) -> Session:
     """
     Begin to serve a client that has connected.
 
@@ -39,12 +41,13 @@ def open_session(key: str, version: str | None, origin: str | None, socket: Sock
         version: The ``protocol`` parameter of the address, `None` if absent.
         origin: The ``Origin`` header, `None` if absent.
         socket: What to speak through. It may be closed before this returns.
+        is_secure: Whether the client's connection is encrypted.
     """
     app = find_application(get_settings().apps, key=key)
     # 64 random bits: a socket id is a capability, it is what authorizations are signed for.
     socket_id = f"{secrets.randbits(32)}.{secrets.randbits(32)}"
     connection = Connection(app, socket_id, version)
     clock = asyncio.get_running_loop().time
-    session = Session(get_hub(), app.id if app else "", connection, socket, clock)
-    session.open(origin)
+    session = Session(get_hub(), app, connection, socket, clock)
+    session.open(origin, is_secure=is_secure)
     return session

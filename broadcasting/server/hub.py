@@ -8,10 +8,11 @@ There is one hub per event loop, and everything here runs on that loop. The hub 
 the bus once per topic, however many sockets listen, and leaves when the last is gone.
 
 A socket enters the fan-out before the bus is asked, in state *buffering*: what arrives
-from then on is kept. When the bus has confirmed, `subscribe` moves it to *live* and
-returns what was kept, in one step without an await, so the caller can send its
-confirmation and the kept frames before anything newer. Nothing is missed, nothing
-comes twice.
+from then on is kept. When the bus has confirmed, the rest of the snapshot is read:
+members, the last event of a cache channel. Then `subscribe` moves the socket to *live*
+and returns the snapshot, in one step without an await, so the caller can send its
+confirmation and the kept frames before anything newer. What the snapshot tells already
+is left out of the frames by its version. Nothing is missed, nothing comes twice.
 
 Rules of this file:
 
@@ -19,21 +20,49 @@ Rules of this file:
 * First subscribe and last unsubscribe of a topic run under the topic's lock and look
   again after taking it; otherwise a late leave would cancel a new subscriber.
 * A subscription is recognised by identity: a socket that left and came back while its
-  first subscription was under way has another one.
+  first subscription was under way has another one, and another entry in the presence.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..credentials import Application
 from ..drivers import close_broker, get_broker
-from ..protocol.errors import OverCapacity, PusherError, Reconnect
-from ..protocol.messages import Frame, Message, Snapshot
+from ..drivers.base import CONTROL, TERMINATE, Change, Members
+from ..exceptions import BroadcastError
+from ..protocol.errors import (
+    OverCapacity,
+    PusherError,
+    Reconnect,
+    TooManyMembers,
+    UserTerminated,
+)
+from ..protocol.members import Member
+from ..protocol.messages import (
+    MEMBER_ADDED,
+    MEMBER_REMOVED,
+    SUBSCRIPTION_COUNT,
+    Cached,
+    Frame,
+    Message,
+    Snapshot,
+    decode,
+    subscription_count_data,
+)
+from ..protocol.messages import topic as topic_of
+from ..protocol.names import is_cache, is_presence, is_reserved
 
 logger = logging.getLogger("broadcasting.server")
 
 SWEEP_EVERY = 1.0  # Seconds.
+HEARTBEAT_EVERY = 5  # Sweeps.
+# Above so many subscribers, they are told their number at most this often, in seconds.
+MANY_SUBSCRIBERS = 100
+COUNT_EVERY = 5.0
 
 
 class Socket(Protocol):
@@ -57,6 +86,13 @@ class Socket(Protocol):
 class Client(Protocol):
     """What the hub knows of the session behind a socket."""
 
+    @property
+    def app(self) -> Application | None: ...
+    @property
+    def socket_id(self) -> str: ...
+    @property
+    def user_id(self) -> str | None: ...
+
     def tick(self, now: float) -> None:
         """Take notice of the time."""
 
@@ -70,18 +106,34 @@ class Hub:
 
     Make it on the loop it serves. It connects to its broker on first use, because
     Django and daphne run no ASGI lifespan that could do it earlier.
+
+    Args:
+        apps: The applications whose sockets it serves.
     """
 
     MAX_BUFFERED = 1024 * 1024  # Bytes that may wait for one subscription to be confirmed.
 
-    def __init__(self) -> None:
+    def __init__(self, apps: Iterable[Application]) -> None:
         self._loop = asyncio.get_running_loop()
         self._broker = get_broker()
+        self._apps = {app.id: app for app in apps}
         self._topics: dict[str, _Topic] = {}
         self._sessions: set[Client] = set()
+        self._users: dict[tuple[str, str], set[Client]] = {}  # (app id, user id) -> sessions
+        self._entries = 0
+        # Connections by application: here, and as far as known in other processes.
+        self._connections: Counter[str] = Counter()
+        self._elsewhere: Mapping[str, int] = {}
+        self._online: dict[str, tuple[str, str]] = {}  # Socket id -> topic, entry.
+        self._changed: set[str] = set()  # Topics whose number of sockets is to be told.
+        self._is_counting = False
+        self._announced: dict[str, float] = {}  # When subscribers were told their number.
+        self._late_counts: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
 
     @property
     def session_count(self) -> int:
@@ -96,10 +148,12 @@ class Hub:
     async def start(self) -> None:
         """Connect to the bus and begin to sweep. Calling it again does nothing."""
         if self._started is None:
-            self._started = asyncio.create_task(self._broker.connect(self.deliver))
+            self._started = asyncio.create_task(self._broker.connect(self.deliver, self.report))
             if self._sweeper is None:
                 self._sweeper = asyncio.create_task(self._sweep())
                 self._sweeper.add_done_callback(self._finished)
+                self._listener = asyncio.create_task(self._listen_to_controls())
+                self._listener.add_done_callback(self._finished)
         try:
             await asyncio.shield(self._started)
         except Exception:
@@ -108,23 +162,46 @@ class Hub:
 
     async def stop(self) -> None:
         """Ask every client to reconnect elsewhere, and let go of the bus."""
+        for task in (self._sweeper, self._housekeeping, self._listener):
+            if task is not None:
+                task.cancel()
         for session in list(self._sessions):
             session.dismiss(Reconnect("Server is going away"))
         # Leaving the last topics was spawned just now; the bus is closed after it.
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         await close_broker()
+
+    # Clients
 
     def add(self, session: Client) -> None:
         """Take note of an open socket."""
         self._sessions.add(session)
+        if session.app is not None:
+            self._connections[session.app.id] += 1
         if self._started is None:
             self.spawn(self.start())
 
     def remove(self, session: Client) -> None:
-        """Forget a socket."""
+        """Forget a socket. One that was never added is fine."""
+        if session not in self._sessions:
+            return
         self._sessions.discard(session)
+        if session.app is None:
+            return
+        self._connections[session.app.id] -= 1
+        if session.user_id is not None:
+            key = session.app.id, session.user_id
+            self._users[key].discard(session)
+            if not self._users[key]:
+                del self._users[key]
+
+    def is_full(self, app: Application) -> bool:
+        """Tell whether `app` has as many sockets as it may, here and elsewhere."""
+        if app.max_connections is None:
+            return False
+        total = self._connections[app.id] + self._elsewhere.get(app.id, 0)
+        return total >= app.max_connections
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` as a task that is kept, and whose failure is logged."""
@@ -132,10 +209,14 @@ class Hub:
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 
+    # Messages
+
     def deliver(self, message: Message) -> int:
         """Send `message` to the sockets that listen; return how many are live."""
         topic = self._topics.get(message.topic)
         if topic is None:
+            if message.channel == CONTROL:
+                self._obey(message)
             return 0
         try:
             frame = Frame.of(message)
@@ -150,47 +231,119 @@ class Hub:
                 count += 1
         for socket_id, subscription in topic.buffering.items():
             if socket_id != excluded:
-                subscription.keep(frame, self.MAX_BUFFERED)
+                subscription.keep(message, frame, self.MAX_BUFFERED)
         return count
 
-    async def subscribe(self, socket: Socket, socket_id: str, name: str) -> Snapshot | None:
+    async def whisper(self, message: Message) -> None:
         """
-        Let `socket` receive the topic `name`.
-
-        The caller must send the snapshot's frames before it awaits anything. Returns
-        `None` if the socket has left the topic meanwhile.
+        Send a client event to whoever else is subscribed.
 
         Raises:
+            BroadcastError: The bus did not take it.
+        """
+        await self._broker.publish(message)
+
+    def report(self, change: Change) -> None:
+        """Tell webhooks and signals of a change that falls to this process."""
+
+    # Subscriptions
+
+    async def subscribe(
+        self,
+        socket: Socket,
+        socket_id: str,
+        name: str,
+        *,
+        member: Member | None = None,
+        max_members: int = 100,
+    ) -> Snapshot | None:
+        """
+        Let `socket` receive the topic `name`, as `member` if it is a presence channel's.
+
+        The caller must send the snapshot before it awaits anything. Returns `None` if
+        the socket has left the topic meanwhile.
+
+        Raises:
+            TooManyMembers: The channel has `max_members` users, and this is another.
             BroadcastError: The bus did not confirm; the socket is out of the topic.
         """
         topic = self._topics.setdefault(name, _Topic())
-        subscription = topic.buffering[socket_id] = _Subscription(socket)
+        subscription = self._enter(topic, socket, socket_id)
+        members = cached = None
         try:
-            await self.start()
-            async with topic.lock:
-                # A topic whose last socket left meanwhile may have been replaced by
-                # another, for which a join and a leave here would be one too many.
-                if not topic.joined and topic.buffering.get(socket_id) is subscription:
-                    await self._broker.subscribe(name)
-                    topic.joined = True
+            await self._join(topic, name, socket_id, subscription)
+            if topic.buffering.get(socket_id) is subscription and member is not None:
+                subscription.is_member = True
+                members = await self._broker.presence.join(
+                    name, subscription.entry, member, socket_id=socket_id, limit=max_members
+                )
+                if members is None:
+                    raise TooManyMembers(f"The channel may have {max_members} members")
+            if is_cache(name.partition(":")[2]):
+                cached = await self._broker.cached(name)
         except BaseException:
             if topic.buffering.get(socket_id) is subscription:
                 del topic.buffering[socket_id]
             self._leave_if_empty(name, topic)
+            self._end(name, subscription)
             raise
         if topic.buffering.get(socket_id) is not subscription:
+            self._end(name, subscription)
             return None  # `unsubscribe` has seen to the leave.
-        del topic.buffering[socket_id]
-        topic.live[socket_id] = subscription
-        return Snapshot(tuple(subscription.release()))
+        self._go_live(topic, socket_id)
+        self._count(name)
+        return Snapshot(
+            tuple(subscription.release(members, cached)),
+            None if members is None else members.infos,
+            cached,
+        )
 
-    def unsubscribe(self, socket_id: str, name: str) -> None:
-        """Take a socket out of the topic `name`. From now on it receives nothing of it."""
+    def unsubscribe(self, socket_id: str, name: str, *, grace: float = 0) -> None:
+        """
+        Take a socket out of the topic `name`. From now on it receives nothing of it.
+
+        With `grace`, others hear that the member has left after so many seconds, and
+        not at all if the user comes back meanwhile.
+        """
         topic = self._topics.get(name)
-        if topic is not None:
-            topic.live.pop(socket_id, None)
-            topic.buffering.pop(socket_id, None)
-            self._leave_if_empty(name, topic)
+        if topic is None:
+            return
+        subscription = topic.live.pop(socket_id, None)
+        topic.buffering.pop(socket_id, None)  # `subscribe` ends it when it finds it gone.
+        if subscription is not None:
+            self._end(name, subscription, grace)
+            self._count(name)
+        self._leave_if_empty(name, topic)
+
+    def _enter(self, topic: "_Topic", socket: Socket, socket_id: str) -> "_Subscription":
+        subscription = _Subscription(socket, self._new_entry(socket_id))
+        topic.buffering[socket_id] = subscription
+        return subscription
+
+    def _new_entry(self, socket_id: str) -> str:
+        # Unique in the cluster, since socket ids are, and never used again.
+        self._entries += 1
+        return f"{socket_id}:{self._entries}"
+
+    async def _join(
+        self, topic: "_Topic", name: str, socket_id: str, subscription: "_Subscription"
+    ) -> None:
+        """Have the bus deliver `name`, unless the subscription is not wanted any more."""
+        await self.start()
+        async with topic.lock:
+            # A topic whose last socket left meanwhile may have been replaced by
+            # another, for which a join and a leave here would be one too many.
+            if not topic.joined and topic.buffering.get(socket_id) is subscription:
+                await self._broker.subscribe(name)
+                topic.joined = True
+
+    def _go_live(self, topic: "_Topic", socket_id: str) -> None:
+        topic.live[socket_id] = topic.buffering.pop(socket_id)
+
+    def _end(self, name: str, subscription: "_Subscription", grace: float = 0) -> None:
+        if subscription.is_member:
+            subscription.is_member = False
+            self.spawn(self._broker.presence.leave(name, subscription.entry, grace=grace))
 
     def _leave_if_empty(self, name: str, topic: "_Topic") -> None:
         if topic.is_empty:
@@ -204,7 +357,142 @@ class Hub:
             if topic.is_empty and self._topics.get(name) is topic:
                 del self._topics[name]
 
+    # Users
+
+    def signed_in(self, session: Client) -> None:
+        """Take note that `session`, which was added, has a user now."""
+        if session.app is not None and session.user_id is not None:
+            self._users.setdefault((session.app.id, session.user_id), set()).add(session)
+
+    async def come_online(self, socket_id: str, name: str, user_id: str) -> None:
+        """Tell those who listen to the topic `name` that the user is there."""
+        entry = self._new_entry(socket_id)
+        self._online[socket_id] = name, entry
+        await self._broker.presence.join(name, entry, Member(user_id), socket_id=socket_id, limit=1)
+        if self._online.get(socket_id) != (name, entry):
+            await self._broker.presence.leave(name, entry)  # Gone meanwhile.
+
+    def go_offline(self, socket_id: str, *, grace: float = 0) -> None:
+        """Undo `come_online`; with `grace`, unless the user comes back in so many seconds."""
+        online = self._online.pop(socket_id, None)
+        if online is not None:
+            self.spawn(self._broker.presence.leave(*online, grace=grace))
+
+    async def watch(self, socket: Socket, socket_id: str, names: Sequence[str]) -> "Watch | None":
+        """
+        Let `socket` hear of the users for whom the topics `names` stand.
+
+        The caller must send what is returned before it awaits anything; `None` if the
+        socket has gone meanwhile. `unsubscribe` ends it, topic by topic.
+
+        Raises:
+            BroadcastError: The bus did not confirm; the socket watches nobody.
+        """
+        topics = {name: self._topics.setdefault(name, _Topic()) for name in names}
+        entered = {name: self._enter(topic, socket, socket_id) for name, topic in topics.items()}
+        try:
+            await asyncio.gather(
+                *(self._join(topics[name], name, socket_id, entered[name]) for name in names)
+            )
+            members = await asyncio.gather(*map(self._broker.presence.members, names))
+        except BaseException:
+            for name in names:
+                self.unsubscribe(socket_id, name)
+            raise
+        if any(topics[name].buffering.get(socket_id) is not entered[name] for name in names):
+            return None
+        frames: list[Frame] = []
+        for name, present in zip(names, members, strict=True):
+            self._go_live(topics[name], socket_id)
+            frames += entered[name].release(present, None)
+        online = {name for name, present in zip(names, members, strict=True) if present.infos}
+        return Watch(online, frames)
+
+    # Numbers
+
+    def _count(self, name: str) -> None:
+        """Have the number of sockets in `name` told, with others that change in this turn."""
+        if is_reserved(name.partition(":")[2]):
+            return
+        self._changed.add(name)
+        if not self._is_counting:
+            self._is_counting = True
+            self.spawn(self._tell_counts())
+
+    async def _tell_counts(self) -> None:
+        try:
+            while self._changed:
+                changed, self._changed = self._changed, set()
+                local = {
+                    name: len(self._topics[name].live) if name in self._topics else 0
+                    for name in changed
+                }
+                totals = await self._broker.presence.count(local)
+                for name, (old, new) in totals.items():
+                    if old != new:
+                        await self._announce_count(name, new)
+        except BroadcastError as exc:
+            logger.debug("Subscribers were not told their number: %s", exc)
+        finally:
+            self._is_counting = False
+
+    async def _announce_count(self, name: str, count: int) -> None:
+        """Tell the subscribers of `name` how many they are, not too often if they are many."""
+        app_id, _, channel = name.partition(":")
+        app = self._apps.get(app_id)
+        if app is None or not app.subscription_count or is_presence(channel) or not count:
+            self._announced.pop(name, None)
+            return
+        now = self._loop.time()
+        if count > MANY_SUBSCRIBERS and now - self._announced.get(name, -COUNT_EVERY) < COUNT_EVERY:
+            self._late_counts.add(name)
+            return
+        self._announced[name] = now
+        data = subscription_count_data(count)
+        await self._broker.publish(Message(app_id, channel, SUBSCRIPTION_COUNT, data))
+
+    async def _announce_late_counts(self) -> None:
+        now = self._loop.time()
+        due = [
+            name
+            for name in self._late_counts
+            if now - self._announced.get(name, -COUNT_EVERY) >= COUNT_EVERY
+        ]
+        if due:
+            self._late_counts.difference_update(due)
+            for name, (sockets, _) in (await self._broker.presence.sizes(due)).items():
+                await self._announce_count(name, sockets)
+
+    # What server processes tell each other
+
+    async def _listen_to_controls(self) -> None:
+        """Join the topics on which commands come, however long that takes."""
+        waiting = [topic_of(app_id, CONTROL) for app_id in self._apps]
+        while waiting:
+            try:
+                await self.start()
+                await self._broker.subscribe(waiting[-1])
+                waiting.pop()
+            except BroadcastError as exc:
+                logger.debug("Cannot listen to %s yet: %s", waiting[-1], exc)
+                await asyncio.sleep(SWEEP_EVERY)
+
+    def _obey(self, message: Message) -> None:
+        """Do what another process asks for; anything that is not understood is logged."""
+        try:
+            user_id = decode(message.data)
+        except ValueError:
+            user_id = None
+        if message.event != TERMINATE or not isinstance(user_id, str):
+            logger.warning("Ignored a command that is not understood: %r", message.event)
+            return
+        for session in list(self._users.get((message.app_id, user_id), ())):
+            session.dismiss(UserTerminated("Connection terminated by the application"))
+
+    # Time
+
     async def _sweep(self) -> None:
+        sweeps = 0
         while True:
             await asyncio.sleep(SWEEP_EVERY)
             now = self._loop.time()
@@ -213,11 +501,46 @@ class Hub:
                     session.tick(now)
                 except Exception:  # One session must not end the sweep of all.
                     logger.exception("A socket could not be ticked")
+            # One at a time: a bus that is away answers late.
+            if self._housekeeping is None or self._housekeeping.done():
+                self._housekeeping = self._loop.create_task(
+                    self._keep_house(sweeps % HEARTBEAT_EVERY == 0)
+                )
+                self._housekeeping.add_done_callback(self._finished)
+            sweeps += 1
+
+    async def _keep_house(self, with_heartbeat: bool) -> None:
+        try:
+            if with_heartbeat:
+                own = dict(self._connections)
+                everywhere = await self._broker.presence.heartbeat(own)
+                self._elsewhere = {
+                    app_id: number - own.get(app_id, 0) for app_id, number in everywhere.items()
+                }
+            await self._broker.presence.expire()
+            await self._announce_late_counts()
+        except BroadcastError as exc:
+            # The broker says that its bus is away, and when it is back.
+            logger.debug("Presence could not be kept up: %s", exc)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("A task of the hub failed", exc_info=task.exception())
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """
+    What a new watcher must hear first.
+
+    Attributes:
+        online: The topics of the users who are there.
+        frames: Who came and went since, in order.
+    """
+
+    online: set[str]
+    frames: list[Frame]
 
 
 class _Topic:
@@ -239,24 +562,31 @@ class _Topic:
 class _Subscription:
     """One socket in one topic, and the frames that wait for its confirmation."""
 
-    __slots__ = ("_frames", "_size", "socket")
+    __slots__ = ("_kept", "_size", "entry", "is_member", "socket")
 
-    def __init__(self, socket: Socket) -> None:
+    def __init__(self, socket: Socket, entry: str) -> None:
         self.socket = socket
-        self._frames: list[Frame] | None = None
+        self.entry = entry
+        self.is_member = False  # Whether the presence may know the entry.
+        self._kept: list[tuple[Message, Frame]] | None = None
         self._size = 0
 
-    def keep(self, frame: Frame, limit: int) -> None:
+    def keep(self, message: Message, frame: Frame, limit: int) -> None:
         """Keep `frame`, or close the socket when more than `limit` bytes wait."""
         self._size += frame.size
         if self._size > limit:
             self.socket.close(OverCapacity.code, "Too many messages while subscribing")
             return
-        if self._frames is None:
-            self._frames = []
-        self._frames.append(frame)
+        if self._kept is None:
+            self._kept = []
+        self._kept.append((message, frame))
 
-    def release(self) -> list[Frame]:
-        """Return the frames that were kept, once."""
-        frames, self._frames = self._frames or [], None
-        return frames
+    def release(self, members: Members | None, cached: Cached | None) -> list[Frame]:
+        """Return, once, the frames that are newer than `members` and `cached`."""
+        kept, self._kept = self._kept or [], None
+        return [frame for message, frame in kept if _is_newer(message, members, cached)]
+
+
+def _is_newer(message: Message, members: Members | None, cached: Cached | None) -> bool:
+    known = members if message.event in (MEMBER_ADDED, MEMBER_REMOVED) else cached
+    return message.version is None or known is None or message.version > known.version

@@ -8,11 +8,14 @@ An adapter makes a `Session` for each socket it accepts, passes on what it hears
 import logging
 from collections.abc import Callable
 
+from ..credentials import Application
 from ..exceptions import BroadcastError
-from ..protocol.actions import Action, Subscribe
+from ..protocol.actions import Action, ClientEvent, SignIn, Subscribe, Unsubscribe
 from ..protocol.connection import Connection
-from ..protocol.errors import OverCapacity, PusherError
-from ..protocol.messages import topic
+from ..protocol.errors import ClientEventRejected, OverCapacity, PusherError
+from ..protocol.members import User
+from ..protocol.messages import Message, topic, watchlist_events
+from ..protocol.names import watch_channel
 from .hub import Hub, Socket
 
 logger = logging.getLogger("broadcasting.server")
@@ -23,28 +26,41 @@ class Session:
     The pair of a `Connection` and its `Socket`.
 
     Args:
+        app: The connection's application, `None` where the client named none.
         clock: Returns the loop's time in seconds.
     """
 
     def __init__(
         self,
         hub: Hub,
-        app_id: str,
+        app: Application | None,
         connection: Connection,
         socket: Socket,
         clock: Callable[[], float],
     ) -> None:
+        self.app = app
         self.connection = connection
         self.socket = socket
         self._hub = hub
-        self._app_id = app_id
         self._clock = clock
         self._closed = False
 
-    def open(self, origin: str | None) -> None:
+    @property
+    def socket_id(self) -> str:
+        """The connection's socket id."""
+        return self.connection.socket_id
+
+    @property
+    def user_id(self) -> str | None:
+        """The id of the user who has signed in."""
+        return None if self.connection.user is None else self.connection.user.id
+
+    def open(self, origin: str | None, *, is_secure: bool = True) -> None:
         """Greet or refuse the client, whose page is on `origin`."""
-        self._hub.add(self)
-        self.connection.open(origin, self._clock())
+        is_full = self.app is not None and self._hub.is_full(self.app)
+        self.connection.open(origin, self._clock(), is_secure=is_secure, is_full=is_full)
+        if self.connection.close_code is None:
+            self._hub.add(self)
         self._flush()
 
     def receive(self, text: str) -> None:
@@ -74,37 +90,96 @@ class Session:
             return
         self._closed = True
         self._hub.remove(self)
+        if self.app is None:
+            return
+        # A member whose connection was lost may come back; one who leaves will not.
+        grace = self.app.presence_grace
         for channel in self.connection.channels:
-            self._hub.unsubscribe(self.connection.socket_id, topic(self._app_id, channel))
+            self._hub.unsubscribe(self.socket_id, self._topic(channel), grace=grace)
+        if self.app.watchlist and self.connection.user is not None:
+            self._hub.go_offline(self.socket_id, grace=grace)
+            for user_id in self.connection.user.watchlist:
+                self._hub.unsubscribe(self.socket_id, self._watch_topic(user_id))
 
     def _run(self, action: Action) -> None:
-        if isinstance(action, Subscribe):
-            self._hub.spawn(self._subscribe(action))
-        else:
-            address = topic(self._app_id, action.channel)
-            self._hub.unsubscribe(self.connection.socket_id, address)
+        match action:
+            case Subscribe():
+                self._hub.spawn(self._subscribe(action))
+            case Unsubscribe():
+                self._hub.unsubscribe(self.socket_id, self._topic(action.channel))
+            case ClientEvent():
+                self._hub.spawn(self._whisper(action))
+            case SignIn():
+                self._hub.signed_in(self)
+                if self.app is not None and self.app.watchlist:
+                    self._hub.spawn(self._watch(action.user))
 
     async def _subscribe(self, action: Subscribe) -> None:
         # The client may have left, or gone, before this task had its first turn.
         if self._closed or not self.connection.awaits(action.attempt):
             return
-        address = topic(self._app_id, action.channel)
+        name = self._topic(action.channel)
+        limit = self.app.max_members if self.app else 0
         try:
-            snapshot = await self._hub.subscribe(self.socket, self.connection.socket_id, address)
-        except Exception as exc:
-            # The client cannot mend this, but pusher-js comes back after a second and
-            # joins all its channels again; a refusal would leave the page deaf.
-            is_known = isinstance(exc, BroadcastError)
-            level = logging.WARNING if is_known else logging.ERROR
-            logger.log(level, "Cannot subscribe to %s: %s", address, exc, exc_info=not is_known)
-            error = OverCapacity("Subscriptions are unavailable, try again")
+            snapshot = await self._hub.subscribe(
+                self.socket, self.socket_id, name, member=action.member, max_members=limit
+            )
+        except PusherError as error:
             self.connection.refused(action.attempt, error)
+        except Exception as exc:
+            self.connection.refused(action.attempt, self._unavailable(name, exc))
         else:
             # No await between the hub's answer and these lines: nothing overtakes them.
             if snapshot is not None:
                 self.connection.subscribed(action.attempt, snapshot)
         if not self._closed:
             self._flush()
+
+    async def _whisper(self, action: ClientEvent) -> None:
+        app_id = self.app.id if self.app else ""
+        message = Message(
+            app_id, action.channel, action.event, action.data, self.socket_id, action.user_id
+        )
+        try:
+            await self._hub.whisper(message)
+        except BroadcastError as exc:
+            logger.warning("Cannot relay a client event to %s: %s", message.topic, exc)
+            self.connection.fail(ClientEventRejected("The event could not be relayed, try again"))
+            if not self._closed:
+                self._flush()
+
+    async def _watch(self, user: User) -> None:
+        if self._closed:
+            return
+        names = [self._watch_topic(user_id) for user_id in user.watchlist]
+        try:
+            await self._hub.come_online(self.socket_id, self._watch_topic(user.id), user.id)
+            watch = await self._hub.watch(self.socket, self.socket_id, names) if names else None
+        except Exception as exc:
+            self.connection.fail(self._unavailable("a watchlist", exc))
+        else:
+            if watch is not None:
+                there = {u: self._watch_topic(u) in watch.online for u in user.watchlist}
+                online = [user_id for user_id, is_there in there.items() if is_there]
+                offline = [user_id for user_id, is_there in there.items() if not is_there]
+                for frame in (watchlist_events(online, offline), *watch.frames):
+                    self.socket.send(frame)
+        if not self._closed:
+            self._flush()
+
+    def _watch_topic(self, user_id: str) -> str:
+        return self._topic(watch_channel(user_id))
+
+    def _unavailable(self, name: str, exc: Exception) -> OverCapacity:
+        # The client cannot mend this, but pusher-js comes back after a second and
+        # joins all its channels again; a refusal would leave the page deaf.
+        is_known = isinstance(exc, BroadcastError)
+        level = logging.WARNING if is_known else logging.ERROR
+        logger.log(level, "Cannot subscribe to %s: %s", name, exc, exc_info=not is_known)
+        return OverCapacity("Subscriptions are unavailable, try again")
+
+    def _topic(self, channel: str) -> str:
+        return topic(self.app.id if self.app else "", channel)
 
     def _flush(self) -> None:
         for frame in self.connection.frames_to_send():

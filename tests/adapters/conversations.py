@@ -59,6 +59,13 @@ def error(message: str, code: int | None = None) -> Hear:
     return Hear({"event": "pusher:error", "data": {"code": code, "message": message}})
 
 
+def refused(channel: str, message: str) -> list[Hear]:
+    """Return the two frames of a refused subscription as they are heard."""
+    data = {"type": "AuthError", "error": message, "status": 401}
+    frame = {"event": "pusher:subscription_error", "data": data, "channel": channel}
+    return [Hear(frame), error(message, 4009)]
+
+
 PONG = Hear({"event": "pusher:pong", "data": "{}"})
 
 
@@ -82,7 +89,7 @@ CONVERSATIONS = [
             error("Existing subscription to channel whik"),
             Say(unsubscribe("whik")),
             Say(unsubscribe("whik")),
-            error("No current subscription to channel whik"),
+            error("No current subscription to channel whik, or subscription in progress"),
             Say(subscribe("whik")),
             succeeded("whik"),
         ],
@@ -95,21 +102,10 @@ CONVERSATIONS = [
         ],
     ),
     Conversation(
-        "guarded channels stay shut and the connection lives",
+        "without an authorization guarded channels stay shut and the connection lives",
         [
             Say(subscribe("private-a", auth="x:y")),
-            Hear(
-                {
-                    "event": "pusher:subscription_error",
-                    "data": {
-                        "type": "AuthError",
-                        "error": "This server does not admit to private or presence channels",
-                        "status": 401,
-                    },
-                    "channel": "private-a",
-                }
-            ),
-            error("This server does not admit to private or presence channels", 4009),
+            *refused("private-a", "Invalid format: auth must have the format key:signature"),
             Say(ping()),
             PONG,
         ],
@@ -142,11 +138,11 @@ CONVERSATIONS = [
             Say('{"event":"pusher:subscribe"}'),
             error("Received a frame whose data is not an object"),
             Say('{"event":"pusher:subscribe","data":{"channel":["whik"]}}'),
-            error("Received a frame without a valid channel name"),
+            error("Received a frame without a channel"),
             Say(subscribe("#server-to-user-1")),
-            error("Received a frame without a valid channel name"),
-            Say(frame("client-x", {}, "whik")),
-            error("Unsupported event received on socket: 'client-x'"),
+            *refused("#server-to-user-1", "Only the user who signed in may join #server-to-user-1"),
+            Say(frame("other-x", {}, "whik")),
+            error("Unsupported event received on socket: 'other-x'"),
             Say(b"\x00\xff"),
             Say(pong()),
             Say(ping()),

@@ -14,7 +14,8 @@ from broadcasting.protocol.actions import Action, Subscribe, Unsubscribe
 from broadcasting.protocol.connection import Connection
 from broadcasting.protocol.errors import PusherError
 from broadcasting.protocol.messages import Frame, Snapshot
-from tests.utils import FakeClock, decode, pong, subscribe, unsubscribe
+from broadcasting.protocol.signatures import sign_channel, sign_user
+from tests.utils import FakeClock, decode, pong, sign_in, subscribe, unsubscribe
 
 SOCKET_ID = "123.456"
 
@@ -23,9 +24,21 @@ SOCKET_ID = "123.456"
 class FakePolicy:
     """The application that a connection asks; origins are compared as they are."""
 
+    key: str = "app-key"
+    secrets: tuple[str, ...] = ("app-secret",)
+    enabled: bool = True
+    force_tls: bool = False
     activity_timeout: int = 30
+    authorization_timeout: int | None = None
+    client_events: bool = True
+    watchlist: bool = False
     max_channels: int = 100
+    max_channel_name_length: int = 200
+    max_subscription_rate: int = 20
+    max_client_event_rate: int = 10
     max_frame_size: int = 16_384
+    max_event_size: int = 10_240
+    max_user_info_size: int = 1_024
     origins: tuple[str | None, ...] = (None, "http://testserver")
 
     def accepts_origin(self, origin: str | None) -> bool:
@@ -187,6 +200,25 @@ class Pair:
         self.client.unsubscribe(channel)
         self.carry()
         assert self.actions.pop() == Unsubscribe(channel)
+
+    def ask(self, channel: str, channel_data: str | None = None) -> list[dict[str, Any]]:
+        """Ask for a guarded `channel` with a valid authorization; return what is answered."""
+        auth = sign_channel(self.policy, SOCKET_ID, channel, channel_data)
+        return self.say(subscribe(channel, auth=auth, channel_data=channel_data))
+
+    def enter(self, channel: str, channel_data: str | None = None) -> Subscribe:
+        """Let the client be in a guarded `channel`; return the action that was confirmed."""
+        assert self.ask(channel, channel_data) == []
+        action = self.actions.pop()
+        assert isinstance(action, Subscribe)
+        members = None if action.member is None else {action.member.user_id: action.member.info}
+        assert self.connection.subscribed(action.attempt, Snapshot(members=members))
+        self.texts += [frame.text for frame in self.connection.frames_to_send()]
+        return action
+
+    def sign_in(self, user_data: str) -> list[dict[str, Any]]:
+        """Sign in with a valid signature; return what is answered."""
+        return self.say(sign_in(user_data, sign_user(self.policy, SOCKET_ID, user_data)))
 
     def confirm(self, action: Subscribe, *frames: Frame) -> bool:
         """Answer as a hub that has joined, with `frames` having arrived meanwhile."""

@@ -13,13 +13,13 @@ from broadcasting.protocol.connection import Connection
 from broadcasting.protocol.errors import InvalidFrame, OverCapacity, Reconnect
 from broadcasting.protocol.messages import Frame, Message, Snapshot
 from tests.protocol.pair import SOCKET_ID, FakePolicy, Pair
-from tests.utils import client_event, frame, ping, pong, sign_in, subscribe, unsubscribe
+from tests.utils import frame, ping, pong, subscribe, unsubscribe
 
 GREETING = (
     '{"event":"pusher:connection_established",'
     '"data":"{\\"socket_id\\":\\"123.456\\",\\"activity_timeout\\":30}"}'
 )
-NO_CHANNEL = "Received a frame without a valid channel name"
+NO_CHANNEL = "Received a frame without a channel"
 NO_OBJECT = "Received a frame whose data is not an object"
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
@@ -40,6 +40,13 @@ def error(message: str, code: int | None = None) -> dict[str, Any]:
 def live(channel: str, data: str = "{}") -> Frame:
     """Return an event of `channel`."""
     return Frame.of(Message("1", channel, "e", data))
+
+
+def joined_pair(version: str | None = "7") -> Pair:
+    """Return a pair whose client is in a channel: another would be closed as inactive."""
+    pair = Pair(version=version)
+    pair.confirm(pair.join("x"))
+    return pair
 
 
 class TestOpening:
@@ -152,7 +159,7 @@ class TestHeartbeat:
 
     def test_an_unanswered_ping_closes_with_4201(self) -> None:
         """Thirty seconds after the ping, and not before."""
-        pair = Pair()
+        pair = joined_pair()
         pair.connection.tick(pair.clock.advance(30))
         assert len(pair.connection.frames_to_send()) == 1
         pair.connection.tick(pair.clock.advance(29.9))
@@ -164,7 +171,7 @@ class TestHeartbeat:
 
     def test_a_late_ping_is_waited_for_as_long(self) -> None:
         """A process that was held up for minutes does not drop its clients at once."""
-        pair = Pair()
+        pair = joined_pair()
         pair.connection.tick(pair.clock.advance(600))
         pair.connection.frames_to_send()
         pair.connection.tick(pair.clock.advance(1))
@@ -188,7 +195,7 @@ class TestHeartbeat:
 
     def test_version_5_is_told_of_the_timeout(self) -> None:
         """An error event, then the close."""
-        pair = Pair(version="5")
+        pair = joined_pair(version="5")
         pair.connection.tick(pair.clock.advance(30))
         pair.connection.frames_to_send()
         pair.connection.tick(pair.clock.advance(30))
@@ -247,11 +254,13 @@ class TestSubscribing:
         "channel",
         ["private-x", "presence-x", "private-encrypted-x", "private-cache-x", "presence-cache-x"],
     )
-    @pytest.mark.parametrize("auth", ["", "key:" + "0" * 64])
-    def test_a_guarded_channel_is_refused(self, channel: str, auth: str) -> None:
+    @pytest.mark.parametrize("auth", ["", "app-key:" + "0" * 63, "app-key", ":", "a:b:" + "0" * 64])
+    def test_a_guarded_channel_without_an_authorization_is_refused(
+        self, channel: str, auth: str
+    ) -> None:
         """With a 401 that reaches the channel, and a 4009; the connection stays."""
         pair = Pair()
-        message = "This server does not admit to private or presence channels"
+        message = "Invalid format: auth must have the format key:signature"
         assert pair.say_raw(subscribe(channel, auth=auth, channel_data='{"user_id":"1"}')) == [
             '{"event":"pusher:subscription_error","data":{"type":"AuthError",'
             f'"error":"{message}","status":401}},"channel":"{channel}"}}',
@@ -323,11 +332,13 @@ class TestUnsubscribing:
         """Also one that was left before."""
         pair = Pair()
         assert pair.say(unsubscribe(channel)) == [
-            error(f"No current subscription to channel {channel}")
+            error(f"No current subscription to channel {channel}, or subscription in progress")
         ]
         pair.confirm(pair.join("x"))
         pair.leave("x")
-        assert pair.say(unsubscribe("x")) == [error("No current subscription to channel x")]
+        assert pair.say(unsubscribe("x")) == [
+            error("No current subscription to channel x, or subscription in progress")
+        ]
         assert pair.actions == []
 
     def test_leaving_while_joining_takes_the_answer_its_effect(self) -> None:
@@ -393,8 +404,8 @@ class TestFrames:
             frame("pusher_internal:subscription_succeeded", "{}", "x"),
             frame("PUSHER:PING"),
             frame(""),
-            client_event("private-x", "client-typing", {}),
-            sign_in('{"id":"1"}', "key:sig"),
+            frame("Client-typing", {}, "private-x"),
+            frame("client", {}, "private-x"),
         ],
     )
     def test_other_events_are_unsupported(self, text: str) -> None:
@@ -458,15 +469,9 @@ class TestChannelData:
         """It is unpacked once, and read as carefully as the frame itself."""
         assert Pair().say(frame(event, data)) == [error(message)]
 
-    @pytest.mark.parametrize(
-        "channel",
-        [
-            *(None, 1, 1.5, True, [], ["x"], {}, "", "a b", "x\n", "a:b", "x" * 201, "ż"),
-            *("\ud800", "#server-to-user-1", "#x"),
-        ],
-    )
-    def test_channel_must_be_a_name(self, event: str, channel: object) -> None:
-        """Wrong types, characters, lengths and reserved names."""
+    @pytest.mark.parametrize("channel", [None, 1, 1.5, True, [], ["x"], {}])
+    def test_channel_must_be_text(self, event: str, channel: object) -> None:
+        """Whatever else JSON can hold is an error."""
         pair = Pair()
         assert pair.say(frame(event, {"channel": channel})) == [error(NO_CHANNEL)]
         assert pair.actions == []

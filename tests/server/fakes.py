@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from broadcasting.drivers.base import Broker, Deliver, Report
+from broadcasting.credentials import Application
+from broadcasting.drivers.base import CONTROL, Broker, Deliver, Report
 from broadcasting.drivers.presence import LocalPresence, PresenceStore
 from broadcasting.protocol.connection import Connection
 from broadcasting.protocol.messages import Frame, Message, topic
 from broadcasting.server import hub as hub_module
 from broadcasting.server.hub import Hub
 from broadcasting.server.session import Session
-from tests.protocol.pair import FakePolicy
 from tests.utils import FakeClock, subscribe, unsubscribe
 
 APP_ID = "1"
+APP = Application(id=APP_ID, key="app-key", secret="app-secret", client_events=True)
 
 
 class FakeSocket:
@@ -89,6 +90,7 @@ class FakeBroker(Broker):
         self.presence: LocalPresence = LocalPresence(self.store)
         self.deliver: Deliver | None = None
         self.joined: set[str] = set()
+        self.joined_controls: set[str] = set()
         self.calls: list[tuple[str, str]] = []
         self.held = False
         self.waiting: list[tuple[str, asyncio.Future[None]]] = []
@@ -108,6 +110,9 @@ class FakeBroker(Broker):
 
     async def subscribe(self, topic: str) -> None:
         """Join: messages may arrive from the call on, and must from its return on."""
+        if topic.endswith(CONTROL):  # Every hub listens there; no test waits for it.
+            self.joined_controls.add(topic)
+            return
         self.calls.append(("subscribe", topic))
         self.joined.add(topic)
         try:
@@ -128,7 +133,7 @@ class FakeBroker(Broker):
 
     def put(self, message: Message) -> None:
         """Deliver at once, if the topic is joined."""
-        if self.deliver is not None and message.topic in self.joined:
+        if self.deliver is not None and message.topic in self.joined | self.joined_controls:
             self.deliver(message)
 
     def release(self, index: int = 0, error: Exception | None = None) -> None:
@@ -163,11 +168,14 @@ class Tab:
         clock: What the session takes the time from.
     """
 
-    def __init__(self, hub: Hub, number: int = 1, clock: FakeClock | None = None) -> None:
+    def __init__(
+        self, hub: Hub, number: int = 1, clock: FakeClock | None = None, app: Application = APP
+    ) -> None:
+        self.app = app
         self.socket = FakeSocket()
-        self.connection = Connection(FakePolicy(), f"1.{number}", "7")
+        self.connection = Connection(app, f"1.{number}", "7")
         self.clock = clock or FakeClock()
-        self.session = Session(hub, APP_ID, self.connection, self.socket, self.clock)
+        self.session = Session(hub, app, self.connection, self.socket, self.clock)
         self.session.open(None)
 
     @property
@@ -194,7 +202,7 @@ class Tab:
 
 
 @contextmanager
-def hub_on(broker: Broker) -> Iterator[Hub]:
+def hub_on(broker: Broker, *apps: Application) -> Iterator[Hub]:
     """Make a hub for the running loop whose bus is `broker`."""
 
     async def close_broker() -> None:
@@ -204,7 +212,7 @@ def hub_on(broker: Broker) -> Iterator[Hub]:
         mock.patch.object(hub_module, "get_broker", return_value=broker),
         mock.patch.object(hub_module, "close_broker", close_broker),
     ):
-        yield Hub()
+        yield Hub(apps or [APP])
 
 
 async def settle() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -10,8 +11,7 @@ from broadcasting.protocol.connection import Connection
 from broadcasting.protocol.errors import OverCapacity
 from broadcasting.server.hub import Hub
 from broadcasting.server.session import Session
-from tests.protocol.pair import FakePolicy
-from tests.server.fakes import FakeBroker, FakeSocket, Tab, address, message, settle
+from tests.server.fakes import APP, FakeBroker, FakeSocket, Tab, address, message, settle
 from tests.utils import FakeClock, ping, pong
 
 GREETED = ("pusher:connection_established", None)
@@ -23,7 +23,7 @@ def refused_session(
 ) -> tuple[Session, FakeSocket]:
     """Return a session whose client was refused."""
     socket = FakeSocket()
-    session = Session(hub, "1", Connection(FakePolicy(), "1.1", "7"), socket, FakeClock())
+    session = Session(hub, APP, Connection(APP, "1.1", "7"), socket, FakeClock())
     session.open(origin)
     return session, socket
 
@@ -36,11 +36,11 @@ class TestOpen:
         assert hub.session_count == 1
 
     async def test_a_refused_client_is_closed_with_its_code(self, hub: Hub) -> None:
-        """It counts until its adapter says that it is gone."""
+        """It never counts."""
         session, socket = refused_session(hub)
         assert socket.closed == (4009, "Origin not allowed")
         assert socket.frames == []
-        assert hub.session_count == 1
+        assert hub.session_count == 0
         session.closed()
         assert hub.session_count == 0
 
@@ -80,11 +80,7 @@ class TestReceive:
     async def test_applications_do_not_meet(self, hub: Hub, broker: FakeBroker) -> None:
         """The same channel of two applications is two topics."""
         for app_id in ("1", "2"):
-            socket = FakeSocket()
-            connection = Connection(FakePolicy(), f"1.{app_id}", "7")
-            session = Session(hub, app_id, connection, socket, FakeClock())
-            session.open(None)
-            session.receive('{"event":"pusher:subscribe","data":{"channel":"x"}}')
+            Tab(hub, int(app_id), app=replace(APP, id=app_id)).subscribe("x")
         await settle()
         assert broker.joined == {"1:x", "2:x"}
         assert hub.deliver(message("x")) == 1
@@ -264,7 +260,7 @@ class TestTick:
             tab.session.tick(tab.clock.advance(30))
         assert tab.socket.ticks == [1030.0, 1060.0]
         assert tab.socket.events == [GREETED, ("pusher:ping", None)]
-        assert tab.socket.closed == (4201, "Pong reply not received")
+        assert tab.socket.closed == (4202, "Nothing subscribed and nothing said")
 
     async def test_the_time_of_a_frame_is_the_clocks(self, hub: Hub) -> None:
         """A pong that comes late is still one that came."""
