@@ -155,6 +155,19 @@ async def abroadcast_to(
     await send(channels, event, data, to_others, via, using)
 
 
+def send_now(
+    channels: Channels, event: str, data: Mapping[str, object], *, via: str | None = None
+) -> None:
+    """
+    Send an event that has no class at once. Raise what `ShouldBroadcastNow` raises.
+
+    For commands: who stands before one wants to know.
+    """
+    names = channel_names(channels)
+    if names:
+        _settle(names, event, encode_payload(data, event), False, via).send_or_raise()
+
+
 def terminate_user_connections(
     user: Model | str | int | UUID, *, via: str | None = None, using: str | None = None
 ) -> None:

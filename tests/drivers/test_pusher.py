@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,11 @@ class Recorder(ThreadingHTTPServer):
         self.headers: dict[str, str] = {}
         self.may_answer = threading.Event()
         self.may_answer.set()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that did not wait for their answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
