@@ -154,7 +154,9 @@ class Session:
         names = [self._watch_topic(user_id) for user_id in user.watchlist]
         try:
             await self._hub.come_online(self.socket_id, self._watch_topic(user.id), user.id)
-            watch = await self._hub.watch(self.socket, self.socket_id, names) if names else None
+            if self._closed or not names:
+                return
+            watch = await self._hub.watch(self.socket, self.socket_id, names)
         except Exception as exc:
             self.connection.fail(self._unavailable("a watchlist", exc))
         else:

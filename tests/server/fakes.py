@@ -3,20 +3,23 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 from broadcasting.credentials import Application
-from broadcasting.drivers.base import CONTROL, Broker, Deliver, Report
+from broadcasting.drivers.base import CONTROL, Broker, Deliver, Members, Report, is_kept
 from broadcasting.drivers.presence import LocalPresence, PresenceStore
 from broadcasting.protocol.connection import Connection
-from broadcasting.protocol.messages import Frame, Message, topic
+from broadcasting.protocol.members import Member
+from broadcasting.protocol.messages import Cached, Frame, Message, topic
+from broadcasting.protocol.signatures import sign_channel, sign_user
 from broadcasting.server import hub as hub_module
 from broadcasting.server.hub import Hub
 from broadcasting.server.session import Session
-from tests.utils import FakeClock, subscribe, unsubscribe
+from tests.utils import FakeClock, client_event, decode, sign_in, subscribe, unsubscribe
 
 APP_ID = "1"
 APP = Application(id=APP_ID, key="app-key", secret="app-secret", client_events=True)
@@ -72,6 +75,34 @@ class FakeSocket:
         self.ticks.append(now)
 
 
+class FakePresence(LocalPresence):
+    """A presence whose calls wait before, and after, they do their one step."""
+
+    def __init__(self, store: PresenceStore, pause: Callable[[str], Awaitable[None]]) -> None:
+        super().__init__(store)
+        self._pause = pause
+
+    async def join(
+        self, topic: str, entry: str, member: Member, *, socket_id: str, limit: int
+    ) -> Members | None:
+        """Enter `member`."""
+        await self._pause("join")
+        members = await super().join(topic, entry, member, socket_id=socket_id, limit=limit)
+        await self._pause("joined")
+        return members
+
+    async def leave(self, topic: str, entry: str, *, grace: float = 0) -> None:
+        """Take `entry` out."""
+        await self._pause("leave")
+        await super().leave(topic, entry, grace=grace)
+
+    async def members(self, topic: str) -> Members:
+        """Return who is there, read before the call waits."""
+        members = await super().members(topic)
+        await self._pause("members")
+        return members
+
+
 class FakeBroker(Broker):
     """
     A bus that is joined, and confirms, when a test lets it.
@@ -84,10 +115,13 @@ class FakeBroker(Broker):
     """
 
     is_shared = False
+    supports_cache = True
 
     def __init__(self) -> None:
-        self.store = PresenceStore(self.put, threading.RLock())
-        self.presence: LocalPresence = LocalPresence(self.store)
+        self.clock = FakeClock()
+        self.store = PresenceStore(self.put, threading.RLock(), self.clock)
+        self.presence: FakePresence = FakePresence(self.store, self.pause)
+        self.last_events: dict[str, Cached] = {}
         self.deliver: Deliver | None = None
         self.joined: set[str] = set()
         self.joined_controls: set[str] = set()
@@ -99,7 +133,7 @@ class FakeBroker(Broker):
     async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
         """Begin to read."""
         self.connections += 1
-        await self._pause("connect")
+        await self.pause("connect")
         self.deliver = deliver
         self.presence.connect(report)
 
@@ -116,7 +150,7 @@ class FakeBroker(Broker):
         self.calls.append(("subscribe", topic))
         self.joined.add(topic)
         try:
-            await self._pause("subscribe")
+            await self.pause("subscribe")
         except BaseException:
             self.joined.discard(topic)
             raise
@@ -125,16 +159,26 @@ class FakeBroker(Broker):
         """Leave."""
         self.calls.append(("unsubscribe", topic))
         self.joined.discard(topic)
-        await self._pause("unsubscribe")
+        await self.pause("unsubscribe")
 
     async def publish(self, message: Message) -> None:
-        """Deliver at once, if the topic is joined."""
+        """Deliver at once, if the topic is joined; keep what a cache channel keeps."""
+        if is_kept(message):
+            version = self.store.next_version()
+            self.last_events[message.topic] = Cached(message.event, message.data, version, 60)
+            message = replace(message, version=version)
         self.put(message)
 
     def put(self, message: Message) -> None:
         """Deliver at once, if the topic is joined."""
         if self.deliver is not None and message.topic in self.joined | self.joined_controls:
             self.deliver(message)
+
+    async def cached(self, topic: str) -> Cached | None:
+        """Return the last event, read before the call waits."""
+        cached = self.last_events.get(topic)
+        await self.pause("cached")
+        return cached
 
     def release(self, index: int = 0, error: Exception | None = None) -> None:
         """Let one waiting call go on, or fail it with `error`."""
@@ -152,7 +196,7 @@ class FakeBroker(Broker):
         while self.waiting:
             self.release()
 
-    async def _pause(self, call: str) -> None:
+    async def pause(self, call: str) -> None:
         if self.held:
             future = asyncio.get_running_loop().create_future()
             self.waiting.append((call, future))
@@ -187,6 +231,47 @@ class Tab:
         """Ask for `channels`."""
         for channel in channels:
             self.session.receive(subscribe(channel))
+
+    def join(self, channel: str, user_id: str = "", info: object = None) -> None:
+        """Ask for a guarded channel, with a valid signature, as a member if it has members."""
+        data = json.dumps({"user_id": user_id, "user_info": info}) if user_id else None
+        auth = sign_channel(self.app, self.socket_id, channel, data)
+        self.session.receive(subscribe(channel, auth=auth, channel_data=data))
+
+    def sign_in(self, user_id: str, *watchlist: str) -> None:
+        """Sign in, with a valid signature."""
+        data = json.dumps({"id": user_id, "watchlist": watchlist})
+        self.session.receive(sign_in(data, sign_user(self.app, self.socket_id, data)))
+
+    def whisper(self, channel: str, event: str, data: object) -> None:
+        """Send a client event."""
+        self.session.receive(client_event(channel, event, data))
+
+    def told(self, *events: str) -> list[dict[str, Any]]:
+        """Return the frames of these events, all but the greeting if none is named."""
+        frames = [decode(frame.text) for frame in self.socket.frames[1:]]
+        return [frame for frame in frames if frame["event"] in events or not events]
+
+    def members(self, channel: str) -> dict[str, object] | None:
+        """Return who is in `channel` as pusher-js knows it; `None` before the confirmation."""
+        known: dict[str, object] | None = None
+        for frame in self.told():
+            if frame.get("channel") != channel:
+                continue
+            data = frame["data"]
+            match frame["event"]:
+                case "pusher_internal:subscription_succeeded":
+                    known = dict(data["presence"]["hash"])
+                    assert data["presence"]["ids"] == list(known)
+                    assert data["presence"]["count"] == len(known)
+                case "pusher_internal:member_added":
+                    assert known is not None
+                    assert data["user_id"] not in known, "told of a member twice"
+                    known[data["user_id"]] = data["user_info"]
+                case "pusher_internal:member_removed":
+                    assert known is not None
+                    del known[data["user_id"]]
+        return known
 
     def unsubscribe(self, channel: str) -> None:
         """Leave `channel`."""
