@@ -13,4 +13,6 @@ app_name = "broadcasting"
 
 urlpatterns = [
     path("apps/<path:rest>", api, name="api"),
+    # Where the SDK for Python ends a user's connections.
+    path("users/<str:user_id>/terminate_connections", api, name="api-users"),
 ]

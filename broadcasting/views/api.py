@@ -1,35 +1,35 @@
 """
-The Pusher HTTP API, as far as publishing: ``POST /apps/<id>/events``.
+The Pusher HTTP API: what stands below ``/apps/<id>/``.
 
-`handle` is pure but for the broker it publishes through: it knows no framework, so
-that the same code answers behind Django's view and in front of Django.
+`handle` is pure but for the broker that it talks to: it knows no framework, so that
+the same code answers behind Django's view and in front of Django.
 """
 
-import asyncio
-import time
-from collections.abc import Mapping
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote
 
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
+from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
-from ..conf import get_settings
-from ..credentials import Application, find_application
-from ..drivers import close_broker, get_broker
+from ..credentials import Application
+from ..drivers import close_broker
 from ..drivers.base import is_serving_here
 from ..exceptions import BroadcastError
-from ..protocol.messages import Message, decode
-from ..protocol.names import is_channel_name, is_event_name, is_socket_id, is_utf8
-from ..protocol.signatures import body_md5, request_text, verify
-
-MAX_CHANNELS = 100
-TIMESTAMP_WINDOW = 600  # Seconds, in both directions.
-# Beside its data a request names at most a hundred channels of two hundred characters.
-# A character of data may take six bytes of JSON (\\u0000).
-ENVELOPE = 40_000
-BYTES_PER_CHARACTER = 6
+from ..protocol.messages import encode
+from . import api_replay
+from .api_channels import list_channels, list_users, show_channel
+from .api_events import (
+    max_batch_body,
+    max_empty_body,
+    max_event_body,
+    post_batch,
+    post_event,
+    terminate,
+)
+from .api_request import ApiError, ReadBody, Request, find_address, read_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +46,67 @@ class Response:
         return "application/json" if self.status == 200 else "text/plain; charset=utf-8"
 
 
-class ApiError(Exception):
-    """A request that is answered with `status` and the reason."""
+@dataclass(frozen=True, slots=True)
+class Route:
+    """
+    One call of the API.
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
+    Attributes:
+        path: What stands behind ``/apps/<id>/``; a star is a name.
+        method: The only one it takes.
+        answer: Returns what becomes JSON, or raises `ApiError`.
+        max_body: Returns the bytes that a body may have.
+    """
+
+    path: str
+    method: str
+    answer: Callable[[Request], Awaitable[object]]
+    max_body: Callable[[Application], int] = max_empty_body
+
+    def fits(self, call: Sequence[str]) -> bool:
+        """Tell whether `call`, the parts of a path, is this one."""
+        parts = self.path.split("/")
+        return len(parts) == len(call) and all(
+            given == part or (part == "*" and given != "")
+            for part, given in zip(parts, call, strict=True)
+        )
+
+
+ROUTES = (
+    Route("events", "POST", post_event, max_event_body),
+    Route("batch_events", "POST", post_batch, max_batch_body),
+    Route("channels", "GET", list_channels),
+    Route("channels/*", "GET", show_channel),
+    Route("channels/*/users", "GET", list_users),
+    Route("users/*/terminate_connections", "POST", terminate),
+)
+
+
+_DIGITS = re.compile(r"[0-9]+", re.ASCII)
 
 
 @csrf_exempt  # Requests are signed and carry no cookie.
-async def api(request: HttpRequest, rest: str) -> HttpResponse:
-    """Answer a request below ``/apps/``."""
-    try:
-        body = request.body
-    except RequestDataTooBig:
-        return HttpResponse("Payload too large", status=413, content_type="text/plain")
+async def api(request: HttpRequest, **captured: str) -> HttpResponse:
+    """Answer a request of the API."""
+
+    async def read(limit: int) -> bytes | None:
+        # Not request.body: without a Content-Length that would take whatever comes.
+        declared = request.META.get("CONTENT_LENGTH") or ""
+        if _DIGITS.fullmatch(declared) and (len(declared) > 18 or int(declared) > limit):
+            return None
+        try:
+            body = request.read(limit + 1)
+        except UnreadablePostError as exc:  # The caller has gone.
+            raise ApiError(400, "The body ended too early") from exc
+        return body if len(body) <= limit else None
+
     # Absent under WSGI; ASGI servers may leave it out, or set it to None.
-    raw_path = (getattr(request, "scope", {}).get("raw_path") or b"").decode("latin-1")
+    raw_path = (getattr(request, "scope", {}).get("raw_path") or b"").decode(errors="replace")
     answer = await handle(
         request.method or "",
-        raw_path.partition("?")[0] or quote(request.path),
+        raw_path.partition("?")[0] or quote(request.path, errors="replace"),
         request.META.get("QUERY_STRING", ""),
-        body,
+        read,
     )
     response = HttpResponse(answer.body, status=answer.status, content_type=answer.content_type)
     if answer.allow:
@@ -75,7 +114,7 @@ async def api(request: HttpRequest, rest: str) -> HttpResponse:
     return response
 
 
-async def handle(method: str, raw_path: str, query: str, body: bytes) -> Response:
+async def handle(method: str, raw_path: str, query: str, body: bytes | ReadBody) -> Response:
     """
     Answer one request of the HTTP API.
 
@@ -83,110 +122,40 @@ async def handle(method: str, raw_path: str, query: str, body: bytes) -> Respons
         method: As it came.
         raw_path: The path before percent-decoding, without the query.
         query: The query string before decoding.
-        body: The whole body.
+        body: The whole body, or a function that is given a number of bytes and returns
+            the body, or `None` if it has more than that. It is called once at most,
+            and only for a caller whose signature is right.
     """
-    parts = unquote(raw_path).partition("/apps/")[2].split("/")
-    if len(parts) != 2 or parts[1] != "events":
-        return Response(404, "Unknown route")
-    if method != "POST":
-        return Response(405, "Method not allowed", allow="POST")
     try:
-        app = find_application(get_settings().apps, app_id=parts[0])
-        if app is None:
-            raise ApiError(404, f"There is no application {parts[0]!r}")
-        _authenticate(app, method, raw_path, query, body)
-        if len(body) > app.max_event_size * BYTES_PER_CHARACTER + ENVELOPE:
-            raise ApiError(413, "Payload too large")
-        messages = _messages(app, body)
-        await _publish(messages)
+        return Response(200, encode(await _answer(method, raw_path, query, body)))
     except ApiError as error:
-        return Response(error.status, str(error))
+        return Response(error.status, str(error), error.allow)
     except BroadcastError as error:
         return Response(503, str(error))
-    return Response(200, "{}")
-
-
-async def _publish(messages: list[Message]) -> None:
-    broker, is_serving = get_broker(), is_serving_here()
-    try:
-        if not (is_serving or broker.is_shared):
-            raise ApiError(
-                503,
-                "This process serves no sockets, so nobody would hear of it. Serve the site's "
-                "ASGI application: with daphne first in INSTALLED_APPS, runserver does.",
-            )
-        # The tasks begin in this order, and so do their messages.
-        await asyncio.gather(*(broker.publish(message) for message in messages))
     finally:
-        if not is_serving:
+        if not is_serving_here():
             await close_broker()  # Under WSGI each request has a loop of its own.
 
 
-def _authenticate(app: Application, method: str, raw_path: str, query: str, body: bytes) -> None:
-    """Raise `ApiError` unless the request is `app`'s, fresh and unaltered."""
-    pairs = parse_qsl(query, keep_blank_values=True)
-    parameters = dict(pairs)
-    if len(parameters) != len(pairs):
-        raise ApiError(400, "A query parameter is given twice")
-    signature = parameters.get("auth_signature", "")
-    if parameters.get("auth_key") != app.key or parameters.get("auth_version") != "1.0":
-        raise ApiError(401, "Unknown auth_key or auth_version")
-    _check_time(parameters.get("auth_timestamp", ""))
-    expected = parameters.get("body_md5")
-    if (body or expected is not None) and expected != body_md5(body):
-        raise ApiError(401, "body_md5 does not match the body")
-    # SDKs sign the path that they wrote; a server on the way may have escaped it, and
-    # a prefix under which the API is mounted is not part of it.
-    inner = raw_path[raw_path.index("/apps/") :] if "/apps/" in raw_path else raw_path
-    for path in dict.fromkeys((inner, unquote(inner), raw_path, unquote(raw_path))):
-        if verify(app.secrets, request_text(method, path, parameters), signature):
-            return
-    raise ApiError(401, "Invalid signature")
-
-
-def _check_time(timestamp: str) -> None:
-    now = int(time.time())
-    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 20):
-        raise ApiError(401, "auth_timestamp is not a number of seconds")
-    if abs(int(timestamp) - now) > TIMESTAMP_WINDOW:
-        raise ApiError(
-            401,
-            f"Timestamp expired: {timestamp} is not within {TIMESTAMP_WINDOW} s of "
-            f"server time {now}",
-        )
-
-
-def _messages(app: Application, body: bytes) -> list[Message]:
-    """Return what the request publishes, all of it valid."""
+async def _answer(method: str, raw_path: str, query: str, body: bytes | ReadBody) -> object:
+    address = find_address(raw_path, lambda call: any(route.fits(call) for route in ROUTES))
+    if address is None:
+        raise ApiError(404, "Unknown route")
+    route = next(route for route in ROUTES if route.fits(address.call))
+    if method != route.method:
+        raise ApiError(405, "Method not allowed", allow=route.method)
+    read = _reader(body) if isinstance(body, bytes) else body
+    request = await read_request(method, address, query, route.max_body, read)
+    await api_replay.admit(request)
     try:
-        value = decode(body)
-    except ValueError:
-        raise ApiError(400, "The body is not JSON") from None
-    if not isinstance(value, Mapping):
-        raise ApiError(400, "The body is not a JSON object")
-    event, data, socket_id = value.get("name"), value.get("data"), value.get("socket_id")
-    if not is_event_name(event):
-        raise ApiError(400, "name is not a valid event name")
-    if not isinstance(data, str) or not is_utf8(data):
-        raise ApiError(400, "data is not a string")
-    if len(data.encode()) > app.max_event_size:
-        raise ApiError(
-            413,
-            f"The data content of this event exceeds the allowed maximum "
-            f"({app.max_event_size} bytes)",
-        )
-    if socket_id is not None and not is_socket_id(socket_id):
-        raise ApiError(400, "socket_id is not valid")
-    if "info" in value:
-        raise ApiError(400, "info is not supported")
-    return [Message(app.id, name, event, data, socket_id) for name in _channels(value)]
+        return await route.answer(request)
+    except (ApiError, BroadcastError):  # It has come to nothing.
+        await api_replay.forget(request)
+        raise
 
 
-def _channels(value: Mapping[str, object]) -> list[str]:
-    channels = value.get("channels", [value.get("channel")])
-    if not isinstance(channels, list) or not 1 <= len(channels) <= MAX_CHANNELS:
-        raise ApiError(400, f"channels must be a list of 1 to {MAX_CHANNELS} names")
-    for name in channels:
-        if not is_channel_name(name):
-            raise ApiError(400, f"{name!r} is not a valid channel name")
-    return list(dict.fromkeys(channels))
+def _reader(body: bytes) -> ReadBody:
+    async def read(limit: int) -> bytes | None:
+        return body
+
+    return read
