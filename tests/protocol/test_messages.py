@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broadcasting.protocol import messages
 from broadcasting.protocol.errors import InvalidFrame, PusherError, Unauthorized
-from broadcasting.protocol.messages import PING, PONG, Frame, Message, decode, encode, topic
+from broadcasting.protocol.messages import PING, PONG, Cached, Frame, Message, decode, encode, topic
 
 JSON = st.recursive(
     st.none()
@@ -66,6 +66,73 @@ class TestGoldenFrames:
         """Nothing but event, channel and data; text leaves as UTF-8, not escaped."""
         frame = Frame.of(Message("1", "x", "e", '{"name":"Zoë"}', socket_id="1.1"))
         assert frame.text == '{"event":"e","channel":"x","data":"{\\"name\\":\\"Zoë\\"}"}'
+
+    def test_members_in_the_confirmation(self) -> None:
+        """Each id has a key in the hash; the data is one string."""
+        assert messages.subscription_succeeded(
+            "presence-x", {"1": '{"n":"ż"}', "2": "null"}
+        ).text == (
+            '{"event":"pusher_internal:subscription_succeeded","data":"{\\"presence\\":'
+            '{\\"ids\\":[\\"1\\",\\"2\\"],\\"hash\\":{\\"1\\":{\\"n\\":\\"\\u017c\\"},'
+            '\\"2\\":null},\\"count\\":2}}","channel":"presence-x"}'
+        )
+
+    def test_no_members_are_an_empty_list(self) -> None:
+        """Not a missing one."""
+        assert '\\"ids\\":[],\\"hash\\":{},\\"count\\":0' in (
+            messages.subscription_succeeded("presence-x", {}).text
+        )
+
+    def test_signin_success(self) -> None:
+        """The very text, in a string in a string."""
+        assert messages.signin_success('{"id":"1"}').text == (
+            '{"event":"pusher:signin_success","data":'
+            '"{\\"user_data\\":\\"{\\\\\\"id\\\\\\":\\\\\\"1\\\\\\"}\\"}"}'
+        )
+
+    def test_cache_miss(self) -> None:
+        """With data, since some SDKs do not bear none."""
+        assert messages.cache_miss("cache-x").text == (
+            '{"event":"pusher:cache_miss","data":"{}","channel":"cache-x"}'
+        )
+
+    def test_a_cached_event_is_an_ordinary_one(self) -> None:
+        """Byte for byte as it was sent."""
+        cached = Cached("e", '{"a": 1}', 7, 60)
+        assert messages.cached_event("cache-x", cached).text == (
+            Frame.of(Message("1", "cache-x", "e", '{"a": 1}')).text
+        )
+
+    def test_watchlist_events(self) -> None:
+        """Empty lists are left out."""
+        assert messages.watchlist_events(["2"], ["3", "4"]).text == (
+            '{"event":"pusher_internal:watchlist_events","data":"{\\"events\\":['
+            '{\\"name\\":\\"online\\",\\"user_ids\\":[\\"2\\"]},'
+            '{\\"name\\":\\"offline\\",\\"user_ids\\":[\\"3\\",\\"4\\"]}]}"}'
+        )
+        assert "offline" not in messages.watchlist_events(["2"], []).text
+
+    @pytest.mark.parametrize(
+        ("event", "name"), [(messages.MEMBER_ADDED, "online"), (messages.MEMBER_REMOVED, "offline")]
+    )
+    def test_a_watched_user_who_comes_or_goes(self, event: str, name: str) -> None:
+        """The bus carries a member; the client hears of a user, without a channel."""
+        frame = json.loads(Frame.of(Message("1", "#watch-a-b", event, "{}")).text)
+        assert "channel" not in frame
+        assert json.loads(frame["data"]) == {"events": [{"name": name, "user_ids": ["a-b"]}]}
+
+    def test_data_of_member_events(self) -> None:
+        """Information as it was signed."""
+        assert messages.member_added_data("1", '{"a":1}') == '{"user_id":"1","user_info":{"a":1}}'
+        assert messages.member_removed_data("ż") == '{"user_id":"ż"}'
+        assert messages.subscription_count_data(3) == '{"subscription_count":3}'
+
+    def test_a_members_client_event_names_the_member(self) -> None:
+        """Nothing else is added to it."""
+        frame = Frame.of(Message("1", "presence-x", "client-a", "{}", "1.1", "7"))
+        assert frame.text == (
+            '{"event":"client-a","channel":"presence-x","data":"{}","user_id":"7"}'
+        )
 
 
 class TestFrames:

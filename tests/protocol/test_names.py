@@ -5,12 +5,88 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcasting.protocol.names import (
+    is_cache,
     is_channel_name,
+    is_client_event,
+    is_encrypted,
     is_event_name,
     is_guarded,
+    is_presence,
+    is_publishable,
+    is_reserved,
     is_socket_id,
+    is_user_channel,
     is_utf8,
+    is_watch_channel,
+    user_channel,
+    watch_channel,
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("x", ""),
+        ("cache-x", "cache"),
+        ("private-x", "guarded"),
+        ("private-cache-x", "guarded cache"),
+        ("presence-x", "guarded presence"),
+        ("presence-cache-x", "guarded presence cache"),
+        ("private-encrypted-x", "guarded encrypted"),
+        ("private-encrypted-cache-x", "guarded encrypted cache"),
+        ("cache-private-x", "cache"),
+        ("private-presence-x", "guarded"),
+        ("presence-encrypted-x", "guarded presence"),
+        ("private-encryptedx", "guarded"),
+        ("my-cache-x", ""),
+        ("not-private-x", ""),
+        ("Presence-x", ""),
+        ("privatex", ""),
+        ("cache", ""),
+    ],
+)
+def test_the_kind_is_told_by_the_prefix(name: str, kinds: str) -> None:
+    """At the start, with its dash, in this spelling."""
+    predicates = {
+        "guarded": is_guarded,
+        "presence": is_presence,
+        "encrypted": is_encrypted,
+        "cache": is_cache,
+    }
+    found = " ".join(kind for kind, predicate in predicates.items() if predicate(name))
+    assert found == kinds
+
+
+class TestReservedNames:
+    def test_a_users_channel_is_told_from_others(self) -> None:
+        """By its prefix and an id of the allowed characters."""
+        assert user_channel("a@b") == "#server-to-user-a@b"
+        assert is_user_channel("#server-to-user-" + "x" * 200)
+        for name in ("#server-to-user-", "#server-to-user-a b", "server-to-user-1", "#x", "x"):
+            assert not is_user_channel(name)
+
+    def test_a_publisher_may_name_it_and_no_other(self) -> None:
+        """What begins with # is the server's."""
+        assert is_publishable("x")
+        assert is_publishable("#server-to-user-1")
+        for name in ("#x", "#watch-1", "#control", "", None, 1):
+            assert not is_publishable(name)
+
+    @given(user_id=st.from_regex(r"[A-Za-z0-9_\-=@,.;]{1,200}", fullmatch=True))
+    def test_no_client_can_name_what_is_reserved(self, user_id: str) -> None:
+        """A name with # is no channel's name."""
+        for name in (user_channel(user_id), watch_channel(user_id)):
+            assert is_reserved(name)
+            assert not is_channel_name(name)
+        assert is_watch_channel(watch_channel(user_id))
+        assert not is_publishable(watch_channel(user_id))
+
+
+def test_a_client_event_is_told_by_its_prefix() -> None:
+    """At the start, with its dash."""
+    assert is_client_event("client-")
+    assert not is_client_event("client")
+    assert not is_client_event("my-client-x")
 
 
 class TestChannelNames:

@@ -1,0 +1,62 @@
+"""What an application says about members and users."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broadcasting.protocol.errors import Unauthorized, UserInfoTooLarge
+from broadcasting.protocol.members import Member, User, parse_member, parse_user
+from broadcasting.protocol.messages import decode
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children),
+    max_leaves=6,
+)
+
+
+def test_information_is_kept_as_compact_json() -> None:
+    """In the order in which it was written, with no escape that is not needed."""
+    member = parse_member('{"user_id": "1", "user_info": {"b": 1, "a": "\\u017c"}}', 100)
+    assert member == Member("1", '{"b":1,"a":"ż"}')
+
+
+@pytest.mark.parametrize("text", ['{"user_id":"1"}', '{"user_id":"1","user_info":null}'])
+def test_no_information_is_null(text: str) -> None:
+    """Whether left out or said; Reverb fails without."""
+    assert parse_member(text, 100) == Member("1", "null")
+
+
+@given(info=ANY_JSON)
+def test_any_information_survives(info: object) -> None:
+    """What comes out means what went in."""
+    member = parse_member(json.dumps({"user_id": "1", "user_info": info}), 100_000)
+    assert decode(member.info) == info
+
+
+@given(text=st.text() | ANY_JSON.map(json.dumps))
+def test_anything_else_is_refused_and_nothing_raises_otherwise(text: str) -> None:
+    """A member, a user, or one of two errors."""
+    for parse in (parse_member, parse_user):
+        with suppress(Unauthorized, UserInfoTooLarge):
+            parse(text, 100)
+
+
+def test_a_user_may_have_information_and_watch_others() -> None:
+    """All but the id may be missing."""
+    assert parse_user('{"id":"a@b"}', 100) == User("a@b")
+    user = parse_user('{"id":"1","user_info":[],"watchlist":["2","3"]}', 100)
+    assert user == User("1", "[]", ("2", "3"))
+    assert user.as_member() == Member("1", "[]")
+
+
+def test_a_watchlist_has_a_hundred_ids() -> None:
+    """More are cut off, and it is known that they were."""
+    text = json.dumps({"id": "1", "watchlist": [str(n) for n in range(101)]})
+    user = parse_user(text, 100)
+    assert user.watchlist == tuple(str(n) for n in range(100))
+    assert user.is_cut
+    assert not parse_user('{"id":"1","watchlist":[]}', 100).is_cut
