@@ -264,21 +264,33 @@ def runserver(_migrated_database: Path, tmp_path: Path) -> Iterator[RunServer]:
     connection, and what else the process finds in its environment. `server` is
     ``"daphne"`` or ``"uvicorn"``.
     """
+    yield from _run_servers(_migrated_database, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_runserver(
+    _migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunServer]:
+    """Return a function as `runserver` does, for servers that the tests of a module share."""
+    yield from _run_servers(_migrated_database, tmp_path_factory.mktemp("sites"))
+
+
+def _run_servers(template: Path, directory: Path) -> Iterator[RunServer]:
     servers: list[RunningServer] = []
 
     def start(connection: str = "channels", *, server: str = "daphne", **env: str) -> RunningServer:
         port = free_port()
         number = len(servers) + 1
-        database = tmp_path / f"site-{number}" / "db.sqlite3"
+        database = directory / f"site-{number}" / "db.sqlite3"
         database.parent.mkdir()
-        shutil.copyfile(_migrated_database, database)
+        shutil.copyfile(template, database)
         environment = _site_environment(database) | {
             "BROADCAST_CONNECTION": connection,
             "BROADCAST_URL": f"http://127.0.0.1:{port}",
             **env,
         }
         command = _SERVERS[server](port)
-        site = RunningServer(port, command, environment, tmp_path / f"site-{number}.log")
+        site = RunningServer(port, command, environment, directory / f"site-{number}.log")
         servers.append(site)
         site.wait_until_ready()
         return site
