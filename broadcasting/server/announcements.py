@@ -1,0 +1,119 @@
+"""
+What happens on the sockets, sent to receivers of Django signals.
+
+The hub must not wait for receivers, so signals go through a queue that one task
+empties, one after the other. Neither the task nor a thread exists before a signal is
+sent that somebody receives.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.db import close_old_connections, connections
+from django.dispatch import Signal
+
+logger = logging.getLogger("broadcasting.server")
+
+MAX_WAITING = 10_000
+
+
+class SignalQueue:
+    """
+    The signals of one event loop, on their way to their receivers.
+
+    Call everything on that loop, and `close` in the end.
+
+    Attributes:
+        dropped: Signals that no receiver was told of.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._waiting: deque[tuple[Signal, dict[str, object]]] = deque()
+        self._filled = asyncio.Event()
+        self._is_full = False  # Whether that was logged.
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @property
+    def waiting(self) -> int:
+        """How many signals are neither sent nor dropped."""
+        return len(self._waiting)
+
+    def send(self, signal: Signal, **arguments: object) -> None:
+        """Send `signal` after all earlier ones. Does not await, block or raise."""
+        if not signal.has_listeners():
+            return
+        if self._closing or len(self._waiting) >= MAX_WAITING:
+            self._drop()
+            return
+        self._waiting.append((signal, arguments))
+        self._filled.set()
+        if self._task is None or self._task.done():
+            # Whoever happens to be first must not lend the task a request's variables.
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._run(), name="signals", context=Context())
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """
+        Send what waits, for `timeout` seconds at most, and drop the rest.
+
+        Signals that are sent from now on are dropped. Calling it again does nothing.
+        """
+        self._closing = True
+        self._filled.set()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=timeout)
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=1)  # A receiver may not let itself be ended.
+        if self._waiting:
+            logger.error("Dropped %d signals: closing", self.waiting)
+            self.dropped += self.waiting
+            self._waiting.clear()
+
+    async def _run(self) -> None:
+        # Receivers that are no coroutines share a thread, and its database connections,
+        # but not with views. After a cancellation the context is not left, which would wait
+        # for a receiver that hangs; the thread then ends when that does.
+        context = ThreadSensitiveContext()
+        await context.__aenter__()  # type: ignore[no-untyped-call]  # asgiref has no types here.
+        while self._waiting or not self._closing:
+            await self._filled.wait()
+            self._filled.clear()
+            await _in_their_thread(close_old_connections)
+            while self._waiting:
+                await self._send_next()
+            await _in_their_thread(close_old_connections)
+        await _in_their_thread(connections.close_all)
+        await context.__aexit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    async def _send_next(self) -> None:
+        signal, arguments = self._waiting.popleft()
+        if len(self._waiting) <= MAX_WAITING // 2:
+            self._is_full = False
+        try:
+            await signal.asend_robust(sender=None, **arguments)
+        except Exception:  # What its own log cannot name, such as a callable object.
+            logger.exception("A receiver of a signal failed")
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        if not self._is_full and not self._closing:
+            self._is_full = True
+            logger.error(
+                "%d signals wait for their receivers; newer ones are dropped until half of "
+                "them are sent. A receiver is too slow",
+                len(self._waiting),
+            )
+
+
+async def _in_their_thread(work: Callable[[], None]) -> None:
+    """Do what Django does before and after each request, in the receivers' thread."""
+    try:
+        await sync_to_async(work)()
+    except Exception:
+        logger.exception("The database connections of signals' receivers cannot be closed")
