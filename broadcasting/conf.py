@@ -3,13 +3,14 @@
 
 Everything has a default, so a project need not write the setting at all: events go
 through the channel layer where the project has one and stay in the process where
-it has none, and one application's key and secret are derived from ``SECRET_KEY``.
+it has none, and one application's key and secret are derived from ``SECRET_KEY``. A
+single application that does not say who it is has them derived, too.
 """
 
 import base64
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,7 +21,9 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
+from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
+from django.utils.module_loading import import_string
 
 from .credentials import WEBHOOK_EVENTS, Application, Webhook
 from .protocol.names import MAX_CHANNEL_LENGTH
@@ -36,7 +39,7 @@ BUILT_IN_CONNECTIONS = {
 LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")
 
 _IN_ADDRESSES = re.compile(r"[A-Za-z0-9._-]+")
-_KEYS = ("DEFAULT", "CONNECTIONS", "APPS", "SERVER")
+_KEYS = ("DEFAULT", "CONNECTIONS", "APPS", "SERVER", "AUTHENTICATORS")
 _SERVER_KEYS = ("CONNECTION", "PATH")
 
 
@@ -64,6 +67,7 @@ class Settings:
         server_path: What stands before ``/app/<key>`` in a socket's address.
         proxy_header: The header, in lower case, and the value by which a proxy says
             that its client's connection is encrypted: ``SECURE_PROXY_SSL_HEADER``.
+        authenticators: Dotted paths of what finds the user of a request, in order.
     """
 
     default: str
@@ -72,6 +76,7 @@ class Settings:
     server_connection: str | None
     server_path: str
     proxy_header: tuple[str, str] | None = None
+    authenticators: tuple[str, ...] = ()
 
     def connection(self, alias: str) -> Connection:
         """Return a connection. Raise `ImproperlyConfigured` that lists the known ones."""
@@ -105,11 +110,23 @@ def get_settings() -> Settings:
         server_connection=server.get("CONNECTION"),
         server_path=path.strip("/"),
         proxy_header=_proxy_header(django_settings.SECURE_PROXY_SSL_HEADER),
+        authenticators=_texts(raw.get("AUTHENTICATORS", ()), "BROADCASTING", "AUTHENTICATORS"),
     )
     result.connection(result.default)
     if result.server_connection is not None:
         result.connection(result.server_connection)
     return result
+
+
+@cache
+def get_authenticators() -> tuple[Callable[[HttpRequest], object], ...]:
+    """
+    Return what finds the user of a request.
+
+    Imported on first use: what is named may import the whole project. Raise
+    `ImproperlyConfigured` if one cannot be imported.
+    """
+    return tuple(map(_authenticator, get_settings().authenticators))
 
 
 @receiver(setting_changed)
@@ -125,6 +142,20 @@ def _reset(*, setting: str, **kwargs: object) -> None:
         "SECURE_PROXY_SSL_HEADER",
     }:
         get_settings.cache_clear()
+        get_authenticators.cache_clear()
+
+
+def _authenticator(path: str) -> Callable[[HttpRequest], object]:
+    where = 'BROADCASTING["AUTHENTICATORS"]'
+    try:
+        found: Callable[[HttpRequest], object] = import_string(path)
+    except ImportError as exc:
+        raise ImproperlyConfigured(
+            f"{where} names {path!r}, which cannot be imported: {exc}"
+        ) from exc
+    if not callable(found):
+        raise ImproperlyConfigured(f"{where} names {path!r}, which is no function.")
+    return found
 
 
 def _connections(raw: object, apps: tuple[Application, ...]) -> dict[str, Connection]:
@@ -161,13 +192,18 @@ def _application_of(
 
 def _applications(raw: object) -> tuple[Application, ...]:
     if raw is None:
-        return (_derived_application(),)
+        raw = [{}]
     if not isinstance(raw, list | tuple) or not raw:
         raise ImproperlyConfigured(
             'BROADCASTING["APPS"] must be a list with at least one application, each with '
-            '"ID", "KEY" and "SECRET". Leave it out to have one derived from SECRET_KEY.'
+            '"ID", "KEY" and "SECRET". Leave these out of a single one to have them derived from '
+            "SECRET_KEY."
         )
-    apps = tuple(_application(entry, f'BROADCASTING["APPS"][{i}]') for i, entry in enumerate(raw))
+    credentials = _derived_credentials() if _is_derived(raw) else {}
+    apps = tuple(
+        _application(entry, f'BROADCASTING["APPS"][{i}]', credentials)
+        for i, entry in enumerate(raw)
+    )
     for attribute in ("id", "key"):
         values = [getattr(app, attribute) for app in apps]
         twice = [value for value in values if values.count(value) > 1]
@@ -179,10 +215,13 @@ def _applications(raw: object) -> tuple[Application, ...]:
     return apps
 
 
-def _application(value: object, where: str) -> Application:
+def _application(value: object, where: str, credentials: Mapping[str, str]) -> Application:
     computed = {"allowed_hosts", "encryption_master_key"}
     known = [f.name.upper() for f in dataclasses.fields(Application) if f.name not in computed]
-    entry = _mapping(value, where, known=[*known, "ENCRYPTION_MASTER_KEY_BASE64"])
+    entry = {
+        **credentials,
+        **_mapping(value, where, known=[*known, "ENCRYPTION_MASTER_KEY_BASE64"]),
+    }
     for name in ("ID", "KEY", "SECRET"):
         if not entry.get(name):
             raise ImproperlyConfigured(f'{where} has no "{name}".')
@@ -285,16 +324,17 @@ def _webhook(value: object, where: str) -> Webhook:
     return Webhook(**values)
 
 
-def _derived_application() -> Application:
+def _is_derived(raw: Sequence[object]) -> bool:
+    """Tell whether there is one application, and nothing says who it is."""
+    own = {"ID", "KEY", "SECRET"}
+    return len(raw) == 1 and isinstance(raw[0], Mapping) and not own.intersection(raw[0])
+
+
+def _derived_credentials() -> dict[str, str]:
     def derive(name: str) -> str:
         return salted_hmac(f"broadcasting.{name}", "", algorithm="sha256").hexdigest()
 
-    return Application(
-        id="1",
-        key=derive("key")[:20],
-        secret=derive("secret"),
-        **_origins(None, 'BROADCASTING["APPS"]'),
-    )
+    return {"ID": "1", "KEY": derive("key")[:20], "SECRET": derive("secret")}
 
 
 def _origins(raw: object, where: str) -> dict[str, Any]:

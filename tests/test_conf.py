@@ -8,7 +8,7 @@ from django.test import override_settings
 from pytest_django import Settings as ProjectSettings
 
 from broadcasting.conf import LOCAL_HOSTS, Settings, get_settings
-from broadcasting.credentials import Application
+from broadcasting.credentials import WEBHOOK_EVENTS, Application, Webhook
 
 APP: dict[str, Any] = {"ID": "7", "KEY": "key", "SECRET": "secret"}
 MEMORY = "broadcasting.drivers.memory.MemoryBroadcaster"
@@ -54,6 +54,22 @@ class TestDefaults:
         assert app.max_channels == 100
         assert app.max_frame_size == 16_384
         assert app.max_event_size == 10_240
+        assert app.max_members == 100
+        assert app.max_user_info_size == 1_024
+        assert app.max_channel_name_length == 200
+        assert app.max_subscription_rate == 20
+        assert app.max_client_event_rate == 10
+        assert app.max_connections is None
+        assert app.authorization_timeout is None
+        assert app.presence_grace == 0
+
+    def test_what_lets_clients_do_more_is_off(self) -> None:
+        """Until somebody asks for it."""
+        app = app_of()
+        assert app.enabled
+        off = "client_events subscription_count watchlist force_tls replay_cache webhooks"
+        assert not any(getattr(app, name) for name in off.split())
+        assert app.encryption_master_key is None
 
 
 class TestDerivedApplication:
@@ -67,6 +83,13 @@ class TestDerivedApplication:
         assert len(first[0].key) == 20
         assert len(first[0].secret) == 64
         assert first[0].key not in first[0].secret
+
+    def test_it_can_be_given_options(self) -> None:
+        """A single application that does not say who it is is the derived one."""
+        plain = settings_of().apps[0]
+        (app,) = settings_of(APPS=[{"CLIENT_EVENTS": True}]).apps
+        assert (app.id, app.key, app.secret) == (plain.id, plain.key, plain.secret)
+        assert app.client_events
 
     def test_another_secret_key_makes_another(self) -> None:
         """Nobody can guess it who does not know SECRET_KEY."""
@@ -82,6 +105,38 @@ class TestDerivedApplication:
         assert settings.apps[0].secret not in repr(settings)
 
 
+class TestSecrets:
+    def test_the_first_signs_and_all_count(self) -> None:
+        """A secret is changed by making the old one a fallback."""
+        app = app_of(SECRET="new", SECRET_FALLBACKS=["old"])
+        assert app.secrets == ("new", "old")
+        assert "old" not in repr(app)
+
+    def test_a_master_key_is_base64(self) -> None:
+        """Of 32 bytes, which are not shown."""
+        app = app_of(ENCRYPTION_MASTER_KEY_BASE64="MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+        assert app.encryption_master_key == b"0123456789abcdef0123456789abcdef"
+        assert "0123456789abcdef" not in repr(app)
+
+
+class TestWebhooks:
+    def test_all_events_unless_said_otherwise(self) -> None:
+        """Of all channels, to public addresses only."""
+        (webhook,) = app_of(WEBHOOKS=[{"URL": "https://example.com/hook"}]).webhooks
+        assert webhook == Webhook(url="https://example.com/hook")
+        assert webhook.events == WEBHOOK_EVENTS
+
+    def test_a_private_address_may_be_without_tls(self) -> None:
+        """Where it is allowed in so many words."""
+        (webhook,) = app_of(
+            WEBHOOKS=[
+                {"URL": "http://127.0.0.1:1/", "ALLOW_PRIVATE": True, "EVENTS": ["cache_miss"]}
+            ]
+        ).webhooks
+        assert webhook.allow_private
+        assert webhook.events == ("cache_miss",)
+
+
 class TestOverriding:
     def test_each_setting_that_is_read_resets(self) -> None:
         """Tests of a project may override what they like."""
@@ -91,6 +146,7 @@ class TestOverriding:
             "SECRET_KEY": "another",
             "ALLOWED_HOSTS": ["example.com"],
             "CSRF_TRUSTED_ORIGINS": ["https://example.com"],
+            "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
         }.items():
             with override_settings(**{name: value}):
                 assert get_settings() != before, name
@@ -244,7 +300,51 @@ MISTAKES: list[tuple[Any, list[str]]] = [
         {"CONNECTIONS": {"x": {"DRIVER": MEMORY, "APP": "9"}}},
         ["BROADCASTING[\"CONNECTIONS\"]['x'][\"APP\"] is '9'", 'BROADCASTING["APPS"] (1)'],
     ),
-    ({"APPS": []}, ['BROADCASTING["APPS"] must be a list', "Leave it out"]),
+    ({"APPS": []}, ['BROADCASTING["APPS"] must be a list', "Leave these out"]),
+    ({"APPS": [{}, {}]}, ['BROADCASTING["APPS"][0] has no "ID"']),
+    ({"APPS": [{"KEY": "k"}]}, ['BROADCASTING["APPS"][0] has no "ID"']),
+    *(
+        (
+            {"APPS": [APP | {name: value}]},
+            [f'BROADCASTING["APPS"][0]["{name}"] is {value!r}', "True or False"],
+        )
+        for name in ("ENABLED", "FORCE_TLS", "CLIENT_EVENTS", "SUBSCRIPTION_COUNT", "WATCHLIST")
+        for value in (None, 1, "yes")
+    ),
+    ({"APPS": [APP | {"PRESENCE_GRACE": -1}]}, ['["PRESENCE_GRACE"] is -1', "from 0 on"]),
+    ({"APPS": [APP | {"AUTHORIZATION_TIMEOUT": 0}]}, ['["AUTHORIZATION_TIMEOUT"] is 0']),
+    ({"APPS": [APP | {"MAX_CONNECTIONS": "x"}]}, ["[\"MAX_CONNECTIONS\"] is 'x'"]),
+    ({"APPS": [APP | {"MAX_CHANNEL_NAME_LENGTH": 201}]}, ["is 201", "200 characters"]),
+    ({"APPS": [APP | {"SECRET_FALLBACKS": "x"}]}, ['["SECRET_FALLBACKS"] must be a list']),
+    ({"APPS": [APP | {"SECRET_FALLBACKS": [""]}]}, ['["SECRET_FALLBACKS"] must be a list']),
+    ({"APPS": [APP | {"REPLAY_CACHE": "x"}]}, ["[\"REPLAY_CACHE\"] is 'x'", "CACHES"]),
+    *(
+        (
+            {"APPS": [APP | {"ENCRYPTION_MASTER_KEY_BASE64": value}]},
+            ["is not 32 bytes in base64", "openssl rand"],
+        )
+        for value in ("", "x", "AAAA", "A" * 43, "!" * 44, 1, b"A" * 44)
+    ),
+    ({"APPS": [APP | {"ENCRYPTION_MASTER_KEY": b"x" * 32}]}, ["unknown keys: ENCRYPTION_MASTER"]),
+    ({"APPS": [APP | {"WEBHOOKS": {}}]}, ['["WEBHOOKS"] must be a list']),
+    ({"APPS": [APP | {"WEBHOOKS": ["x"]}]}, ['["WEBHOOKS"][0] must be a dictionary']),
+    ({"APPS": [APP | {"WEBHOOKS": [{}]}]}, ['["WEBHOOKS"][0]["URL"]', "https://"]),
+    *(
+        ({"APPS": [APP | {"WEBHOOKS": [{"URL": url}]}]}, ["must be an address"])
+        for url in ("http://example.com", "ftp://example.com", "https://", "https://[", 1)
+    ),
+    (
+        {"APPS": [APP | {"WEBHOOKS": [{"URL": "https://x", "EVENTS": ["x"]}]}]},
+        ["names 'x'", "channel_occupied"],
+    ),
+    (
+        {"APPS": [APP | {"WEBHOOKS": [{"URL": "https://x", "CHANNEL_PREFIX": 1}]}]},
+        ['["CHANNEL_PREFIX"] must be text'],
+    ),
+    (
+        {"APPS": [APP | {"WEBHOOKS": [{"URL": "https://x", "ALLOW_PRIVATE": 1}]}]},
+        ['["ALLOW_PRIVATE"] must be True or False'],
+    ),
     ({"APPS": APP}, ['BROADCASTING["APPS"] must be a list']),
     ({"APPS": ["x"]}, ['BROADCASTING["APPS"][0] must be a dictionary']),
     ({"APPS": [APP, {"ID": "8", "KEY": "k"}]}, ['BROADCASTING["APPS"][1] has no "SECRET"']),
@@ -264,7 +364,17 @@ MISTAKES: list[tuple[Any, list[str]]] = [
             {"APPS": [APP | {name: value}]},
             [f'BROADCASTING["APPS"][0]["{name}"] is {value!r}', "a whole number above 0"],
         )
-        for name in ("ACTIVITY_TIMEOUT", "MAX_CHANNELS", "MAX_FRAME_SIZE", "MAX_EVENT_SIZE")
+        for name in (
+            "ACTIVITY_TIMEOUT",
+            "MAX_CHANNELS",
+            "MAX_CHANNEL_NAME_LENGTH",
+            "MAX_SUBSCRIPTION_RATE",
+            "MAX_CLIENT_EVENT_RATE",
+            "MAX_FRAME_SIZE",
+            "MAX_EVENT_SIZE",
+            "MAX_MEMBERS",
+            "MAX_USER_INFO_SIZE",
+        )
         for value in (0, -1, 1.5, "30", True, None)
     ),
     *(
@@ -312,6 +422,8 @@ def test_a_mistake_does_not_print_secrets() -> None:
     for entry in (
         APP | {"SECRET": "very-secret", "X": 1},
         APP | {"SECRET": "very-secret", "ID": ""},
+        APP | {"SECRET_FALLBACKS": ["very-secret", 1]},
+        APP | {"ENCRYPTION_MASTER_KEY_BASE64": "very-secret"},
     ):
         with (
             override_settings(BROADCASTING={"APPS": [entry]}),

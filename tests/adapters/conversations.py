@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.utils import frame, ping, pong, subscribe, unsubscribe
+from broadcasting.credentials import Application
+from broadcasting.protocol.signatures import sign_channel, sign_user
+from tests.utils import (
+    client_event,
+    frame,
+    ping,
+    pong,
+    sign_in,
+    subscribe,
+    unsubscribe,
+)
 
 
 @dataclass(frozen=True)
@@ -18,6 +28,30 @@ class Say:
     """The client sends `text`, or bytes where the protocol knows only text."""
 
     text: str | bytes
+
+
+@dataclass(frozen=True)
+class Join:
+    """The client asks for a guarded channel, with a signature of the application's."""
+
+    channel: str
+    channel_data: str | None = None
+
+    def text(self, app: Application, socket_id: str) -> str:
+        """Return what is sent."""
+        auth = sign_channel(app, socket_id, self.channel, self.channel_data)
+        return subscribe(self.channel, auth=auth, channel_data=self.channel_data)
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """The client signs in, with a signature of the application's."""
+
+    user_data: str
+
+    def text(self, app: Application, socket_id: str) -> str:
+        """Return what is sent."""
+        return sign_in(self.user_data, sign_user(app, socket_id, self.user_data))
 
 
 @dataclass(frozen=True)
@@ -47,7 +81,7 @@ class Conversation:
     """
 
     name: str
-    steps: list[Say | Hear | Close]
+    steps: list[Say | Join | SignIn | Hear | Close]
     query: str = "protocol=7&client=js&version=8.6.0&flash=false"
     key: str | None = None
     origin: str | None = None
@@ -69,11 +103,16 @@ def refused(channel: str, message: str) -> list[Hear]:
 PONG = Hear({"event": "pusher:pong", "data": "{}"})
 
 
-def succeeded(channel: str) -> Hear:
+def succeeded(channel: str, data: str = "{}") -> Hear:
     """Return the confirmation of a subscription as it is heard."""
     return Hear(
-        {"event": "pusher_internal:subscription_succeeded", "data": "{}", "channel": channel}
+        {"event": "pusher_internal:subscription_succeeded", "data": data, "channel": channel}
     )
+
+
+def heard(event: str, channel: str, data: str, **more: str) -> Hear:
+    """Return any other event of a channel."""
+    return Hear({"event": event, "channel": channel, "data": data, **more})
 
 
 CONVERSATIONS = [
@@ -108,6 +147,97 @@ CONVERSATIONS = [
             *refused("private-a", "Invalid format: auth must have the format key:signature"),
             Say(ping()),
             PONG,
+        ],
+    ),
+    Conversation(
+        "every kind of private channel",
+        [
+            Join("private-conversation"),
+            succeeded("private-conversation"),
+            Join("private-encrypted-conversation"),
+            succeeded("private-encrypted-conversation"),
+            Join("private-cache-conversation"),
+            succeeded("private-cache-conversation"),
+            heard("pusher:cache_miss", "private-cache-conversation", "{}"),
+            Join("private-conversation"),
+            error("Existing subscription to channel private-conversation"),
+            Say(unsubscribe("private-conversation")),
+            Join("private-conversation"),
+            succeeded("private-conversation"),
+        ],
+    ),
+    Conversation(
+        "a signature is for one channel",
+        [
+            Say(subscribe("private-a", auth="key:" + "0" * 64)),
+            *refused("private-a", "Invalid key in subscription auth data"),
+            Join("presence-conversation"),
+            *refused(
+                "presence-conversation",
+                "A presence channel needs channel_data, or a signed-in user",
+            ),
+            Join("presence-conversation", '{"user_id":true}'),
+            *refused(
+                "presence-conversation", "channel_data must have a user_id of 1 to 128 characters"
+            ),
+        ],
+    ),
+    Conversation(
+        "alone in a presence channel",
+        [
+            Join("presence-conversation", '{"user_id": 10, "user_info": {"name": "Zoë"}}'),
+            succeeded(
+                "presence-conversation",
+                '{"presence":{"ids":["10"],"hash":{"10":{"name":"Zoë"}},"count":1}}',
+            ),
+            Say(client_event("presence-conversation", "client-a", {})),
+            Say(unsubscribe("presence-conversation")),
+            Say(client_event("presence-conversation", "client-a", {})),
+            error(
+                "Cannot broadcast client event (connection not subscribed to channel "
+                "presence-conversation)"
+            ),
+        ],
+    ),
+    Conversation(
+        "a user signs in",
+        [
+            Say(sign_in('{"id":"1"}', "key:" + "0" * 64)),
+            error("Invalid key in subscription auth data", 4009),
+            Say(subscribe("#server-to-user-u-1", auth="")),
+            *refused(
+                "#server-to-user-u-1",
+                "Only the user who signed in may join #server-to-user-u-1",
+            ),
+            SignIn('{"id": "u-1", "user_info": {"name": "Zoë"}}'),
+            Hear(
+                {
+                    "event": "pusher:signin_success",
+                    "data": json.dumps(
+                        {"user_data": '{"id": "u-1", "user_info": {"name": "Zoë"}}'},
+                        separators=(",", ":"),
+                        ensure_ascii=False,
+                    ),
+                }
+            ),
+            Say(subscribe("#server-to-user-u-1", auth="")),
+            succeeded("#server-to-user-u-1"),
+            SignIn('{"id":"u-2"}'),
+            error("Another user has signed in on this connection", 4009),
+            Join("presence-signed-in"),
+            succeeded(
+                "presence-signed-in",
+                '{"presence":{"ids":["u-1"],"hash":{"u-1":{"name":"Zoë"}},"count":1}}',
+            ),
+        ],
+    ),
+    Conversation(
+        "client events that go nowhere",
+        [
+            Say(client_event("whik", "client-a", {})),
+            error("Client event rejected - only supported on private and presence channels"),
+            Say(client_event("private-a", "client-a", {})),
+            error("Cannot broadcast client event (connection not subscribed to channel private-a)"),
         ],
     ),
     Conversation(

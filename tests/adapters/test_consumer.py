@@ -15,10 +15,19 @@ from websockets.typing import Origin
 
 from broadcasting.adapters.consumer import AsgiSocket
 from broadcasting.conf import get_settings
+from broadcasting.credentials import Application
 from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.protocol.messages import PING, Frame
 from broadcasting.server import open_session, stop_hub
-from tests.adapters.conversations import CONVERSATIONS, Close, Conversation, Hear, Say
+from tests.adapters.conversations import (
+    CONVERSATIONS,
+    Close,
+    Conversation,
+    Hear,
+    Join,
+    Say,
+    SignIn,
+)
 from tests.conftest import RunningServer, RunServer
 from tests.utils import await_until, decode, frame, pong, subscribe, unsubscribe
 
@@ -176,10 +185,12 @@ def check(heard: str, expected: Hear) -> None:
 async def test_session_holds_the_conversation(conversation: Conversation) -> None:
     """A session without any I/O says what the script says."""
     wire = Wire()
-    with override_settings(BROADCASTING={"DEFAULT": "memory"}, ALLOWED_HOSTS=["127.0.0.1"]):
+    broadcasting = {"DEFAULT": "memory", "APPS": [{"CLIENT_EVENTS": True}]}
+    with override_settings(BROADCASTING=broadcasting, ALLOWED_HOSTS=["127.0.0.1"]):
         socket = AsgiSocket(wire)
+        app = get_settings().apps[0]
         session = open_session(
-            key=conversation.key or get_settings().apps[0].key,
+            key=conversation.key or app.key,
             version=dict(p.split("=") for p in conversation.query.split("&") if p).get("protocol"),
             origin=conversation.origin,
             socket=socket,
@@ -198,6 +209,8 @@ async def test_session_holds_the_conversation(conversation: Conversation) -> Non
             match step:
                 case Say(str(text)):
                     session.receive(text)
+                case Join() | SignIn():
+                    session.receive(step.text(app, session.socket_id))
                 case Hear():
                     check((await hear())["text"], step)
                 case Close(code):
@@ -219,28 +232,23 @@ async def join(site: RunningServer, channel: str, **options: Any) -> ClientConne
 
 def address(site: RunningServer, conversation: Conversation | None = None) -> str:
     """Return where a client connects to."""
-    key, query = site_key(site), "protocol=7"
+    key, query = demo_app().key, "protocol=7"
     if conversation is not None:
         key, query = conversation.key or key, conversation.query
     return f"ws://127.0.0.1:{site.port}/app/{key}?{query}"
 
 
-def site_key(site: RunningServer) -> str:
-    """Return the key of the demo's application, from the demo's own settings."""
+def demo_app() -> Application:
+    """Return the demo's application, from the demo's own settings."""
     from whik import settings as demo
 
-    with override_settings(
-        SECRET_KEY=demo.SECRET_KEY, BROADCASTING={"DEFAULT": "memory"}, ALLOWED_HOSTS=[]
-    ):
-        return get_settings().apps[0].key
+    with override_settings(SECRET_KEY=demo.SECRET_KEY, BROADCASTING={"DEFAULT": "memory"}):
+        return get_settings().apps[0]
 
 
 def publisher(site: RunningServer) -> PusherBroadcaster:
     """Return a client of the site's HTTP API."""
-    from whik import settings as demo
-
-    with override_settings(SECRET_KEY=demo.SECRET_KEY, BROADCASTING={"DEFAULT": "memory"}):
-        app = get_settings().apps[0]
+    app = demo_app()
     return PusherBroadcaster(app=app, first_app_id=app.id, url=site.url)
 
 
@@ -264,6 +272,8 @@ async def hold(site: RunningServer, conversation: Conversation) -> None:
                     # A refused client may have been closed before it could speak.
                     with nullcontext() if conversation.greeted else suppress(ConnectionClosed):
                         await client.send(text)
+                case Join() | SignIn():
+                    await client.send(step.text(demo_app(), greeting["data"]["socket_id"]))
                 case Hear():
                     check(str(await asyncio.wait_for(client.recv(), 5)), step)
                 case Close(code):
