@@ -39,6 +39,7 @@ BUILT_IN_CONNECTIONS = {
 LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")
 
 _IN_ADDRESSES = re.compile(r"[A-Za-z0-9._-]+")
+_VISIBLE = re.compile(r"[!-~]+")
 _KEYS = ("DEFAULT", "CONNECTIONS", "APPS", "SERVER", "AUTHENTICATORS")
 _SERVER_KEYS = ("CONNECTION", "PATH")
 
@@ -311,14 +312,18 @@ def _webhook(value: object, where: str) -> Webhook:
         raise ImproperlyConfigured(f'{where}["ALLOW_PRIVATE"] must be True or False.')
     schemes = ("http", "https") if entry.get("ALLOW_PRIVATE") else ("https",)
     url = entry.get("URL")
+    text = url if isinstance(url, str) else ""
     try:
-        parts = urlsplit(url if isinstance(url, str) else "")
+        parts = urlsplit(text)
         valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        # It is sent as it is written, and stands in logs, where a password must not.
+        valid = valid and parts.username is None and _VISIBLE.fullmatch(text) is not None
     except ValueError:
         valid = False
     if not valid:
         raise ImproperlyConfigured(
-            f'{where}["URL"] must be an address that begins with https://. '
+            f'{where}["URL"] must be an address that begins with https://, in ASCII and without '
+            f"spaces or a user name. "
             f'With "ALLOW_PRIVATE": True it may begin with http:// and lead to a private network.'
         )
     return Webhook(**values)
