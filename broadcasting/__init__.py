@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .authorization import channel_authorizer as channel_authorizer
+    from .authorization import user_authenticator as user_authenticator
     from .channel import Channel as Channel
     from .channel import EncryptedPrivateChannel as EncryptedPrivateChannel
     from .channel import PresenceChannel as PresenceChannel
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "channel_authorizer": "authorization",
+    "user_authenticator": "authorization",
     "Channel": "channel",
     "EncryptedPrivateChannel": "channel",
     "PresenceChannel": "channel",

@@ -8,7 +8,7 @@ from . import checks
 
 
 class BroadcastingConfig(AppConfig):
-    """Register the checks and import every app's ``listeners.py``."""
+    """Register the checks and import every app's ``listeners.py`` and ``channel_auth.py``."""
 
     name = "broadcasting"
     verbose_name = "Broadcasting"
@@ -16,4 +16,5 @@ class BroadcastingConfig(AppConfig):
     def ready(self) -> None:
         """Do what must be done once all apps are loaded; no database, no network."""
         register(checks.check_settings, "broadcasting")
-        autodiscover_modules("listeners")
+        register(checks.check_channel_patterns, "broadcasting")
+        autodiscover_modules("listeners", "channel_auth")

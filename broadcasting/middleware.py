@@ -1,4 +1,4 @@
-"""The socket id of the page that sent the request under way."""
+"""What is known of the page that sent a request: its socket id, and the guest before it."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from .guests import remember_guest
 from .protocol.names import is_socket_id
 
 _socket_id: ContextVar[str | None] = ContextVar("broadcasting.socket_id", default=None)
@@ -19,13 +20,8 @@ def current_socket_id() -> str | None:
     return _socket_id.get()
 
 
-class SocketIdMiddleware:
-    """
-    Remember the header ``X-Socket-ID`` while a request is served.
-
-    Echo adds the header to what a page sends; ``to_others=True`` leaves that page's
-    socket out. Any value that is not a socket id is ignored.
-    """
+class _Middleware:
+    """What Django asks of a middleware that serves sync and async handlers alike."""
 
     sync_capable = True
     async_capable = True
@@ -40,6 +36,18 @@ class SocketIdMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        raise NotImplementedError
+
+
+class SocketIdMiddleware(_Middleware):
+    """
+    Remember the header ``X-Socket-ID`` while a request is served.
+
+    Echo adds the header to what a page sends; ``to_others=True`` leaves that page's
+    socket out. Any value that is not a socket id is ignored.
+    """
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self._is_async:
             return self._acall(request)
         with _remembered(request):
@@ -48,6 +56,27 @@ class SocketIdMiddleware:
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         with _remembered(request):
             return await cast(Awaitable[HttpResponseBase], self.get_response(request))
+
+
+class GuestMiddleware(_Middleware):
+    """
+    Send the cookie of a guest whom `get_guest` has made.
+
+    Where it stands among the others does not matter, unless one of them asks for the
+    guest: then above that one.
+    """
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self._is_async:
+            return self._acall(request)
+        response = cast(HttpResponseBase, self.get_response(request))
+        remember_guest(request, response)
+        return response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        response = await cast(Awaitable[HttpResponseBase], self.get_response(request))
+        remember_guest(request, response)
+        return response
 
 
 @contextmanager

@@ -1,17 +1,20 @@
 """
-HTTP routes: the Pusher HTTP API.
+HTTP routes: the Pusher HTTP API, and what says who may join a channel.
 
-Include them at the root of the project's URLs, where the SDKs of other languages
-expect them: ``path("", include("broadcasting.urls"))``.
+Include them at the root of the project's URLs, where the SDKs of other languages and
+Echo expect them: ``path("", include("broadcasting.urls"))``.
 """
 
 from django.urls import path
 
 from .views.api import api
+from .views.auth import auth, user_auth
 
 app_name = "broadcasting"
 
 urlpatterns = [
+    path("broadcasting/auth", auth, name="auth"),
+    path("broadcasting/user-auth", user_auth, name="user-auth"),
     path("apps/<path:rest>", api, name="api"),
     # Where the SDK for Python ends a user's connections.
     path("users/<str:user_id>/terminate_connections", api, name="api-users"),

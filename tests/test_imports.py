@@ -25,7 +25,8 @@ FLOORS = {
     part: floor
     for floor, parts in {
         0: "protocol",
-        1: "conf credentials exceptions signals channel encryption middleware",
+        1: "conf credentials exceptions signals channel encryption guests handlers middleware "
+        "patterns",
         2: "drivers",
         3: "events authorization server",
         4: "adapters",
@@ -175,12 +176,17 @@ def _inside(file: PurePosixPath, statement: Import) -> str | None:
 def _from_the_demo(file: PurePosixPath, statement: Import) -> str | None:
     if statement.module == "broadcasting" and statement.name in {None, *broadcasting.__all__}:
         return None
+    if statement.module == "broadcasting.guests" and statement.name in {"Guest", "get_guest"}:
+        return None
     is_routing = statement.module == "broadcasting.routing" or (
         (statement.module, statement.name) == ("broadcasting", "routing")
     )
     if is_routing and str(file) == "whik/asgi.py":
         return None
-    return "the demo uses public names: those of broadcasting, and broadcasting.routing in asgi.py"
+    return (
+        "the demo uses public names: those of broadcasting, Guest and get_guest of "
+        "broadcasting.guests, and broadcasting.routing in asgi.py"
+    )
 
 
 def _part(file: PurePosixPath) -> str:
@@ -249,6 +255,7 @@ def test_broken_rule_is_reported(path: str, source: str, expected: str) -> None:
         ("views.py", "from broadcasting.events import event"),
         ("views.py", "from broadcasting import get_hub"),
         ("views.py", "from broadcasting import routing"),
+        ("views.py", "from broadcasting.guests import remember_guest"),
         ("views.py", "from channels.layers import get_channel_layer"),
         ("helpers.py", ""),
     ],
@@ -269,6 +276,7 @@ def test_demo_is_kept_to_public_names(path: str, source: str) -> None:
         ("broadcasting/views/api.py", "from .. import __version__"),
         ("whik/asgi.py", "from broadcasting.routing import websocket_urlpatterns"),
         ("whik/views.py", "import factory\nfrom broadcasting import aevent, event"),
+        ("whik/views.py", "from broadcasting.guests import Guest, get_guest"),
     ],
 )
 def test_allowed_import_is_not_reported(path: str, source: str) -> None:

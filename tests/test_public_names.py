@@ -24,10 +24,12 @@ NAMES = [
     "aterminate_user_connections",
     "broadcast",
     "broadcast_to",
+    "channel_authorizer",
     "event",
     "listen",
     "register_broadcast_fields",
     "terminate_user_connections",
+    "user_authenticator",
 ]
 
 

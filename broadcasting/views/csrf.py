@@ -1,0 +1,67 @@
+"""
+Whether a request was forged by another site.
+
+The auth endpoints look themselves, with Django's own rules, whatever the project's
+middleware does: they must not answer anybody else's page, and they answer in JSON.
+"""
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
+
+# What Django's clients send and what Echo does. CSRF_HEADER_NAME goes before both.
+_HEADERS = ("HTTP_X_CSRFTOKEN", "HTTP_X_CSRF_TOKEN")
+# Browsers send these by themselves once they know a password.
+_AUTOMATIC = {"", "basic", "digest", "negotiate", "ntlm"}
+_ADVICE = (
+    "A page sends its token as X-CSRFToken or X-CSRF-TOKEN, and the cookie that "
+    "CsrfViewMiddleware set; pages of other origins stand in CSRF_TRUSTED_ORIGINS."
+)
+
+
+class ForgeryCheck(CsrfViewMiddleware):
+    """
+    Django's check of one request.
+
+    Make one for each request, ask whether it `refuses`, and let `process_response` see
+    what is answered.
+
+    Attributes:
+        explanation: Why it refused the request, and what a developer may do.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_unused)
+        self.explanation = ""
+
+    def refuses(self, request: HttpRequest) -> bool:
+        """Tell whether another site may have sent `request`."""
+        if not _can_be_forged(request):
+            return False
+        for header in _HEADERS:
+            if header in request.META:
+                request.META.setdefault(settings.CSRF_HEADER_NAME, request.META[header])
+        self.process_request(request)
+        self.process_view(request, _unused, (), {})
+        return bool(self.explanation)
+
+    def _reject(self, request: HttpRequest, reason: str) -> HttpResponse:
+        self.explanation = f"CSRF: {reason.removesuffix('.')}. {_ADVICE}"
+        return HttpResponse(status=403)  # Never sent.
+
+
+def _unused(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()  # Stands for the view that Django's class wants to know.
+
+
+def _can_be_forged(request: HttpRequest) -> bool:
+    """
+    Tell whether a page of another site can make a browser send such a request.
+
+    It can add cookies, and passwords that the browser knows, to what it sends. For any
+    other header the browser asks this site first.
+    """
+    authorization = request.headers.get("Authorization")
+    if authorization is not None:
+        return authorization.partition(" ")[0].lower() in _AUTOMATIC
+    return bool(request.headers.get("Cookie"))
