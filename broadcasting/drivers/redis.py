@@ -6,31 +6,62 @@ Redis pub/sub, in Laravel's wire format, so that foreign processes can take part
 The first application's channels bear their own names; another's are
 ``<prefix><app id>:<channel>``. A Pusher name holds no colon, so the two cannot meet.
 ``data`` is either a string, which is the final text, or any other JSON value, which
-the reader encodes. Further keys are ignored.
+the reader encodes. Two more keys stand there where they have something to say:
+``user_id``, who sent a client event, and ``version``, the place of a message among the
+changes of its topic. Further keys are ignored.
+
+The last event of a cache channel is kept when a server of ours sends it. What a foreign
+process publishes on one is delivered, but not kept: Redis remembers no PUBLISH.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import redis.asyncio
 from redis import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from ..credentials import Application
 from ..exceptions import BroadcastError
-from ..protocol.messages import Message, decode, encode
-from ..protocol.messages import topic as topic_of
+from ..protocol.messages import (
+    MEMBER_ADDED,
+    MEMBER_REMOVED,
+    SUBSCRIPTION_COUNT,
+    Cached,
+    Message,
+    decode,
+    encode,
+)
 from ..protocol.names import is_event_name, is_socket_id, is_utf8
-from .base import Broadcaster, Broker, Deliver, PublishQueue, Report
+from .base import CACHE_TTL, Broadcaster, Broker, Deliver, PublishQueue, Report, is_kept
+from .redis_presence import RedisPresence
+from .redis_scripts import NEXT_VERSION, Script, ScriptQueue
 
 logger = logging.getLogger("broadcasting.drivers")
 
 CONNECT_TIMEOUT = 2.0
+
+# Keys: the counter of versions, the kept event. Arguments: the Redis channel, the message
+# without its closing brace, the seconds that it is kept.
+KEEP_AND_PUBLISH = Script(
+    NEXT_VERSION
+    + """
+local message = ARGV[2] .. ',"version":' .. next_version(KEYS[1]) .. '}'
+redis.call('SET', KEYS[2], message, 'EX', ARGV[3])
+return redis.call('PUBLISH', ARGV[1], message)
+"""
+)
+# Key: the kept event.
+CACHED = Script("return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])}")
+
+# Events of the server itself that it sends over the bus.
+_OWN_EVENTS = {MEMBER_ADDED, MEMBER_REMOVED, SUBSCRIPTION_COUNT}
 
 
 class RedisBroadcaster(Broadcaster):
@@ -68,17 +99,22 @@ class RedisBroadcaster(Broadcaster):
             retry=Retry(NoBackoff(), 0),
         )
         self._redis = Redis.from_pool(pool)
+        self._known: set[str] = set()  # Scripts that Redis has seen.
 
     def broadcast(
         self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
     ) -> None:
         """Publish to all `channels` in one round trip."""
-        payload = encode_wire(event, data, socket_id, verbatim=False)
-        pipeline = self._redis.pipeline(transaction=False)
-        for channel in channels:
-            pipeline.publish(self._names.of(topic_of(self.app.id, channel)), payload)
+        messages = [Message(self.app.id, name, event, data, socket_id) for name in channels]
+        payload = encode_wire(messages[0], verbatim=False) if messages else ""
         try:
-            pipeline.execute()
+            while messages:
+                pipeline = self._redis.pipeline(transaction=False)
+                for message in messages:
+                    command = publish_command(message, payload, self._names, self._known)
+                    pipeline.execute_command(*command)
+                answers = pipeline.execute(raise_on_error=False)
+                messages = to_be_sent_again(messages, answers, self._known)
         except (RedisError, OSError) as exc:
             raise BroadcastError(f"Redis did not take the message: {exc}") from exc
 
@@ -101,6 +137,7 @@ class RedisBroker(Broker):
     """
 
     is_shared = True
+    supports_cache = True
     CONFIRM_TIMEOUT = 5.0
     IDLE = 10.0  # Seconds of silence after which Redis is pinged; three times that is death.
     BATCH = 512  # Channels in one SUBSCRIBE.
@@ -118,6 +155,11 @@ class RedisBroker(Broker):
             retry=AsyncRetry(NoBackoff(), 0),
         )
         self._queue = PublishQueue(self._publish)
+        self._known: set[str] = set()  # Scripts that Redis has seen.
+        self._scripts = ScriptQueue(self._redis)
+        self.presence: RedisPresence = RedisPresence(
+            self._scripts, base=names.state, prefix=names.prefix, first=names.first
+        )
         self._deliver: Deliver | None = None
         self._topics: dict[str, str] = {}  # Redis channel -> topic
         self._confirmations: dict[str, asyncio.Future[None]] = {}
@@ -129,11 +171,14 @@ class RedisBroker(Broker):
     async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
         """Start the reader. It connects in the background."""
         self._deliver = deliver
+        self.presence.connect(report)
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """End the reader and the publisher."""
+        """End the reader, the publisher and this process's part of the presence."""
         await self._queue.close()
+        await self.presence.close()
+        await self._scripts.close()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -164,6 +209,14 @@ class RedisBroker(Broker):
     async def publish(self, message: Message) -> None:
         """Queue `message` for the next round trip and wait for it."""
         await self._queue.publish(message)
+
+    async def cached(self, topic: str) -> Cached | None:
+        """Return the last event of a cache channel."""
+        payload, ttl = await self._scripts.call(CACHED, [self._names.cache_of(topic)])
+        if payload is None:
+            return None
+        message = decode_wire(topic, payload)
+        return Cached(message.event, message.data, message.version or 0, ttl / 1000)
 
     # The reader
 
@@ -198,6 +251,7 @@ class RedisBroker(Broker):
         for start in range(0, len(channels), self.BATCH):
             batch = channels[start : start + self.BATCH]
             await connection.send_command("SUBSCRIBE", *batch, check_health=False)
+        self.presence.wake()
         if self._lost:
             self._lost = False
             logger.info("Redis is back; %d channels subscribed again.", len(channels))
@@ -270,37 +324,98 @@ class RedisBroker(Broker):
     # The publisher
 
     async def _publish(self, batch: list[Message]) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
-        for message in batch:
-            payload = encode_wire(message.event, message.data, message.socket_id, verbatim=True)
-            pipeline.publish(self._names.of(message.topic), payload)
         try:
-            await pipeline.execute()
+            while batch:
+                pipeline = self._redis.pipeline(transaction=False)
+                for message in batch:
+                    payload = encode_wire(message, verbatim=True)
+                    command = publish_command(message, payload, self._names, self._known)
+                    pipeline.execute_command(*command)
+                answers = await pipeline.execute(raise_on_error=False)
+                batch = to_be_sent_again(batch, answers, self._known)
         except (RedisError, OSError) as exc:
             raise BroadcastError(f"Redis did not take the message: {exc}") from exc
 
 
 class Names:
-    """How topics are called in Redis."""
+    """
+    How topics are called in Redis.
+
+    Attributes:
+        prefix: Stands before every name.
+        first: The start of the first application's topics.
+        state: Stands before the keys of what is remembered. Its hash tag keeps them
+            together, since one script touches several.
+    """
 
     def __init__(self, prefix: str, first_app_id: str) -> None:
-        self._prefix = prefix
-        self._first = f"{first_app_id}:"
+        self.prefix = prefix
+        self.first = f"{first_app_id}:"
+        self.state = f"{{{prefix}broadcasting}}:"
 
     def of(self, topic: str) -> str:
         """Return the Redis channel of `topic`."""
-        return self._prefix + topic.removeprefix(self._first)
+        return self.prefix + topic.removeprefix(self.first)
+
+    def cache_of(self, topic: str) -> str:
+        """Return the key of the last event of `topic`."""
+        return f"{self.state}cached:{topic}"
+
+    @property
+    def version(self) -> str:
+        """The key of the counter of versions."""
+        return f"{self.state}version"
 
 
-def encode_wire(event: str, data: str, socket_id: str | None, *, verbatim: bool) -> str:
+def publish_command(
+    message: Message, payload: str, names: Names, known: set[str]
+) -> list[str | int]:
+    """
+    Return the command that publishes `message`, and keeps it where that is due.
+
+    `known` are the scripts that Redis has seen, this one included then.
+    """
+    if not is_kept(message):
+        return ["PUBLISH", names.of(message.topic), payload]
+    keys = [names.version, names.cache_of(message.topic)]
+    arguments: list[str | int] = [names.of(message.topic), payload[:-1], int(CACHE_TTL)]
+    command = KEEP_AND_PUBLISH.command(keys, arguments, known)
+    known.add(KEEP_AND_PUBLISH.sha)
+    return command
+
+
+def to_be_sent_again(messages: list[Message], answers: list[Any], known: set[str]) -> list[Message]:
+    """
+    Return those whose script Redis has forgotten, as after a restart.
+
+    Raises:
+        RedisError: Redis refused one of the others.
+    """
+    again = []
+    for message, answer in zip(messages, answers, strict=True):
+        if isinstance(answer, NoScriptError):
+            again.append(message)
+        elif isinstance(answer, RedisError):
+            raise answer
+    if again:
+        known.discard(KEEP_AND_PUBLISH.sha)
+    return again
+
+
+def encode_wire(message: Message, *, verbatim: bool) -> str:
     """
     Return one message as it stands in Redis.
 
-    `data` that must arrive byte for byte goes as a string; otherwise the JSON object in
+    Data that must arrive byte for byte goes as a string; otherwise the JSON object in
     it goes as an object, which is what Laravel writes and its readers expect.
     """
+    data = message.data
     value = encode(data) if verbatim or not data.startswith("{") else data
-    return f'{{"event":{encode(event)},"data":{value},"socket":{encode(socket_id)}}}'
+    more = "" if message.user_id is None else f',"user_id":{encode(message.user_id)}'
+    if message.version is not None:
+        more += f',"version":{message.version}'
+    event, socket = encode(message.event), encode(message.socket_id)
+    return f'{{"event":{event},"data":{value},"socket":{socket}{more}}}'
 
 
 def decode_wire(topic: str, payload: bytes) -> Message:
@@ -309,12 +424,17 @@ def decode_wire(topic: str, payload: bytes) -> Message:
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")
     event, data, socket_id = value.get("event"), value.get("data"), value.get("socket")
-    if not is_event_name(event):
+    if not (is_event_name(event) or (isinstance(event, str) and event in _OWN_EVENTS)):
         raise ValueError("its event is not a valid event name")
     if socket_id is not None and not is_socket_id(socket_id):
         raise ValueError("its socket is not a socket id")
     text = data if isinstance(data, str) else encode(data)
     if not is_utf8(text):
         raise ValueError("its data cannot be encoded as UTF-8")
+    user_id, version = value.get("user_id"), value.get("version")
+    if user_id is not None and not (isinstance(user_id, str) and is_utf8(user_id)):
+        raise ValueError("its user_id is not a text")
+    if version is not None and type(version) is not int:
+        raise ValueError("its version is not an integer")
     app_id, _, channel = topic.partition(":")
-    return Message(app_id, channel, event, text, socket_id)
+    return Message(app_id, channel, event, text, socket_id, user_id, version)

@@ -18,11 +18,38 @@ from broadcasting.drivers.redis import (
     decode_wire,
     encode_wire,
 )
+from broadcasting.drivers.redis_presence import RedisPresence
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.messages import Message
 from tests.conftest import RedisServer
-from tests.drivers.contract import FIRST, SECOND, Inbox, SharedContract
+from tests.drivers.contract import (
+    FIRST,
+    SECOND,
+    CacheContract,
+    Inbox,
+    ManyNodesContract,
+    Node,
+    SharedContract,
+)
 from tests.utils import await_until
+
+STATE = "{broadcasting}:"
+
+
+def shift_time(server: RedisServer, seconds: float, *lists: str) -> None:
+    """Let all that waits in `lists` be `seconds` older."""
+    with redis.Redis.from_url(server.url) as client:
+        for name in lists:
+            for item in client.zrange(STATE + name, 0, -1):
+                client.zincrby(STATE + name, -seconds * 1000, item)
+
+
+async def kill(node: Node) -> None:
+    """Let `node` fall silent, as a process does that is killed."""
+    presence = node.presence
+    assert isinstance(presence, RedisPresence)
+    presence._node = ""
+    await node.broker.close()
 
 
 @asynccontextmanager
@@ -50,8 +77,8 @@ async def far_away(port: int) -> AsyncIterator[int]:
     await asyncio.gather(*(w.wait_closed() for w in writers), return_exceptions=True)
 
 
-class TestRedis(SharedContract):
-    """The contract, Laravel's wire format, and a server that comes and goes."""
+class OnRedis:
+    """The suite's server, and a foreign process's client of it."""
 
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: RedisServer) -> None:
@@ -66,6 +93,10 @@ class TestRedis(SharedContract):
     def make(self, app: Application = FIRST, **options: object) -> Broadcaster:
         """Return a write end of the suite's server."""
         return RedisBroadcaster(app=app, first_app_id="1", url=self.server.url, **options)  # type: ignore[arg-type]  # options of one test
+
+
+class TestRedis(OnRedis, SharedContract, CacheContract):
+    """The contract, Laravel's wire format, and a server that comes and goes."""
 
     async def test_speaks_laravels_wire_format(
         self, broadcaster: Broadcaster, client: redis.Redis
@@ -110,6 +141,11 @@ class TestRedis(SharedContract):
             b'{"event":"X","data":{"a":"\\udfff"}}',
             b'{"event":"X","data":{},"socket":"nonsense"}',
             b'{"event":"X","data":{},"socket":7}',
+            b'{"event":"X","data":{},"user_id":7}',
+            b'{"event":"X","data":{},"user_id":"\\ud800"}',
+            b'{"event":"X","data":{},"version":"7"}',
+            b'{"event":"X","data":{},"version":true}',
+            b'{"event":["X"],"data":{}}',
             b"\xff\xfe",
             b"[" * 100_000,
         ]
@@ -121,6 +157,87 @@ class TestRedis(SharedContract):
         assert [m.event for m in inbox] == ["Good"]
         warnings = [r for r in caplog.records if "malformed" in r.getMessage()]
         assert len(warnings) == len(bad)
+
+    async def test_speaks_laravels_wire_format_on_cache_channels_too(
+        self, broadcaster: Broadcaster, client: redis.Redis
+    ) -> None:
+        """With one more key, which foreign readers ignore."""
+        with client.pubsub(ignore_subscribe_messages=True) as foreign:
+            foreign.subscribe("cache-a")
+            assert await await_until(lambda: foreign.subscribed and client.pubsub_channels())
+            await broadcaster.abroadcast(["cache-a"], "Hello", '{"a":1}')
+            message = await await_until(foreign.get_message)
+        value = json.loads(message["data"])
+        assert isinstance(value.pop("version"), int)
+        assert value == {"event": "Hello", "data": {"a": 1}, "socket": None}
+
+    async def test_foreign_event_on_a_cache_channel_is_not_kept(
+        self, broker: Broker, inbox: Inbox, client: redis.Redis
+    ) -> None:
+        """It is delivered like any other; what a server kept before stays."""
+        await broker.subscribe("1:cache-a")
+        await broker.publish(Message("1", "cache-a", "Ours", "{}"))
+        client.publish("cache-a", '{"event": "Theirs", "data": {}}')
+        assert [m.event for m in await inbox.wait_for(2)] == ["Ours", "Theirs"]
+        cached = await broker.cached("1:cache-a")
+        assert cached is not None
+        assert cached.event == "Ours"
+
+    async def test_kept_event_ends(self, broker: Broker, client: redis.Redis) -> None:
+        """Redis forgets it after half an hour."""
+        await broker.publish(Message("1", "cache-a", "Hello", "{}"))
+        key = "{broadcasting}:cached:1:cache-a"
+        assert 1790 <= client.ttl(key) <= 1800
+        client.pexpire(key, 1)
+        await await_until(lambda: not client.exists(key))
+        assert await broker.cached("1:cache-a") is None
+
+    async def test_versions_never_go_back(self, broker: Broker, client: redis.Redis) -> None:
+        """Not even when Redis loses all it knew."""
+        versions = []
+        for _ in range(3):
+            await broker.publish(Message("1", "cache-a", "Hello", "{}"))
+            cached = await broker.cached("1:cache-a")
+            assert cached is not None
+            versions.append(cached.version)
+            client.flushall()
+        assert versions == sorted(set(versions))
+
+    async def test_forgotten_scripts_are_sent_again(
+        self, broadcaster: Broadcaster, broker: Broker, inbox: Inbox, client: redis.Redis
+    ) -> None:
+        """Scripts that Redis lost cost another round trip, and no message."""
+        await broker.subscribe("1:cache-a")
+        await broker.subscribe("1:plain")
+        for number in range(3):
+            client.script_flush()
+            await broadcaster.abroadcast(["plain", "cache-a"], "X", str(number))
+            client.script_flush()
+            await broker.publish(Message("1", "cache-a", "X", str(number)))
+            client.script_flush()
+            assert await broker.cached("1:cache-a") is not None
+        await inbox.wait_for(9)
+        kept = [m.data for m in inbox if m.channel == "cache-a"]
+        assert kept == ["0", "0", "1", "1", "2", "2"]
+        assert [m.data for m in inbox if m.channel == "plain"] == ["0", "1", "2"]
+
+    async def test_a_refused_event_is_an_error(
+        self, broadcaster: Broadcaster, broker: Broker, client: redis.Redis
+    ) -> None:
+        """As when Redis has no memory left."""
+        client.set("{broadcasting}:version", "nonsense")
+        with pytest.raises(BroadcastError, match="not an integer"):
+            await broadcaster.abroadcast(["cache-a"], "Hello", "{}")
+        with pytest.raises(BroadcastError, match="not an integer"):
+            await broker.publish(Message("1", "cache-a", "Hello", "{}"))
+
+    async def test_asking_a_redis_that_is_away_is_an_error(
+        self, broker: Broker, redis_server: RedisServer
+    ) -> None:
+        """Whoever joins a cache channel then hears of it."""
+        await asyncio.to_thread(redis_server.stop)
+        with pytest.raises(BroadcastError, match="Redis is away"):
+            await broker.cached("1:cache-a")
 
     async def test_several_channels_take_one_round_trip(
         self, broadcaster: Broadcaster, client: redis.Redis
@@ -287,16 +404,42 @@ class TestRedis(SharedContract):
         broadcaster.close()
 
 
+class TestRedisPresence(OnRedis, ManyNodesContract):
+    """The contract on a real server. What happens when that fails is in test_redis_presence.py."""
+
+    @pytest.fixture(autouse=True)
+    def _nodes(self) -> None:
+        self.nodes: list[Node] = []
+
+    async def make_node(self, broadcaster: Broadcaster) -> Node:
+        """Return a node, and remember that it lives."""
+        node = await super().make_node(broadcaster)
+        self.nodes.append(node)
+        return node
+
+    async def advance(self, seconds: float) -> None:
+        """Set all that waits to an earlier time."""
+        shift_time(self.server, seconds, "graces", "reports")
+
+    async def kill(self, node: Node) -> None:
+        """Set its last heartbeat to an earlier time, and let it say no more."""
+        await kill(node)
+        shift_time(self.server, 21, "nodes")
+        self.nodes.remove(node)
+        for living in self.nodes:
+            await living.presence.expire()
+
+
 @pytest.mark.parametrize("data", ['{"a":1}', "plain", '"text"', "[1]", ""])
 def test_verbatim_data_survives_the_wire(data: str) -> None:
     """A string is the final text."""
-    payload = encode_wire("X", data, "1.2", verbatim=True).encode()
-    assert decode_wire("1:c", payload) == Message("1", "c", "X", data, "1.2")
+    message = Message("1", "c", "X", data, "1.2")
+    assert decode_wire("1:c", encode_wire(message, verbatim=True).encode()) == message
 
 
 def test_other_data_is_encoded_once() -> None:
     """An object goes as an object, so that Laravel's readers find one."""
-    payload = encode_wire("X", '{"a":1}', None, verbatim=False)
+    payload = encode_wire(Message("1", "c", "X", '{"a":1}'), verbatim=False)
     assert json.loads(payload) == {"event": "X", "data": {"a": 1}, "socket": None}
     assert decode_wire("1:c", payload.encode()).data == '{"a":1}'
 
