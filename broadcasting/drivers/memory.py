@@ -108,7 +108,7 @@ class MemoryBus:
         with self._lock:
             if is_kept(message):
                 message = self._keep(message)
-            self._brokers = [broker for broker in self._brokers if not broker.loop.is_closed()]
+            self._forget_closed()
             for broker in self._brokers:
                 broker.take(message)
 
@@ -118,6 +118,14 @@ class MemoryBus:
             cached, end = self._cached.get(topic, (None, 0.0))
             ttl = end - self._clock()
             return None if cached is None or ttl <= 0 else replace(cached, ttl=ttl)
+
+    def _forget_closed(self) -> None:
+        closed = [broker for broker in self._brokers if broker.loop.is_closed()]
+        if closed:
+            # First, since what is forgotten is told of by messages.
+            self._brokers = [broker for broker in self._brokers if broker not in closed]
+            for broker in closed:
+                self.presence.forget(broker.presence)
 
     def _keep(self, message: Message) -> Message:
         version = self.presence.next_version()

@@ -5,6 +5,7 @@ It is the whole truth where one process serves, and one process's part of it whe
 bus carries messages and nothing else.
 """
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from threading import RLock
 
+from ..exceptions import BroadcastError
 from ..protocol.members import Member
 from ..protocol.messages import (
     MEMBER_ADDED,
@@ -22,19 +24,22 @@ from ..protocol.messages import (
 )
 from .base import REPORT_GRACE, Change, Members, Presence, Report
 
+logger = logging.getLogger("broadcasting.drivers")
+
 
 @dataclass(slots=True)
 class _User:
-    """Who is in a topic, by which entries, until when if by none."""
+    """Who is in a topic, by which entries; by none during a grace."""
 
     info: str
     entries: set[str] = field(default_factory=set)
-    ends: float | None = None
 
 
 class PresenceStore:
     """
     The entries of a process. Thread-safe: each method is one step under one lock.
+
+    A *node* is whoever makes entries and counts sockets: one loop of the process.
 
     Args:
         publish: Takes the message about a change, in the order of the changes.
@@ -53,7 +58,7 @@ class PresenceStore:
         self._clock = clock
         self._versions = count(1)
         self._users: dict[str, dict[str, _User]] = {}  # topic -> user id -> user
-        self._entries: dict[tuple[str, str], str] = {}  # (topic, entry) -> user id
+        self._entries: dict[tuple[str, str], tuple[object, str]] = {}  # -> node, user id
         self._graces: dict[tuple[str, str], float] = {}  # (topic, user id) -> end
         self._reports: dict[tuple[str, str | None], float] = {}  # What left -> when to say so.
         self._counts: dict[str, dict[object, int]] = defaultdict(dict)  # topic -> node -> sockets
@@ -64,9 +69,9 @@ class PresenceStore:
         return next(self._versions)
 
     def join(
-        self, topic: str, entry: str, member: Member, socket_id: str, limit: int
+        self, node: object, topic: str, entry: str, member: Member, socket_id: str, limit: int
     ) -> tuple[Members | None, list[Change]]:
-        """Enter `member`; return all members and what is to be reported."""
+        """Enter `member` for `node`; return all members and what is to be reported."""
         with self._lock:
             users = self._users.get(topic, {})
             user = users.get(member.user_id)
@@ -82,23 +87,13 @@ class PresenceStore:
             user.info = member.info
             user.entries.add(entry)
             self._graces.pop((topic, member.user_id), None)
-            self._entries[topic, entry] = member.user_id
+            self._entries[topic, entry] = node, member.user_id
             return self._members(topic), changes
 
     def leave(self, topic: str, entry: str, grace: float) -> None:
         """Take `entry` out."""
         with self._lock:
-            user_id = self._entries.pop((topic, entry), None)
-            if user_id is None:
-                return
-            user = self._users[topic][user_id]
-            user.entries.discard(entry)
-            if user.entries:
-                return
-            if grace > 0:
-                self._graces[topic, user_id] = self._clock() + grace
-            else:
-                self._remove(topic, user_id)
+            self._leave(topic, entry, grace)
 
     def count(
         self, node: object, sockets: Mapping[str, int]
@@ -112,8 +107,6 @@ class PresenceStore:
                 totals[topic] = old, new
                 if not old and new:
                     changes += self._came(topic, None)
-                elif old and not new:
-                    self._reports[topic, None] = self._clock() + REPORT_GRACE
         return totals, changes
 
     def members(self, topic: str) -> Members:
@@ -169,10 +162,12 @@ class PresenceStore:
             ]
 
     def forget(self, node: object) -> None:
-        """Drop the counts of a node that is no more."""
+        """Remove what a node entered and counted that is no more."""
         with self._lock:
             self._connections.pop(node, None)
-            for topic in list(self._counts):
+            for topic, entry in [key for key, (of, _) in self._entries.items() if of is node]:
+                self._leave(topic, entry, 0)
+            for topic in [topic for topic, nodes in self._counts.items() if node in nodes]:
                 self._set_count(topic, node, 0)
 
     # Under the lock
@@ -180,6 +175,19 @@ class PresenceStore:
     def _members(self, topic: str) -> Members:
         users = self._users.get(topic, {})
         return Members({user_id: user.info for user_id, user in users.items()}, self.next_version())
+
+    def _leave(self, topic: str, entry: str, grace: float) -> None:
+        _, user_id = self._entries.pop((topic, entry), (None, None))
+        if user_id is None:
+            return
+        user = self._users[topic][user_id]
+        user.entries.discard(entry)
+        if user.entries:
+            return
+        if grace > 0:
+            self._graces[topic, user_id] = self._clock() + grace
+        else:
+            self._remove(topic, user_id)
 
     def _remove(self, topic: str, user_id: str) -> None:
         del self._users[topic][user_id]
@@ -201,12 +209,18 @@ class PresenceStore:
             del nodes[node]
         if not nodes:
             del self._counts[topic]
-        return old, sum(nodes.values())
+        new = sum(nodes.values())
+        if old and not new:
+            self._reports[topic, None] = self._clock() + REPORT_GRACE
+        return old, new
 
     def _tell(self, topic: str, event: str, data: str, socket_id: str | None) -> None:
         app_id, _, channel = topic.partition(":")
         version = self.next_version()
-        self._publish(Message(app_id, channel, event, data, socket_id, version=version))
+        try:
+            self._publish(Message(app_id, channel, event, data, socket_id, version=version))
+        except BroadcastError as exc:  # A loop that is behind: the change is made all the same.
+            logger.warning("Could not tell all of %s in %s: %s", event, channel, exc)
 
 
 class LocalPresence(Presence):
@@ -231,7 +245,7 @@ class LocalPresence(Presence):
         self, topic: str, entry: str, member: Member, *, socket_id: str, limit: int
     ) -> Members | None:
         """Enter `member`."""
-        members, changes = self._store.join(topic, entry, member, socket_id, limit)
+        members, changes = self._store.join(self, topic, entry, member, socket_id, limit)
         self._tell(changes)
         return members
 

@@ -24,25 +24,33 @@ from broadcasting.drivers.channel_layer import (
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.messages import Message
 from tests.conftest import RedisServer
-from tests.drivers.contract import FIRST, BrokerContract, Inbox, SharedContract
-from tests.utils import await_until, free_port
+from tests.drivers.contract import FIRST, Inbox, Node, PresenceContract, SharedContract
+from tests.utils import FakeClock, await_until, free_port
 
 
-class LayerContract(BrokerContract):
+class LayerContract(PresenceContract):
     """What holds over every layer."""
+
+    async def advance(self, seconds: float) -> None:
+        """Move the clock."""
+        self.clock.advance(seconds)
+
+    async def make_node(self, broadcaster: Broadcaster) -> Node:
+        """Return a node whose presence goes by the test's clock."""
+        node = await super().make_node(broadcaster)
+        assert isinstance(node.broker, ChannelLayerBroker)
+        node.broker.presence._store._clock = self.clock
+        return node
+
+    @pytest.fixture(autouse=True)
+    def _clock(self) -> None:
+        self.clock = FakeClock()
 
     def make(self, app: Application = FIRST) -> Broadcaster:
         """Return a write end over the layer of the settings in force."""
         return ChannelLayerBroadcaster(
             app=app, first_app_id="1", url=f"http://127.0.0.1:{free_port()}"
         )
-
-    async def test_carries_who_sent_a_client_event(self, broker: Broker, inbox: Inbox) -> None:
-        """The member behind a client event arrives with it."""
-        await broker.subscribe("1:presence-a")
-        message = Message("1", "presence-a", "client-hi", "{}", "1.2", "Ünal")
-        await broker.publish(message)
-        assert await inbox.wait_for(1) == [message]
 
     async def test_joins_again_after_being_forgotten(
         self, broadcaster: Broadcaster, inbox: Inbox

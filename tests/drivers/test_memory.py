@@ -8,19 +8,39 @@ import pytest
 from broadcasting.credentials import Application
 from broadcasting.drivers import base
 from broadcasting.drivers.base import Broadcaster, Broker
-from broadcasting.drivers.memory import MemoryBroadcaster, MemoryBroker
+from broadcasting.drivers.memory import MemoryBroadcaster, MemoryBroker, MemoryBus
 from broadcasting.exceptions import BroadcastError, PublisherBusy
 from broadcasting.protocol.messages import Message
-from tests.drivers.contract import FIRST, BrokerContract, Inbox
-from tests.utils import free_port
+from tests.drivers.contract import FIRST, CacheContract, Inbox, ManyNodesContract, Node
+from tests.utils import FakeClock, free_port
 
 
-class TestMemory(BrokerContract):
+class TestMemory(CacheContract, ManyNodesContract):
     """The contract, and what is particular to a bus inside the process."""
+
+    @pytest.fixture(autouse=True)
+    def _clock(self) -> None:
+        self.clock = FakeClock()
 
     def make(self, app: Application = FIRST) -> Broadcaster:
         """Return a write end whose serving process, were it another one, is nowhere."""
-        return MemoryBroadcaster(app=app, first_app_id="1", url=f"http://127.0.0.1:{free_port()}")
+        url = f"http://127.0.0.1:{free_port()}"
+        broadcaster = MemoryBroadcaster(app=app, first_app_id="1", url=url)
+        broadcaster._bus = MemoryBus(self.clock)
+        return broadcaster
+
+    async def advance(self, seconds: float) -> None:
+        """Move the clock."""
+        self.clock.advance(seconds)
+
+    async def kill(self, node: Node) -> None:
+        """End the node as a loop does that is closed before its broker."""
+        assert isinstance(node.broker, MemoryBroker)
+        real = node.broker.loop
+        node.broker.loop = asyncio.new_event_loop()
+        node.broker.loop.close()
+        node.broker._bus.publish(Message("1", "nobody", "Hello", "{}"))
+        node.broker.loop = real
 
     async def test_is_not_shared(self, broker: Broker) -> None:
         """The bus ends at the process's border."""
