@@ -136,6 +136,44 @@ class TestWebhooks:
         assert webhook.allow_private
         assert webhook.events == ("cache_miss",)
 
+    def test_each_has_channels_of_its_own(self) -> None:
+        """Several may be told of one application."""
+        webhooks = app_of(
+            WEBHOOKS=[
+                {"URL": "https://a.example?token=x", "CHANNEL_SUFFIX": "-eu"},
+                {"URL": "https://b.example", "CHANNEL_PREFIX": "presence-"},
+            ]
+        ).webhooks
+        assert webhooks == (
+            Webhook(url="https://a.example?token=x", channel_suffix="-eu"),
+            Webhook(url="https://b.example", channel_prefix="presence-"),
+        )
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://user:password@example.com/",
+            "https://@example.com/",
+            "https://example.com/a b",
+            "https://example.com/a\nb",
+            " https://example.com/",
+            "https://example.com/ż",
+            "https://żółw.example/",
+            "https://example.com:0/",
+            "https://example.com:99999/",
+            "//example.com/",
+            None,
+        ],
+    )
+    @pytest.mark.parametrize("allow_private", [True, False])
+    def test_what_cannot_be_sent_as_it_is_written_is_refused(
+        self, url: object, allow_private: bool
+    ) -> None:
+        """Nor may a password stand in the address, which is logged."""
+        with pytest.raises(ImproperlyConfigured, match="must be an address") as caught:
+            app_of(WEBHOOKS=[{"URL": url, "ALLOW_PRIVATE": allow_private}])
+        assert "password" not in str(caught.value)
+
 
 class TestOverriding:
     def test_each_setting_that_is_read_resets(self) -> None:
