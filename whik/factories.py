@@ -6,7 +6,7 @@ import factory
 from django.contrib.auth.hashers import make_password
 from factory.django import DjangoModelFactory
 
-from .models import DemoUser
+from .models import ChatMessage, DemoUser, Person, Room
 
 
 def _either(provider: str) -> factory.Maybe:
@@ -35,3 +35,33 @@ class UserFactory(DjangoModelFactory[DemoUser]):
     email = factory.LazyAttribute(lambda user: f"{user.handle}@example.com")
     # Unusable, so that nothing is hashed: a hundred hashes would take half a minute.
     password = factory.LazyFunction(lambda: make_password(None))
+
+
+class RoomFactory(DjangoModelFactory[Room]):
+    """A room of its own."""
+
+    class Meta:
+        model = Room
+
+    name = factory.Sequence(lambda number: f"room-{number}")
+
+
+class PersonFactory(DjangoModelFactory[Person]):
+    """A guest with a name of their own."""
+
+    class Meta:
+        model = Person
+
+    id = factory.LazyFunction(lambda: f"guest-{secrets.token_hex(16)}")
+    name = factory.Sequence(lambda number: f"person-{number}")
+
+
+class ChatMessageFactory(DjangoModelFactory[ChatMessage]):
+    """Something said to all in a room."""
+
+    class Meta:
+        model = ChatMessage
+
+    room = factory.SubFactory(RoomFactory)
+    author = factory.SubFactory(PersonFactory)
+    text = factory.Faker("sentence")

@@ -1,6 +1,19 @@
-"""Whom the demo makes and announces."""
+"""Whom the demo makes and announces, and what they say to each other."""
+
+from datetime import timedelta
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import User
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+
+from .names import MAX_KEY, MAX_ROOM_NAME, key_of
+
+MAX_MESSAGE = 500
+# Long enough for a name of an account; guests choose shorter ones.
+MAX_NAME = 40
 
 
 class DemoUser(User):
@@ -17,3 +30,125 @@ class DemoUser(User):
         if "가" <= self.last_name[:1] <= "힣":
             return self.last_name + self.first_name
         return self.get_full_name() or self.username
+
+
+class Room(models.Model):
+    """A room to chat in. Its channel is named after its number, its address after its name."""
+
+    name = models.CharField(max_length=MAX_ROOM_NAME)
+    # Lobby and lobby are one room.
+    key = models.CharField(max_length=MAX_KEY, unique=True, editable=False)
+    made_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, with the key of the name."""
+        self.key = key_of(self.name)
+        super().save(*args, **kwargs)
+
+    def get_absolute_url(self) -> str:
+        """Return the page's address, which spells the name as it is."""
+        return reverse("room", args=[self.name])
+
+    def messages_for(self, person: "Person") -> models.QuerySet["ChatMessage"]:
+        """Return what `person` may read: what is for all, and what is theirs."""
+        theirs = Q(recipient=None) | Q(recipient=person) | Q(author=person)
+        return self.messages.filter(theirs).select_related("author", "recipient")
+
+    def visit(self, person: "Person") -> None:
+        """Note that `person` is seen here; once a minute is enough."""
+        now = timezone.now()
+        visit, is_first = Visit.objects.get_or_create(room=self, person=person)
+        if not is_first and visit.seen_at < now - timedelta(minutes=1):
+            Visit.objects.filter(pk=visit.pk).update(seen_at=now)
+
+
+class Person(models.Model):
+    """
+    Somebody who chats.
+
+    The name here is the true one: what a presence channel tells of a member was signed
+    when they joined.
+
+    Attributes:
+        id: As channels know them: the key of a user as text, or a guest's id.
+    """
+
+    id = models.CharField(primary_key=True, max_length=64)
+    name = models.CharField(max_length=MAX_NAME)
+    key = models.CharField(max_length=MAX_KEY, db_index=True, editable=False)
+    seen_at = models.DateTimeField(default=timezone.now)
+
+    broadcast_fields: ClassVar = ["id", "name"]
+
+    class Meta:
+        verbose_name_plural = "people"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, with the key of the name."""
+        self.key = key_of(self.name)
+        super().save(*args, **kwargs)
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether this is a browser that has not logged in."""
+        return self.id.startswith("guest-")
+
+
+class Visit(models.Model):
+    """That somebody has been in a room, and when they were last seen there."""
+
+    room = models.ForeignKey(Room, models.CASCADE, related_name="visits")
+    person = models.ForeignKey(Person, models.CASCADE, related_name="visits")
+    seen_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["room", "person"], name="one_visit_each"),
+        ]
+        indexes = [models.Index(fields=["room", "-seen_at"], name="latest_visits")]
+
+    def __str__(self) -> str:
+        return f"{self.person} in {self.room}"
+
+
+class ChatMessage(models.Model):
+    """
+    Something said in a room, to all or to one.
+
+    Attributes:
+        token: A random text by which a page that sends again, since it heard no answer,
+            says the same thing once.
+    """
+
+    room = models.ForeignKey(Room, models.CASCADE, related_name="messages")
+    author = models.ForeignKey(Person, models.CASCADE, related_name="messages")
+    recipient = models.ForeignKey(
+        Person, models.CASCADE, null=True, blank=True, related_name="private_messages"
+    )
+    text = models.CharField(max_length=MAX_MESSAGE)
+    posted_at = models.DateTimeField(default=timezone.now)
+    token = models.CharField(max_length=36, blank=True)
+
+    broadcast_fields: ClassVar = [
+        *("id", "room_id", "author", "recipient", "text", "posted_at", "token"),
+    ]
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["author", "token"], condition=~Q(token=""), name="said_once"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["room", "-id"], name="latest_messages"),
+            models.Index(fields=["author", "posted_at"], name="said_lately"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.author}: {self.text}"

@@ -17,6 +17,7 @@ from typing import Any
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -59,6 +60,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "broadcasting.middleware.SocketIdMiddleware",
+    "broadcasting.middleware.GuestMiddleware",
 ]
 ROOT_URLCONF = "whik.urls"
 ASGI_APPLICATION = "whik.asgi.application"
@@ -102,6 +104,13 @@ ADMIN_PASSWORD_FILE = DATABASE.parent / "admin-password"
 
 REDIS_URL = env("REDIS_URL")
 BROADCAST_URL = env("BROADCAST_URL", "http://127.0.0.1:8000")
+
+
+def _derived(name: str) -> str:
+    hashed = salted_hmac(f"broadcasting.{name}", "", secret=SECRET_KEY, algorithm="sha256")
+    return hashed.hexdigest()
+
+
 BROADCASTING = {
     "DEFAULT": env("BROADCAST_CONNECTION", "channels"),
     "CONNECTIONS": {
@@ -124,6 +133,16 @@ BROADCASTING = {
             "URL": BROADCAST_URL,
         },
     },
+    "APPS": [
+        {
+            "ID": "1",
+            # Both are what would be derived if nothing were written here.
+            "KEY": _derived("key")[:20],
+            "SECRET": _derived("secret"),
+            "CLIENT_EVENTS": True,  # Who is typing.
+            "PRESENCE_GRACE": 3,  # Seconds: who reloads the page has not left the room.
+        },
+    ],
 }
 
 _LAYERS = {
@@ -151,6 +170,10 @@ def _channel_layer() -> dict[str, Any]:
 CHANNEL_LAYERS = {"default": _channel_layer()}
 
 # Browsers
+
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "chat"
+LOGOUT_REDIRECT_URL = "index"
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("ko", _("Korean"))]

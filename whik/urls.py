@@ -1,16 +1,24 @@
 """Addresses of the demo. Those of broadcasting stand at the root, where Echo looks for them."""
 
 from django.contrib import admin
+from django.contrib.auth.views import LogoutView
 from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from . import views
+from . import chat_views, login_views, views
 
 urlpatterns = [
     path("", views.index, name="index"),
     path("pub", views.pub, name="pub"),
     path("sub", views.sub, name="sub"),
+    path("chat/", chat_views.rooms, name="chat"),
+    path("chat/<str:name>/", chat_views.room, name="room"),
+    path("chat/<str:name>/state", chat_views.state, name="room-state"),
+    path("chat/<str:name>/messages", chat_views.messages, name="room-messages"),
+    path("chat/<str:name>/nickname", chat_views.nickname, name="room-nickname"),
+    path("login/", login_views.DemoLoginView.as_view(), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
     # For pages that name no icon of their own: JSON, and other people's.
     path("favicon.ico", RedirectView.as_view(url=static("whik/mark.svg"))),
     path("admin/", admin.site.urls),

@@ -1,8 +1,5 @@
 """One view per page."""
 
-import json
-from datetime import datetime
-
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -11,9 +8,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from broadcasting import broadcast, event
 
+from .answers import json_answer, public
 from .events import NewUserCreated
 from .factories import UserFactory
-from .models import DemoUser
 from .snippets import Snippet
 
 MAX_COUNT = 1000
@@ -43,7 +40,7 @@ def pub(request: HttpRequest) -> HttpResponse:
     try:
         count = _count(given)
     except ValueError:
-        return _json(
+        return json_answer(
             {"error": f"count is {given!r}; it must be a whole number from 1 to {MAX_COUNT}."},
             status=400,
         )
@@ -56,8 +53,8 @@ def pub(request: HttpRequest) -> HttpResponse:
             else:
                 event(NewUserCreated(user))
         # end
-    answer = [_public(user) for user in users]
-    return _json(answer[0] if given is None else {"users": answer})
+    answer = [public(user) for user in users]
+    return json_answer(answer[0] if given is None else {"users": answer})
 
 
 def _count(given: str | None) -> int:
@@ -65,22 +62,6 @@ def _count(given: str | None) -> int:
     if not 1 <= count <= MAX_COUNT:
         raise ValueError
     return count
-
-
-def _public(user: DemoUser) -> dict[str, object]:
-    """Return the user as subscribers receive it."""
-    return {name: getattr(user, name) for name in DemoUser.broadcast_fields}
-
-
-def _json(data: object, status: int = 200) -> HttpResponse:
-    # For people who look at it: indented, Korean as Korean, the prompt on a line of its own.
-    text = json.dumps(data, indent=2, ensure_ascii=False, default=_date) + "\n"
-    return HttpResponse(text, content_type="application/json; charset=utf-8", status=status)
-
-
-def _date(moment: datetime) -> str:
-    # As broadcasts spell it: always six digits, and Z.
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _snippets() -> dict[str, Snippet]:

@@ -9,6 +9,8 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from pytest_django import Settings
 
+from whik.demo_people import PEOPLE
+
 pytestmark = pytest.mark.django_db
 
 
@@ -47,9 +49,9 @@ def test_password_is_for_its_owner_only(password_file: Path) -> None:
 def test_later_runs_change_nothing(password_file: Path) -> None:
     """A second start prints the same password and hashes none anew."""
     run()
-    password, before = password_file.read_text(), User.objects.get().password
+    password, before = password_file.read_text(), User.objects.get(username="admin").password
     assert password.strip() in run()
-    assert User.objects.get().password == before
+    assert User.objects.get(username="admin").password == before
 
 
 def test_new_database_keeps_the_password(password_file: Path) -> None:
@@ -57,24 +59,30 @@ def test_new_database_keeps_the_password(password_file: Path) -> None:
     run()
     User.objects.all().delete()
     run()
-    assert User.objects.get().check_password(password_file.read_text().strip())
+    assert User.objects.get(username="admin").check_password(password_file.read_text().strip())
 
 
 def test_own_password_is_respected(password_file: Path) -> None:
     """A password that somebody has set is not undone, nor is a wrong one printed."""
     run()
-    admin = User.objects.get()
+    admin = User.objects.get(username="admin")
     admin.set_password("my own")
     admin.save()
     assert password_file.read_text().strip() not in run()
-    assert User.objects.get().check_password("my own")
+    assert User.objects.get(username="admin").check_password("my own")
+
+
+def test_people_to_chat_as_are_made(password_file: Path) -> None:
+    """Their passwords are on the page where they are needed."""
+    run()
+    assert set(PEOPLE) < set(User.objects.values_list("username", flat=True))
 
 
 def test_addresses_are_printed(password_file: Path, settings: Settings) -> None:
     """Every page to open is there, at the address the server listens on."""
     settings.BROADCAST_URL = "http://127.0.0.1:8001"
     printed = run()
-    for page in ("/", "/sub", "/pub", "/admin/"):
+    for page in ("/", "/chat/", "/sub", "/pub", "/login/", "/admin/"):
         assert f"http://127.0.0.1:8001{page} " in printed
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
 
 import whik
+from broadcasting.conf import get_settings
 
 
 @pytest.fixture
@@ -66,6 +68,27 @@ def test_each_driver_has_an_alias(load: Any) -> None:
         *("channels", "memory", "redis", "log", "null", "pusher")
     }
     assert broadcasting["CONNECTIONS"]["redis"]["URL"] == "redis://r/1"
+
+
+def test_application_is_the_derived_one(load: Any) -> None:
+    """Writing options down changes neither key nor secret; another SECRET_KEY changes both."""
+    settings = load()
+    [app] = settings["BROADCASTING"]["APPS"]
+    with override_settings(SECRET_KEY=settings["SECRET_KEY"], BROADCASTING={"DEFAULT": "memory"}):
+        [derived] = get_settings().apps
+    assert (app["ID"], app["KEY"], app["SECRET"]) == (derived.id, derived.key, derived.secret)
+    [other] = load(SECRET_KEY="another")["BROADCASTING"]["APPS"]
+    assert other["KEY"] != app["KEY"]
+    assert other["SECRET"] != app["SECRET"]
+
+
+def test_chat_has_what_it_needs(load: Any) -> None:
+    """Whispers, and three seconds for who reloads a page."""
+    with override_settings(BROADCASTING=load()["BROADCASTING"]):
+        [app] = get_settings().apps
+    assert app.client_events
+    assert app.presence_grace == 3
+    assert not app.watchlist
 
 
 @pytest.mark.parametrize(

@@ -9,22 +9,26 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand
 
+from whik.demo_people import make_people
+
 PAGES = [
     ("/", "an event goes from one tab to the other"),
     ("/sub", "what arrives"),
     ("/pub", "make a user"),
+    ("/chat/", "talk to each other"),
+    ("/login/", "chat as one of the demo people"),
     ("/admin/", "who was made"),
 ]
 
 
 class Command(BaseCommand):
     """
-    Make the superuser ``admin`` with a random password, once.
+    Make the superuser ``admin`` with a random password, and a few people to chat as, once.
 
     Only with DEBUG: the password stands in a file and on the screen.
     """
 
-    help = "Make the superuser 'admin' for development and print the addresses to open."
+    help = "Make the superuser 'admin' and demo people, and print the addresses to open."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make what is missing; print the rest."""
@@ -41,6 +45,7 @@ class Command(BaseCommand):
         if is_new:
             admin.set_password(password)
             admin.save()
+        make_people()
         for path, purpose in PAGES:
             self.stdout.write(f"{settings.BROADCAST_URL}{path:<8} {purpose}")
         if admin.check_password(password):

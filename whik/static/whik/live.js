@@ -9,6 +9,14 @@ function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
+// Tell in `notice` what is wrong, in the words of its attribute data-<problem>; null: all is well.
+function tell(notice, problem, values = {}) {
+  const text = problem ? fill(notice.dataset[problem], values) : "";
+  // A live region is read again whenever it is written.
+  if (notice.textContent !== text) notice.textContent = text;
+  notice.hidden = !text;
+}
+
 // The newest events on top. Whatever an event holds is shown as text, never as HTML:
 // everybody who may publish could have written it.
 class LivePane {
@@ -94,13 +102,8 @@ class LivePane {
     }, SPEAK_EVERY);
   }
 
-  // Tell what is wrong, in the words of the attribute data-<problem>; null: all is well.
-  notice(problem, values = {}) {
-    const notice = this.part("notice");
-    const text = problem ? fill(notice.dataset[problem], values) : "";
-    // A live region is read again whenever it is written.
-    if (notice.textContent !== text) notice.textContent = text;
-    notice.hidden = !text;
+  notice(problem, values) {
+    tell(this.part("notice"), problem, values);
   }
 }
 
@@ -114,6 +117,7 @@ class ConnectionPill {
     this.pusher = echo.connector.pusher;
     this.attempts = 0;
     this.refusal = null;
+    this.wasLive = false;
 
     const { connection } = this.pusher;
     connection.bind("state_change", () => this.changed());
@@ -143,6 +147,7 @@ class ConnectionPill {
       case "connected":
         this.attempts = 0;
         this.refusal = null;
+        this.wasLive = true;
         this.part("socket").textContent = this.pusher.connection.socket_id;
         this.show("live");
         this.pane.notice(null);
@@ -161,9 +166,12 @@ class ConnectionPill {
 
   // The codes are pusher-protocol's; a server need not send a reason with them.
   refused({ code, message }) {
-    const why = this.element.dataset[`why-${code}`] ?? (message || code);
+    // 4009 after a welcome: the user whose page this is has had it ended.
+    const isEnded = this.wasLive && Number(code) === 4009;
+    const { dataset } = this.element;
+    const why = isEnded ? dataset.whyEnded : (dataset[`why-${code}`] ?? (message || code));
     this.show("refused", { why });
-    this.pane.notice("refused", { why });
+    this.pane.notice(isEnded ? "ended" : "refused", { why });
   }
 
   // Count down, then try again.

@@ -1,0 +1,26 @@
+"""Who may join which channel, and what the others are told of them."""
+
+from django.contrib.auth.models import AbstractBaseUser
+
+from broadcasting import channel_authorizer, user_authenticator
+from broadcasting.guests import Guest
+
+from .models import Room
+from .people import person_of
+
+
+# shown
+@channel_authorizer("chat.{room}", guests=True)
+def chat(user: AbstractBaseUser | Guest, room: Room) -> dict[str, str]:
+    person = person_of(user)
+    room.visit(person)
+    return {"id": person.id, "name": person.name}
+
+
+# end
+
+
+@user_authenticator(guests=True)
+def sign_in(user: AbstractBaseUser | Guest) -> dict[str, str]:
+    """Let everybody be written to alone."""
+    return {"id": person_of(user).id}

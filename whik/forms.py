@@ -1,0 +1,114 @@
+"""What people write into the chat and its doors."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib.auth.forms import AuthenticationForm
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from .demo_people import password_of
+from .models import MAX_MESSAGE, ChatMessage, Person, Room
+from .names import clean_room_name, is_visible
+
+# More than a person writes; less than a script would.
+BURST = 20
+BURST_TIME = timedelta(seconds=10)
+
+
+class RoomForm(forms.Form):
+    """The name of a room to enter."""
+
+    name = forms.CharField(required=False)
+
+    def clean_name(self) -> str:
+        """Return the name as it is stored."""
+        return clean_room_name(self.cleaned_data["name"])
+
+
+class MessageForm(forms.Form):
+    """
+    Something to say in a room.
+
+    Args:
+        room: Where.
+        author: Who says it.
+    """
+
+    text = forms.CharField(required=False, strip=False)
+    to = forms.CharField(required=False)
+    token = forms.CharField(required=False)
+
+    def __init__(self, data: Any, *, room: Room, author: Person) -> None:
+        super().__init__(data)
+        self.room = room
+        self.author = author
+
+    def clean_text(self) -> str:
+        """Return the text without what cannot be seen around it."""
+        # Forms send two characters for the end of a line.
+        text: str = self.cleaned_data["text"].replace("\r\n", "\n").strip()
+        if not is_visible(text):
+            raise ValidationError(_("Write something first."))
+        if len(text) > MAX_MESSAGE:
+            raise ValidationError(
+                _("A message has at most {limit} characters; this one has {count}.").format(
+                    limit=MAX_MESSAGE, count=len(text)
+                )
+            )
+        return text
+
+    def clean_to(self) -> Person | None:
+        """Return whom the message is for, `None` for all."""
+        if not self.cleaned_data["to"]:
+            return None
+        visitors = Person.objects.filter(visits__room=self.room)
+        recipient = visitors.filter(pk=self.cleaned_data["to"]).first()
+        if recipient is None:
+            raise ValidationError(_("Nobody of that name has been in this room."))
+        if recipient == self.author:
+            raise ValidationError(_("That is you. Choose somebody else."))
+        return recipient
+
+    def clean_token(self) -> str:
+        """Return the token; one of another form could be anything."""
+        token: str = self.cleaned_data["token"]
+        return token if re.fullmatch(r"[\w-]{1,36}", token, re.ASCII) else ""
+
+    def is_flood(self) -> bool:
+        """Tell whether the author has said too much in the last seconds."""
+        since = timezone.now() - BURST_TIME
+        return self.author.messages.filter(posted_at__gt=since).count() >= BURST
+
+    def earlier(self) -> ChatMessage | None:
+        """Return the message that this form has already made, if its answer was lost."""
+        token = self.cleaned_data["token"]
+        return self.author.messages.filter(token=token).first() if token else None
+
+    def save(self) -> ChatMessage:
+        """Store the message."""
+        return ChatMessage.objects.create(
+            room=self.room,
+            author=self.author,
+            recipient=self.cleaned_data["to"],
+            text=self.cleaned_data["text"],
+            token=self.cleaned_data["token"],
+        )
+
+
+class LoginForm(AuthenticationForm):
+    """Name and password; with DEBUG one button for each demo person fills them in."""
+
+    end_others = forms.BooleanField(required=False)
+
+    def clean(self) -> dict[str, Any]:
+        """Let a demo person in whose button was pressed."""
+        username = self.data.get("demo")
+        if username and settings.DEBUG:
+            self.errors.clear()
+            self.cleaned_data |= {"username": username, "password": password_of(username)}
+        return super().clean()

@@ -1,0 +1,78 @@
+"""What rooms and people may be called, and when two names count as the same."""
+
+import re
+import unicodedata
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+MAX_ROOM_NAME = 40
+MAX_NICKNAME = 20
+MAX_KEY = 120
+
+# Besides letters and digits of every script; none of them ends a path or begins a query.
+_IN_ROOM_NAMES = " _-=@,.;"
+
+
+def key_of(name: str) -> str:
+    """Return what two names share that a reader would take for the same."""
+    # There is a letter that becomes eighteen.
+    return unicodedata.normalize("NFKC", _tidy(name)).casefold()[:MAX_KEY]
+
+
+def clean_room_name(text: str) -> str:
+    """
+    Return the name of a room as it is stored.
+
+    Raises:
+        ValidationError: It is no name that an address could show.
+    """
+    name = _tidy(text)
+    if not name:
+        raise ValidationError(_("Give the room a name."))
+    if len(name) > MAX_ROOM_NAME:
+        raise ValidationError(
+            _("A room's name has at most {limit} characters; this one has {count}.").format(
+                limit=MAX_ROOM_NAME, count=len(name)
+            )
+        )
+    # The first character keeps "." and ".." out, which are no pages.
+    if not _is_letter(name[0]) or not all(_is_letter(c) or c in _IN_ROOM_NAMES for c in name):
+        raise ValidationError(
+            _("A room's name begins with a letter or digit; then also spaces and _ - = @ , . ;")
+        )
+    return name
+
+
+def clean_nickname(text: str) -> str:
+    """
+    Return a nickname as it is stored.
+
+    Raises:
+        ValidationError: It is empty, too long, or holds what cannot be seen.
+    """
+    name = _tidy(text)
+    # Control characters, and what turns the direction of the text after it.
+    if not is_visible(name) or any(unicodedata.category(c)[0] == "C" for c in name):
+        raise ValidationError(_("Give a name that others can see."))
+    if len(name) > MAX_NICKNAME:
+        raise ValidationError(
+            _("A name has at most {limit} characters; this one has {count}.").format(
+                limit=MAX_NICKNAME, count=len(name)
+            )
+        )
+    return name
+
+
+def is_visible(text: str) -> bool:
+    """Tell whether something of `text` can be seen: no space, no control, no mark alone."""
+    return any(unicodedata.category(c)[0] not in "CMZ" for c in text)
+
+
+def _tidy(text: str) -> str:
+    # One spelling of each syllable: some keyboards send 한 as three letters.
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip()
+
+
+def _is_letter(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LMN"

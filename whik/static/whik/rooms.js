@@ -1,0 +1,17 @@
+// The list of rooms: new ones come by themselves. Names are text, whoever has sent them.
+const rooms = document.querySelector("[data-rooms]");
+const part = (name) => document.querySelector(`main [data-${name}]`);
+
+new ConnectionPill(document.querySelector("[data-pill]"), Echo, {
+  // Nothing here is ended elsewhere: this page signs in as nobody.
+  notice: (problem, values) => tell(part("notice"), problem === "ended" ? "refused" : problem, values),
+});
+
+Echo.channel("rooms").listen("RoomMade", ({ name }) => {
+  const row = document.querySelector("main template").content.firstElementChild.cloneNode(true);
+  row.querySelector("bdi").textContent = name;
+  row.querySelector("a").href = `${rooms.dataset.url}${encodeURIComponent(name)}/`;
+  rooms.prepend(row);
+  part("empty").hidden = true;
+  part("said").textContent = fill(part("said").dataset.text, { name });
+});
