@@ -32,7 +32,7 @@ from typing import Any, Protocol
 
 from ..credentials import Application
 from ..drivers import close_broker, get_broker
-from ..drivers.base import CONTROL, TERMINATE, Change, Members
+from ..drivers.base import CONTROL, TERMINATE, Members
 from ..exceptions import BroadcastError
 from ..protocol.errors import (
     OverCapacity,
@@ -45,24 +45,21 @@ from ..protocol.members import Member
 from ..protocol.messages import (
     MEMBER_ADDED,
     MEMBER_REMOVED,
-    SUBSCRIPTION_COUNT,
     Cached,
     Frame,
     Message,
     Snapshot,
     decode,
-    subscription_count_data,
 )
 from ..protocol.messages import topic as topic_of
-from ..protocol.names import is_cache, is_presence, is_reserved
+from ..protocol.names import is_cache
+from .counts import SubscriptionCounts
+from .reports import Reports
 
 logger = logging.getLogger("broadcasting.server")
 
 SWEEP_EVERY = 1.0  # Seconds.
 HEARTBEAT_EVERY = 5  # Sweeps.
-# Above so many subscribers, they are told their number at most this often, in seconds.
-MANY_SUBSCRIBERS = 100
-COUNT_EVERY = 5.0
 
 
 class Socket(Protocol):
@@ -92,6 +89,8 @@ class Client(Protocol):
     def socket_id(self) -> str: ...
     @property
     def user_id(self) -> str | None: ...
+    @property
+    def close_code(self) -> int | None: ...
 
     def tick(self, now: float) -> None:
         """Take notice of the time."""
@@ -125,10 +124,10 @@ class Hub:
         self._connections: Counter[str] = Counter()
         self._elsewhere: Mapping[str, int] = {}
         self._online: dict[str, tuple[str, str]] = {}  # Socket id -> topic, entry.
-        self._changed: set[str] = set()  # Topics whose number of sockets is to be told.
-        self._is_counting = False
-        self._announced: dict[str, float] = {}  # When subscribers were told their number.
-        self._late_counts: set[str] = set()
+        self._reports = Reports(self._apps.values())
+        self._counts = SubscriptionCounts(
+            self._broker, self._apps, self._reports, self._sockets_in, self.spawn
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -148,7 +147,9 @@ class Hub:
     async def start(self) -> None:
         """Connect to the bus and begin to sweep. Calling it again does nothing."""
         if self._started is None:
-            self._started = asyncio.create_task(self._broker.connect(self.deliver, self.report))
+            self._started = asyncio.create_task(
+                self._broker.connect(self.deliver, self._reports.changed)
+            )
             if self._sweeper is None:
                 self._sweeper = asyncio.create_task(self._sweep())
                 self._sweeper.add_done_callback(self._finished)
@@ -170,6 +171,7 @@ class Hub:
         # Leaving the last topics was spawned just now; the bus is closed after it.
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reports.close()
         await close_broker()
 
     # Clients
@@ -179,6 +181,7 @@ class Hub:
         self._sessions.add(session)
         if session.app is not None:
             self._connections[session.app.id] += 1
+            self._reports.opened(session.app.id, session.socket_id)
         if self._started is None:
             self.spawn(self.start())
 
@@ -190,6 +193,7 @@ class Hub:
         if session.app is None:
             return
         self._connections[session.app.id] -= 1
+        self._reports.closed(session.app.id, session.socket_id, session.close_code)
         if session.user_id is not None:
             key = session.app.id, session.user_id
             self._users[key].discard(session)
@@ -242,9 +246,7 @@ class Hub:
             BroadcastError: The bus did not take it.
         """
         await self._broker.publish(message)
-
-    def report(self, change: Change) -> None:
-        """Tell webhooks and signals of a change that falls to this process."""
+        self._reports.whispered(message)
 
     # Subscriptions
 
@@ -281,6 +283,8 @@ class Hub:
                     raise TooManyMembers(f"The channel may have {max_members} members")
             if is_cache(name.partition(":")[2]):
                 cached = await self._broker.cached(name)
+                if cached is None:
+                    self._reports.missed(name)
         except BaseException:
             if topic.buffering.get(socket_id) is subscription:
                 del topic.buffering[socket_id]
@@ -291,7 +295,7 @@ class Hub:
             self._end(name, subscription)
             return None  # `unsubscribe` has seen to the leave.
         self._go_live(topic, socket_id)
-        self._count(name)
+        self._counts.change(name)
         return Snapshot(
             tuple(subscription.release(members, cached)),
             None if members is None else members.infos,
@@ -312,7 +316,7 @@ class Hub:
         topic.buffering.pop(socket_id, None)  # `subscribe` ends it when it finds it gone.
         if subscription is not None:
             self._end(name, subscription, grace)
-            self._count(name)
+            self._counts.change(name)
         self._leave_if_empty(name, topic)
 
     def _enter(self, topic: "_Topic", socket: Socket, socket_id: str) -> "_Subscription":
@@ -345,6 +349,10 @@ class Hub:
             subscription.is_member = False
             self.spawn(self._broker.presence.leave(name, subscription.entry, grace=grace))
 
+    def _sockets_in(self, name: str) -> int:
+        topic = self._topics.get(name)
+        return 0 if topic is None else len(topic.live)
+
     def _leave_if_empty(self, name: str, topic: "_Topic") -> None:
         if topic.is_empty:
             self.spawn(self._leave(name, topic))
@@ -364,13 +372,19 @@ class Hub:
         if session.app is not None and session.user_id is not None:
             self._users.setdefault((session.app.id, session.user_id), set()).add(session)
 
-    async def come_online(self, socket_id: str, name: str, user_id: str) -> None:
-        """Tell those who listen to the topic `name` that the user is there."""
+    async def come_online(self, socket_id: str, name: str, user_id: str) -> bool:
+        """
+        Tell those who listen to the topic `name` that the user is there.
+
+        Return whether the socket still is: `go_offline` may be called meanwhile.
+        """
         entry = self._new_entry(socket_id)
         self._online[socket_id] = name, entry
         await self._broker.presence.join(name, entry, Member(user_id), socket_id=socket_id, limit=1)
         if self._online.get(socket_id) != (name, entry):
-            await self._broker.presence.leave(name, entry)  # Gone meanwhile.
+            await self._broker.presence.leave(name, entry)
+            return False
+        return True
 
     def go_offline(self, socket_id: str, *, grace: float = 0) -> None:
         """Undo `come_online`; with `grace`, unless the user comes back in so many seconds."""
@@ -407,61 +421,6 @@ class Hub:
             frames += entered[name].release(present, None)
         online = {name for name, present in zip(names, members, strict=True) if present.infos}
         return Watch(online, frames)
-
-    # Numbers
-
-    def _count(self, name: str) -> None:
-        """Have the number of sockets in `name` told, with others that change in this turn."""
-        if is_reserved(name.partition(":")[2]):
-            return
-        self._changed.add(name)
-        if not self._is_counting:
-            self._is_counting = True
-            self.spawn(self._tell_counts())
-
-    async def _tell_counts(self) -> None:
-        try:
-            while self._changed:
-                changed, self._changed = self._changed, set()
-                local = {
-                    name: len(self._topics[name].live) if name in self._topics else 0
-                    for name in changed
-                }
-                totals = await self._broker.presence.count(local)
-                for name, (old, new) in totals.items():
-                    if old != new:
-                        await self._announce_count(name, new)
-        except BroadcastError as exc:
-            logger.debug("Subscribers were not told their number: %s", exc)
-        finally:
-            self._is_counting = False
-
-    async def _announce_count(self, name: str, count: int) -> None:
-        """Tell the subscribers of `name` how many they are, not too often if they are many."""
-        app_id, _, channel = name.partition(":")
-        app = self._apps.get(app_id)
-        if app is None or not app.subscription_count or is_presence(channel) or not count:
-            self._announced.pop(name, None)
-            return
-        now = self._loop.time()
-        if count > MANY_SUBSCRIBERS and now - self._announced.get(name, -COUNT_EVERY) < COUNT_EVERY:
-            self._late_counts.add(name)
-            return
-        self._announced[name] = now
-        data = subscription_count_data(count)
-        await self._broker.publish(Message(app_id, channel, SUBSCRIPTION_COUNT, data))
-
-    async def _announce_late_counts(self) -> None:
-        now = self._loop.time()
-        due = [
-            name
-            for name in self._late_counts
-            if now - self._announced.get(name, -COUNT_EVERY) >= COUNT_EVERY
-        ]
-        if due:
-            self._late_counts.difference_update(due)
-            for name, (sockets, _) in (await self._broker.presence.sizes(due)).items():
-                await self._announce_count(name, sockets)
 
     # What server processes tell each other
 
@@ -518,7 +477,7 @@ class Hub:
                     app_id: number - own.get(app_id, 0) for app_id, number in everywhere.items()
                 }
             await self._broker.presence.expire()
-            await self._announce_late_counts()
+            await self._counts.announce_late()
         except BroadcastError as exc:
             # The broker says that its bus is away, and when it is back.
             logger.debug("Presence could not be kept up: %s", exc)

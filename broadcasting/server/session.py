@@ -55,6 +55,11 @@ class Session:
         """The id of the user who has signed in."""
         return None if self.connection.user is None else self.connection.user.id
 
+    @property
+    def close_code(self) -> int | None:
+        """The code with which the server closes, `None` if it does not."""
+        return self.connection.close_code
+
     def open(self, origin: str | None, *, is_secure: bool = True) -> None:
         """Greet or refuse the client, whose page is on `origin`."""
         is_full = self.app is not None and self._hub.is_full(self.app)
@@ -153,8 +158,8 @@ class Session:
             return
         names = [self._watch_topic(user_id) for user_id in user.watchlist]
         try:
-            await self._hub.come_online(self.socket_id, self._watch_topic(user.id), user.id)
-            if self._closed or not names:
+            own = self._watch_topic(user.id)
+            if not await self._hub.come_online(self.socket_id, own, user.id) or not names:
                 return
             watch = await self._hub.watch(self.socket, self.socket_id, names)
         except Exception as exc:

@@ -11,7 +11,7 @@ from broadcasting.drivers.base import CONTROL, TERMINATE
 from broadcasting.exceptions import PublisherBusy
 from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import Message
-from broadcasting.server import hub as hub_module
+from broadcasting.server import counts
 from broadcasting.server.hub import Hub
 from tests.server.fakes import APP, APP_ID, FakeBroker, Tab, address, hub_on, message, settle
 
@@ -548,24 +548,24 @@ class TestNumbers:
     ) -> None:
         """Above a hundred, at most once in five seconds, and the last number always."""
         now = 0.0
-        monkeypatch.setattr(hub._loop, "time", lambda: now)
-        monkeypatch.setattr(hub_module, "MANY_SUBSCRIBERS", 3)
+        monkeypatch.setattr(hub._counts, "_clock", lambda: now)
+        monkeypatch.setattr(counts, "MANY", 3)
         first, *others = [Tab(hub, number, app=COUNTING) for number in range(8)]
         first.subscribe("x")
         await settle()
         for tab in others:
             tab.subscribe("x")
             await settle()
-        counts = [frame["data"]["subscription_count"] for frame in first.told(COUNT)]
-        assert counts == [1, 2, 3]
+        numbers = [frame["data"]["subscription_count"] for frame in first.told(COUNT)]
+        assert numbers == [1, 2, 3]
         now = 4.9
-        await hub._announce_late_counts()
+        await hub._counts.announce_late()
         assert len(first.told(COUNT)) == 3
         now = 5.0
-        await hub._announce_late_counts()
-        await hub._announce_late_counts()
-        counts = [frame["data"]["subscription_count"] for frame in first.told(COUNT)]
-        assert counts == [1, 2, 3, 8]
+        await hub._counts.announce_late()
+        await hub._counts.announce_late()
+        numbers = [frame["data"]["subscription_count"] for frame in first.told(COUNT)]
+        assert numbers == [1, 2, 3, 8]
 
     async def test_the_presence_knows_the_sockets_of_each_channel(
         self, tabs: list[Tab], broker: FakeBroker
