@@ -2,6 +2,7 @@
 
 import threading
 import time
+from io import BytesIO
 from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
@@ -16,7 +17,16 @@ from broadcasting.protocol.signatures import body_md5, request_text, sign
 from broadcasting.views.api import api, handle
 from tests.conftest import RedisServer
 from tests.utils import wait_until
-from tests.views.api_calls import PATH, TWO_APPS, application, body_of, settle, signed
+from tests.views.api_calls import (
+    PATH,
+    TWO_APPS,
+    application,
+    batch_of,
+    body_of,
+    event_of,
+    settle,
+    signed,
+)
 
 pytestmark = pytest.mark.usefixtures("two_apps")
 
@@ -222,20 +232,37 @@ def test_a_process_without_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 def test_django_serves_a_shared_bus_under_wsgi(
     monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer
 ) -> None:
-    """A site without ASGI publishes to processes that serve, and leaves no connection open."""
+    """A site without ASGI does all but sockets, and leaves no connection open."""
     monkeypatch.setattr(base, "_serving", threading.Event())
     redis_connection = {
         "DRIVER": "broadcasting.drivers.redis.RedisBroadcaster",
         "URL": redis_server.url,
     }
     with_redis = TWO_APPS | {"DEFAULT": "redis", "CONNECTIONS": {"redis": redis_connection}}
+    with_info = body_of(info="subscription_count")
+    batch = batch_of(event_of(channel="cache-x", data="1"))
     with override_settings(BROADCASTING=with_redis), Redis.from_url(redis_server.url) as redis:
         before = len(redis.client_list())
-        body = body_of()
-        for _ in range(5):
-            path = f"{PATH}?{signed(body)}"
-            response = Client().post(path, data=body, content_type="application/json")
-            assert response.status_code == 200
+        for method, call, body, expected in (
+            ("POST", "events", body_of(), "{}"),
+            ("POST", "events", with_info, '{"channels":{"a":{"subscription_count":0}}}'),
+            ("POST", "batch_events", batch, "{}"),
+            ("POST", USERS, b"{}", "{}"),
+            ("GET", "channels", b"", '{"channels":{}}'),
+            ("GET", "channels/cache-x", b"", '{"occupied":false}'),
+            ("GET", "channels/presence-x/users", b"", '{"users":[]}'),
+        ):
+            path = f"/apps/42/{call}"
+            response = Client().generic(
+                method,
+                f"{path}?{signed(body, path, method=method)}",
+                data=body,
+                content_type="application/json",
+            )
+            assert (response.status_code, response.content.decode()) == (200, expected)
+        path = "/apps/42/channels/cache-x"
+        response = Client().get(f"{path}?{signed(b'', path, method='GET', info='cache')}")
+        assert response.json()["cache"]["data"] == "1"
         wait_until(lambda: len(redis.client_list()) == before)
 
 
@@ -253,6 +280,59 @@ async def test_djangos_limit_to_bodies_is_not_the_apis() -> None:
             f"{PATH}?{signed(body)}", data=body, content_type="application/json"
         )
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "length", ["101441", "9" * 5_000], ids=["a byte too many", "a number beyond measure"]
+)
+async def test_a_declared_length_is_enough_to_refuse(length: str) -> None:
+    """Nothing is read."""
+    request = AsyncRequestFactory().post(
+        f"{PATH}?{signed(body_of())}", data=body_of(), content_type="application/json"
+    )
+    request.META["CONTENT_LENGTH"] = length
+    request._stream = BytesIO()
+    request._stream.close()  # Reading would raise.
+    assert (await api(request)).status_code == 413
+
+
+@pytest.mark.parametrize("length", ["", "x", "-1", "²", " "])
+async def test_a_length_that_is_none_is_found_out_by_reading(length: str) -> None:
+    """As that of a body in chunks, of which not a byte too many is read."""
+    for size, status in ((101_440, 200), (101_441, 413)):
+        body = body_of().ljust(size)
+        request = AsyncRequestFactory().post(
+            f"{PATH}?{signed(body)}", data=body, content_type="application/json"
+        )
+        request.META["CONTENT_LENGTH"] = length
+        stream = BytesIO(body + b" " * 1_000 * (status == 413))
+        request._stream = stream
+        assert (await api(request)).status_code == status
+        assert stream.tell() == size
+
+
+async def test_a_caller_who_leaves_is_no_server_error() -> None:
+    """Nobody is there to read the answer, but the log would show a traceback."""
+
+    class Broken(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError("gone")
+
+    body = body_of()
+    request = AsyncRequestFactory().post(
+        f"{PATH}?{signed(body)}", data=body, content_type="application/json"
+    )
+    request._stream = Broken()
+    assert (await api(request)).status_code == 400
+
+
+def test_the_sdk_for_python_ends_connections_elsewhere() -> None:
+    """It leaves the application out of the path, and Django finds the call all the same."""
+    path = "/users/u@1/terminate_connections"
+    response = Client().post(
+        f"{path}?{signed(b'{}', path)}", data=b"{}", content_type="application/json"
+    )
+    assert (response.status_code, response.content) == (200, b"{}")
 
 
 async def test_no_secret_is_told(caplog: pytest.LogCaptureFixture) -> None:
