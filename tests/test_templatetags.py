@@ -3,9 +3,12 @@
 import hashlib
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from django.template import Context, Template
+from django.template import Context, RequestContext, Template
+from django.test import Client, RequestFactory
+from django.urls import URLPattern, clear_script_prefix, include, path, set_script_prefix
 from pytest_django import Settings
 
 import broadcasting
@@ -52,6 +55,59 @@ def test_settings_travel_in_attributes(settings: Settings) -> None:
 def test_path_is_empty_by_default() -> None:
     """The server listens at the root unless told otherwise."""
     assert f'data-key="{get_settings().apps[0].key}" data-path=""' in render()
+
+
+def test_endpoints_stand_where_echo_looks() -> None:
+    """At the root, unless the project has moved them."""
+    html = render()
+    assert 'data-auth-endpoint="/broadcasting/auth"' in html
+    assert 'data-user-auth-endpoint="/broadcasting/user-auth"' in html
+
+
+@pytest.mark.parametrize(
+    ("routes", "expected"),
+    [
+        ([path("live/", include("broadcasting.urls"))], "/app/live/broadcasting/auth"),
+        ([path("live/", include("broadcasting.urls", "mine"))], "/app/live/broadcasting/auth"),
+        ([], "/broadcasting/auth"),
+    ],
+    ids=["below a path", "under a name", "absent"],
+)
+def test_endpoints_are_found_where_they_are(
+    routes: list[URLPattern], expected: str, settings: Settings
+) -> None:
+    """Below the site's own prefix too; without routes of ours, where Echo looks."""
+    urls = ModuleType("urls_of_a_site")
+    urls.urlpatterns = routes  # type: ignore[attr-defined]  # as modules have
+    settings.ROOT_URLCONF = urls
+    set_script_prefix("/app/")
+    try:
+        html = render()
+    finally:
+        clear_script_prefix()
+    assert f'data-auth-endpoint="{expected}"' in html
+
+
+def test_csrf_token_travels_too() -> None:
+    """A page needs no form to join private channels, and its visitor gets the cookie."""
+    request = RequestFactory().get("/")
+    source = Template("{% load broadcasting %}{% broadcasting_scripts %}")
+    html = source.render(RequestContext(request))
+    (token,) = re.findall(r'data-csrf-token="(\w{64})"', html)
+    assert request.META["CSRF_COOKIE_NEEDS_UPDATE"] is True
+    client = Client(enforce_csrf_checks=True)
+    client.cookies["csrftoken"] = request.META["CSRF_COOKIE"]
+    body = {"socket_id": "not one"}
+    answer = client.post("/broadcasting/user-auth", body, headers={"X-CSRF-TOKEN": token})
+    assert answer.json() == {"error": "socket_id is not valid"}
+
+
+def test_a_page_for_everybody_holds_no_token() -> None:
+    """A cache may keep it: nothing in it is of one visitor."""
+    request = RequestFactory().get("/")
+    source = Template("{% load broadcasting %}{% broadcasting_scripts csrf=False %}")
+    assert "csrf" not in source.render(RequestContext(request))
+    assert "CSRF_COOKIE" not in request.META
 
 
 def test_nonce_is_on_every_script() -> None:

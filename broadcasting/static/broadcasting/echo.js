@@ -1,11 +1,12 @@
 // Makes window.Echo, until now Laravel Echo's module, an instance that talks to the
 // server this page came from. The settings are attributes of this very script.
 (() => {
-  const { key, path } = document.currentScript.dataset;
+  const { key, path, authEndpoint, userAuthEndpoint, csrfToken } = document.currentScript.dataset;
   const { protocol, hostname, port } = window.location;
   const token =
     document.querySelector('meta[name="csrf-token"]')?.content ??
     document.querySelector("input[name=csrfmiddlewaretoken]")?.value ??
+    csrfToken ??
     null;
 
   window.Echo = new window.Echo.default({
@@ -21,6 +22,8 @@
     disableStats: true,
     // Django has no App.Events: an event is called what its class is called.
     namespace: false,
+    authEndpoint,
+    userAuthentication: { endpoint: userAuthEndpoint, headers: {} },
     csrfToken: token,
   });
 })();
