@@ -93,5 +93,7 @@ def remember_guest(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def _guest_in_cookie(request: HttpRequest) -> Guest | None:
+    if not request.COOKIES.get(COOKIE_NAME, "").isascii():  # Django encodes what it compares.
+        return None
     guest_id = request.get_signed_cookie(COOKIE_NAME, None, salt=_SALT, max_age=COOKIE_AGE)
     return Guest(guest_id) if guest_id and is_guest_id(guest_id) else None
