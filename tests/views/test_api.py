@@ -118,6 +118,12 @@ async def test_names_in_the_path_may_be_words_of_it() -> None:
             assert (await handle(*of("GET", f"/apps/42/{call}"))).status == 200
 
 
+async def test_the_last_application_in_a_path_counts() -> None:
+    """Where a path may be read in two ways."""
+    path = "/apps/apps/channels/events"  # Application apps, or application channels.
+    assert (await handle("POST", path, "", b"")).body == 'There is no application "channels"'
+
+
 async def test_a_slash_in_a_name_is_no_slash_of_the_path() -> None:
     """Escaped it belongs to the name, which no channel has."""
     answer = await handle(*of("GET", "/apps/42/channels/presence-a%2Fusers"))

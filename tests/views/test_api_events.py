@@ -46,6 +46,28 @@ async def test_event_reaches_each_channel(heard: list[Message]) -> None:
     assert heard == [Message("42", c, "Né", data, "5.7") for c in ("a", "b")]
 
 
+async def test_a_single_channel_may_be_named(heard: list[Message]) -> None:
+    """`channel` in place of `channels`, as SDKs write it."""
+    assert (await post(body_of(channels=None, channel="c"))).status == 200
+    await settle(heard, 1)
+    assert heard[0].channel == "c"
+
+
+async def test_a_channel_that_is_named_twice_gets_one_message(heard: list[Message]) -> None:
+    """Duplicates publish once, in the order of their first mention."""
+    assert (await post(body_of(channels=["b", "a", "b"]))).status == 200
+    await settle(heard, 2)
+    assert [m.channel for m in heard] == ["b", "a"]
+
+
+async def test_requests_in_a_row_keep_their_order(heard: list[Message]) -> None:
+    """Successive requests of one caller arrive in order."""
+    for number in range(50):
+        await post(body_of(data=str(number)))
+    await settle(heard, 50)
+    assert [m.data for m in heard] == [str(n) for n in range(50)]
+
+
 @pytest.mark.parametrize(("length", "status"), [(10_240, 200), (10_241, 413)])
 async def test_data_has_a_limit_in_bytes(length: int, status: int) -> None:
     """10 240 bytes of UTF-8 pass, one more does not, however few characters they are."""

@@ -109,6 +109,8 @@ async def test_a_path_may_come_escaped() -> None:
     escaped = "/apps/4%32/events"
     assert (await handle("POST", escaped, signed(body), body)).status == 200
     assert (await handle("POST", escaped, signed(body, escaped), body)).status == 200
+    assert (await handle("POST", f"/push{escaped}", signed(body), body)).status == 200
+    assert (await handle("POST", f"/push{escaped}", signed(body, escaped), body)).status == 200
 
 
 async def test_a_prefix_may_come_escaped() -> None:
