@@ -253,6 +253,8 @@ class _SignInRule:
                 f"{name} returned the unknown keys {sorted(map(str, unknown))}; "
                 f"what others may know of a user stands in user_info"
             )
+        if "id" in result and (result["id"] is None or isinstance(result["id"], bool)):
+            raise Mistaken(f"{name} returned the id {result['id']!r}")
         user_id = str(result["id"]) if "id" in result else _user_id(visitor)
         if user_id != visitor.pk and is_guest_id(user_id):
             raise Mistaken(f"{name} returned the id of a guest")
