@@ -106,9 +106,10 @@ class RedisPresence(Presence):
         self._resolved_at = 0.0
         self._syncing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        # (topic, entry) -> who entered, joins that are under way, leaves to be told.
+        # (topic, entry) -> who entered; joins under way, with the end of the grace of those
+        # that have been left meanwhile; leaves to be told.
         self._entries: dict[tuple[str, str], Member] = {}
-        self._joining: set[tuple[str, str]] = set()
+        self._joining: dict[tuple[str, str], float | None] = {}
         self._leaves: dict[tuple[str, str], _Leave] = {}
         # Topic -> sockets of ours.
         self._told: dict[str, int] = {}
@@ -149,36 +150,34 @@ class RedisPresence(Presence):
             is_asked = True
             return topic, entry, member.user_id, member.info, socket, limit
 
-        self._joining.add(key)
+        self._joining[key] = None
         try:
             answer = await self._call_as_node("join", arguments)
-        except BroadcastError:
-            self._leaves.pop(key, None)  # If Redis has it all the same, `_resolve` finds it.
-            raise
         except asyncio.CancelledError:
             if is_asked:
-                self._leaves.setdefault(key, _Leave(None, 0))
+                self._leaves[key] = _Leave(None, 0)
                 self._spawn(self._tell_leave(key))
             raise
         finally:
-            self._joining.discard(key)
+            left = self._joining.pop(key)
         if answer == 0:
             return None
         version, reported, users = answer
-        if key not in self._leaves:  # Else it left meanwhile, which is told after this.
-            self._entries[key] = member
+        self._entries[key] = member
         if reported:
             self._tell(Change("member_added", topic, member.user_id))
+        if left is not None:
+            await self.leave(topic, entry, grace=max(0, left - self._now()))
         return _members(version, users)
 
     async def leave(self, topic: str, entry: str, *, grace: float = 0) -> None:
         """Take `entry` out, or remember to do so when Redis is back."""
         key = topic, entry
-        member = self._entries.pop(key, None)
-        if member is None and key not in self._joining:
-            return
-        self._leaves[key] = _Leave(member, self._now() + grace)
-        await self._tell_leave(key)
+        if key in self._joining:
+            self._joining[key] = self._now() + grace  # It leaves as soon as it is in.
+        elif member := self._entries.pop(key, None):
+            self._leaves[key] = _Leave(member, self._now() + grace)
+            await self._tell_leave(key)
 
     async def count(self, sockets: Mapping[str, int]) -> Mapping[str, tuple[int, int]]:
         """Note this process's sockets, or remember to do so when Redis is back."""
@@ -222,7 +221,7 @@ class RedisPresence(Presence):
 
     async def heartbeat(self, connections: Mapping[str, int]) -> Mapping[str, int]:
         """Note this process's connections, and tell again what Redis has forgotten."""
-        if self._now() - self._resolved_at >= self.SYNC_EVERY:
+        if self._resolved and self._now() - self._resolved_at >= self.SYNC_EVERY:
             self._doubts += 1
         answer = await self._call_as_node("heartbeat", lambda: [encode(dict(connections))])
         total: dict[str, int] = defaultdict(int)
@@ -251,7 +250,8 @@ class RedisPresence(Presence):
 
     async def _sync_quietly(self) -> None:
         with suppress(BroadcastError):  # The next heartbeat tries again.
-            await self._sync()
+            if self._is_in_doubt:
+                await self._sync()
 
     async def _sync(self) -> None:
         """Resolve the doubt, all callers together. Raise `BroadcastError` if that fails."""
@@ -305,6 +305,8 @@ class RedisPresence(Presence):
     async def _tell_entries(
         self, entries: Mapping[tuple[str, str], Member | _Leave], is_lost: int
     ) -> None:
+        # Of several entries of a user the newest says what is told of the user.
+        infos = {(topic, m.user_id): m.info for (topic, _), m in self._entries.items()}
         for keys in _chunks([*entries], self.CHUNK):
             told: list[tuple[str, str]] = []
             arguments: list[str] = []
@@ -314,7 +316,8 @@ class RedisPresence(Presence):
                     member = member.member
                 if member is not None:
                     told.append((topic, member.user_id))
-                    arguments += [topic, entry, member.user_id, member.info]
+                    info = infos.get((topic, member.user_id), member.info)
+                    arguments += [topic, entry, member.user_id, info]
             answer = await self._call_as_told("tell", is_lost, *arguments)
             for (topic, user_id), reported in zip(told, answer, strict=True):
                 if reported:
