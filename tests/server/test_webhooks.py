@@ -45,6 +45,7 @@ class Receiver(ThreadingHTTPServer):
         body: What answers hold.
         gate: Requests wait for it once they are noted.
         connections: The clients' ends.
+        was_cut_off: Whether a client left before it had the whole answer.
         most_at_once: How many requests were under way together.
     """
 
@@ -64,6 +65,8 @@ class Receiver(ThreadingHTTPServer):
         self.gate = threading.Event()
         self.gate.set()
         self.connections: set[Any] = set()
+        self.sockets: list[socket.socket] = []
+        self.was_cut_off = False
         self.most_at_once = 0
         self._at_once = 0
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
@@ -97,6 +100,11 @@ class Receiver(ThreadingHTTPServer):
         self._at_once -= 1
         return status
 
+    def hang_up(self) -> None:
+        """Close all connections, as servers do with idle ones."""
+        while self.sockets:
+            self.sockets.pop().shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: clients that hang up are part of the tests."""
 
@@ -112,6 +120,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Receiver
 
+    def setup(self) -> None:
+        super().setup()
+        self.server.sockets.append(self.connection)
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         status = self.server.take(self.path, body, dict(self.headers), self.client_address)
@@ -122,7 +134,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
         if status not in (204, 304):
-            self.wfile.write(self.server.body)
+            try:
+                self.wfile.write(self.server.body)
+            except OSError:
+                self.server.was_cut_off = True
+                raise
 
     do_GET = do_POST
 
@@ -137,11 +153,12 @@ class Pauses:
         self.clock = clock
         self.taken: list[float] = []
         self.held = False
+        self.held_at = 0
 
     async def __call__(self, seconds: float) -> None:
-        """Move the clock, or, while `held`, wait for ever."""
+        """Move the clock, or, while `held` or at one pause, wait for ever."""
         self.taken.append(seconds)
-        if self.held:
+        if self.held or len(self.taken) == self.held_at:
             await asyncio.get_running_loop().create_future()
         await asyncio.sleep(0)
         self.clock.advance(seconds)
@@ -362,7 +379,7 @@ class TestBatches:
                 await await_until(lambda: webhooks.deliveries[0].waiting == 0)
             assert [name for channels in fast.events for name in channels] == ["a", "b", "c"]
             assert webhooks.deliveries[1].sent == 0
-            assert len(threads()) <= 1
+            await await_until(lambda: len(threads()) == 1)
         finally:
             receiver.gate.set()
             fast.stop()
@@ -374,6 +391,10 @@ class TestBatches:
             webhooks.add("1", occupied("a"))
             await sent(webhooks, count)
         assert len(receiver.connections) == 1
+        receiver.hang_up()
+        webhooks.add("1", occupied("a"))
+        assert (await sent(webhooks, 4)).failed == 0
+        assert len(receiver.connections) == 2
 
 
 class TestSelection:
@@ -657,7 +678,7 @@ class TestOverflow:
 class TestAnswers:
     async def test_a_long_one_is_not_read_to_its_end(self, site: Site, receiver: Receiver) -> None:
         """Its status counts; the connection is not used again."""
-        receiver.body = b"x" * 10_000_000
+        receiver.body = b"x" * 32_000_000  # More than sockets hold.
         webhooks = site.webhooks(local(receiver.url))
         webhooks.add("1", occupied("a"))
         await sent(webhooks, 1)
@@ -666,6 +687,7 @@ class TestAnswers:
         delivery = await sent(webhooks, 2)
         assert (len(receiver.posts), delivery.failed) == (2, 0)
         assert len(receiver.connections) == 2
+        await await_until(lambda: receiver.was_cut_off)
 
     @pytest.mark.parametrize(
         "answer", [b"HTTP/1.1 20", b"HTTP/1.1 100 Continue\r\n\r\n", b""], ids=str
@@ -686,32 +708,35 @@ class TestAnswers:
     async def test_after_the_status_it_does_not_undo_success(self, site: Site, rest: bytes) -> None:
         """The receiver has said that it took the events."""
         with dripping(b"HTTP/1.1 200 OK\r\n" + rest) as url:
-            webhooks = site.webhooks(local(url), total=0.1)
+            webhooks = site.webhooks(local(url), total=0.5)
             webhooks.add("1", occupied("a"))
             assert (await sent(webhooks, 1)).failed == 0
             await await_until(lambda: not threads(), 5, "the thread ends")
 
-    async def test_time_runs_while_a_name_is_looked_up(
-        self, site: Site, receiver: Receiver
-    ) -> None:
-        """A request that is late before it has begun is not made, kept connection or not."""
-        answers = 0
+    @pytest.mark.parametrize("step", ["a name is looked up", "a connection is made"])
+    async def test_time_runs_while(self, site: Site, receiver: Receiver, step: str) -> None:
+        """A request that is late before it has begun is not made."""
+        create = HTTPConnection._new_conn
+
+        def dawdle() -> None:
+            wait_until(lambda: delivery._receiver._aborted, 5, "the time is over")
 
         def resolve(host: str, port: int) -> list[str]:
-            nonlocal answers
-            answers += 1
-            if answers == 2:
-                wait_until(lambda: delivery._receiver._aborted, 5, "the time is over")
+            if step == "a name is looked up":
+                dawdle()
             return ["127.0.0.1"]
 
-        webhooks = site.webhooks(local(receiver.url), resolve=resolve, total=0.1)
+        def connect(connection: HTTPConnection) -> socket.socket:
+            dawdle()
+            return create(connection)
+
+        webhooks = site.webhooks(local(receiver.url), resolve=resolve, total=0.05)
         delivery = webhooks.deliveries[0]
-        webhooks.add("1", occupied("a"))
-        await sent(webhooks, 1)
         site.pauses.held = True
-        webhooks.add("1", occupied("b"))
-        await await_until(lambda: delivery.failed)
-        assert receiver.events == [["a"]]
+        with mock.patch.object(HTTPConnection, "_new_conn", connect):
+            webhooks.add("1", occupied("a"))
+            await await_until(lambda: delivery.failed)
+        assert receiver.posts == []
 
     async def test_none_at_all_is_a_failure(self, site: Site) -> None:
         """After the time that a part of an answer may take."""
@@ -912,12 +937,26 @@ class TestClosing:
         assert webhooks.deliveries[0].sent == 1
         assert webhooks.deliveries[0].dropped == 0
 
+    async def test_pauses_are_short_then(self, site: Site, receiver: Receiver) -> None:
+        """There is no time for long ones."""
+        receiver.answers = [500] * 7
+        site.pauses.held_at = 5
+        webhooks = site.webhooks(local(receiver.url))
+        webhooks.add("1", occupied("a"))
+        await await_until(lambda: len(site.pauses.taken) == 5)
+        assert site.pauses.taken[-1] >= 8
+        await webhooks.close(5)
+        assert webhooks.deliveries[0].sent == 1
+        assert len(site.pauses.taken) == 7
+        assert site.pauses.taken[5] <= 1
+        assert site.pauses.taken[6] <= 2
+
     async def test_after_its_time_the_rest_is_dropped(
         self, site: Site, receiver: Receiver, caplog: pytest.LogCaptureFixture
     ) -> None:
         """With a count; a request that hangs is broken off."""
         receiver.gate.clear()
-        webhooks = site.webhooks(local(receiver.url))
+        webhooks = site.webhooks(local(receiver.url), timeout=60, total=60)
         webhooks.add("1", occupied("a"))
         await await_until(lambda: receiver.posts)
         webhooks.add("1", occupied("b"))
@@ -938,10 +977,25 @@ class TestClosing:
         assert (webhooks.deliveries[0].waiting, webhooks.deliveries[0].dropped) == (0, 1)
         assert receiver.posts == []
 
+    def test_a_request_that_ends_after_the_close_leaves_no_connection(
+        self, receiver: Receiver
+    ) -> None:
+        """Its thread sees to it, whose connection nobody else may touch."""
+        receiver.gate.clear()
+        line = module._Receiver(local(receiver.url), lambda *_: ["127.0.0.1"], 5)
+        thread = threading.Thread(target=line.post, args=(b"{}", {}))
+        thread.start()
+        wait_until(lambda: receiver.posts)
+        line.close()
+        assert line._connection is not None
+        receiver.gate.set()
+        thread.join()
+        assert line._connection is None
+
     def test_a_loop_that_ends_takes_everything_with_it(self, receiver: Receiver) -> None:
         """Also when nobody has closed anything."""
         receiver.gate.clear()
-        webhooks = Webhooks([app_with(local(receiver.url))])
+        webhooks = Webhooks([app_with(local(receiver.url))], timeout=60, total=60)
 
         async def run() -> None:
             webhooks.add("1", occupied("a"))
