@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 # The smallest project there is: no database, no BROADCASTING, no CHANNEL_LAYERS.
@@ -66,6 +67,23 @@ def test_a_mistake_in_listeners_is_not_swallowed(new_app: Path) -> None:
     """The project hears of it at the start, not by events that nobody hears."""
     (new_app / "listeners.py").write_text("import no_such_module\n")
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        start_with("newborn")
+
+
+def test_the_rules_for_channels_of_every_app_are_imported(new_app: Path) -> None:
+    """They are there before the first request asks."""
+    (new_app / "channel_auth.py").write_text("ASKED = True\n")
+    start_with("newborn")
+    assert sys.modules["newborn.channel_auth"].ASKED is True
+
+
+def test_a_mistake_in_a_rule_stops_the_start(new_app: Path) -> None:
+    """With the reason; nobody is let in or kept out by it unnoticed."""
+    (new_app / "channel_auth.py").write_text(
+        "from broadcasting import channel_authorizer\n"
+        "channel_authorizer('private-chat', lambda user: True)\n"
+    )
+    with pytest.raises(ImproperlyConfigured, match="prefix of a kind"):
         start_with("newborn")
 
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.core.checks import CheckMessage, Error, run_checks
+from django.core.checks import CheckMessage, Error, Warning, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
-from broadcasting.checks import check_settings
+from broadcasting import authorization, channel_authorizer
+from broadcasting.checks import check_channel_patterns, check_settings
 from broadcasting.drivers import broadcasters
 
 LAYER = "broadcasting.drivers.channel_layer.ChannelLayerBroadcaster"
@@ -72,6 +73,7 @@ def test_working_settings_pass(broadcasting: dict[str, Any]) -> None:
         ),
         ({"SERVER": {"CONNECTION": "null"}}, "whose driver only writes"),
         ({"APPS": []}, 'BROADCASTING["APPS"] must be a list'),
+        ({"AUTHENTICATORS": ["no.such.function"]}, "which cannot be imported"),
     ],
     ids=str,
 )
@@ -104,6 +106,46 @@ def test_e002_a_layer_that_is_not_configured(broadcasting: dict[str, Any]) -> No
 def test_a_connection_that_nobody_uses_is_not_made() -> None:
     """Its package need not be installed."""
     assert check(CONNECTIONS={"x": {"DRIVER": "no.such.Driver"}}) == []
+
+
+def everybody(user: object, **names: object) -> bool:
+    return True
+
+
+def test_w001_rules_that_match_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair once, in the order that decides, with a name to look at."""
+    monkeypatch.setattr(authorization, "_rules", [])
+    for pattern in ("chat.{room:int}", "lobby", "chat.{room}", "chat.7", "chat.{room}.typing"):
+        channel_authorizer(pattern, everybody)
+    found = check_channel_patterns(None)
+    assert [type(warning) for warning in found] == [Warning] * 3
+    assert {warning.id for warning in found} == {"broadcasting.W001"}
+    first, second, third = (warning.msg for warning in found)
+    assert first == (
+        f"The channel patterns 'chat.{{room:int}}' ({__name__}.everybody) and 'chat.{{room}}' "
+        f"({__name__}.everybody) both match names such as 'chat.1', for which the first decides."
+    )
+    assert "'chat.{room:int}'" in second
+    assert "'chat.7'" in second
+    assert "'chat.{room}'" in third
+    assert "'chat.7'" in third
+
+
+def test_rules_that_share_no_name_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no rules at all."""
+    monkeypatch.setattr(authorization, "_rules", [])
+    assert check_channel_patterns(None) == []
+    for pattern in ("chat.{room:int}", "chat.{room}.typing", "room.{room}"):
+        channel_authorizer(pattern, everybody)
+    assert check_channel_patterns(None) == []
+
+
+def test_django_runs_the_check_of_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the others; a warning does not stop the site."""
+    monkeypatch.setattr(authorization, "_rules", [])
+    for handler in (everybody, lambda user, room: True):
+        channel_authorizer("chat.{room}", handler)
+    assert "broadcasting.W001" in [m.id for m in run_checks(tags=["broadcasting"])]
 
 
 def test_django_runs_the_check() -> None:

@@ -1,12 +1,14 @@
-"""The socket id of a request, through Django's two kinds of handler."""
+"""The socket id and the guest of a request, through Django's two kinds of handler."""
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
+from pytest_django import Settings
 
-from broadcasting.middleware import SocketIdMiddleware, current_socket_id
+from broadcasting.guests import COOKIE_NAME, get_guest
+from broadcasting.middleware import GuestMiddleware, SocketIdMiddleware, current_socket_id
 
 
 def sync_view(request: HttpRequest) -> HttpResponse:
@@ -19,9 +21,19 @@ async def async_view(request: HttpRequest) -> HttpResponse:
     return HttpResponse(repr(below))
 
 
+def sync_guest(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(get_guest(request).id)
+
+
+async def async_guest(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(get_guest(request).id)
+
+
 urlpatterns = [
     path("sync", sync_view),
     path("async", async_view),
+    path("sync-guest", sync_guest),
+    path("async-guest", async_guest),
 ]
 
 pytestmark = pytest.mark.urls(__name__)
@@ -77,3 +89,43 @@ def test_a_request_inside_a_request_has_its_own_id() -> None:
 
     SocketIdMiddleware(outer)(RequestFactory().get("/", HTTP_X_SOCKET_ID="1.2"))
     assert seen == [None, "1.2"]
+
+
+@pytest.fixture
+def _guests(settings: Settings) -> None:
+    # Once, whether the demo has it or not.
+    name = "broadcasting.middleware.GuestMiddleware"
+    settings.MIDDLEWARE = [*(n for n in settings.MIDDLEWARE if n != name), name]
+
+
+@pytest.mark.usefixtures("_guests")
+@pytest.mark.parametrize("view", ["/sync-guest", "/async-guest"])
+class TestGuest:
+    def test_wsgi_brings_a_guest_back(self, view: str) -> None:
+        """The cookie of the first page tells the next one who it is, and stays."""
+        client = Client()
+        first, second = client.get(view), client.get(view)
+        assert first.content == second.content
+        assert COOKIE_NAME in first.cookies
+        assert COOKIE_NAME not in second.cookies
+
+    async def test_asgi_brings_a_guest_back(self, view: str) -> None:
+        """Through sync and async views."""
+        client = AsyncClient()
+        first, second = await client.get(view), await client.get(view)
+        assert first.content == second.content
+        assert COOKIE_NAME in first.cookies
+        assert COOKIE_NAME not in second.cookies
+
+    def test_a_page_that_asks_for_no_guest_sets_no_cookie(self, view: str) -> None:
+        """Most do not."""
+        assert COOKIE_NAME not in Client().get(view.removesuffix("-guest")).cookies
+
+
+def test_only_an_encrypted_request_gets_a_secure_cookie() -> None:
+    """The browser would drop it otherwise."""
+    for secure in (False, True):
+        request = RequestFactory().get("/", secure=secure)
+        response = GuestMiddleware(sync_guest)(request)
+        assert isinstance(response, HttpResponse)
+        assert bool(response.cookies[COOKIE_NAME]["secure"]) is secure

@@ -4,6 +4,7 @@ import pytest
 from django.urls import Resolver404, include, path, resolve, reverse
 
 from broadcasting.views.api import api
+from broadcasting.views.auth import auth, user_auth
 
 urlpatterns = [
     path("", include("broadcasting.urls")),
@@ -18,6 +19,15 @@ def test_the_api_stands_where_sdks_look_for_it() -> None:
     assert reverse("broadcasting:api", args=["1/events"]) == "/apps/1/events"
     assert reverse("mounted:api", args=["1/events"]) == "/mounted/apps/1/events"
     assert resolve("/apps/1/events").func is api
+
+
+def test_the_auth_endpoints_stand_where_echo_looks_for_them() -> None:
+    """Or below a prefix."""
+    assert reverse("broadcasting:auth") == "/broadcasting/auth"
+    assert reverse("broadcasting:user-auth") == "/broadcasting/user-auth"
+    assert reverse("mounted:auth") == "/mounted/broadcasting/auth"
+    assert resolve("/broadcasting/auth").func is auth
+    assert resolve("/broadcasting/user-auth").func is user_auth
 
 
 @pytest.mark.parametrize("url", ["/apps/", "/apps", "/app/key"])
