@@ -16,4 +16,4 @@ APP: dict[str, Any] = {
 }
 if _url := os.environ.get("WEBHOOK_URL"):
     APP["WEBHOOKS"] = [{"URL": _url, "ALLOW_PRIVATE": True}]
-BROADCASTING: dict[str, Any] = {**_DEMO_BROADCASTING, "APPS": [APP]}
+BROADCASTING = {**_DEMO_BROADCASTING, "APPS": [APP]}

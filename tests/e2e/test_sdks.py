@@ -5,14 +5,18 @@ What they sign we accept and what we sign is what they sign; what one side seals
 other opens; and every call that they have for a server is answered by a running site.
 """
 
+import asyncio
 import base64
 import json
 import string
 import time
-from collections.abc import Callable
+from asyncio import to_thread
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
+import pusher
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +24,9 @@ from nacl.secret import SecretBox
 from pusher.crypto import encrypt, generate_shared_secret
 from pusher.util import validate_user_id
 
+from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.encryption import _seal, seal, shared_secret
+from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.errors import Unauthorized
 from broadcasting.protocol.names import is_channel_name, is_encrypted, is_user_id
 from broadcasting.protocol.signatures import (
@@ -33,8 +39,21 @@ from broadcasting.protocol.signatures import (
     sign_user,
     verify,
 )
+from tests.conftest import RedisServer, RunningServer, RunServer
+from tests.e2e.sdks import (
+    APP,
+    MASTER_KEY,
+    client,
+    node_sdk,
+    pusher_js,
+    python_sdk,
+    receiver,
+)
+from tests.utils import await_until
 
-from .sdks import APP, MASTER_KEY, node_sdk, python_sdk
+SETTINGS = "tests.e2e.sdk_settings"
+
+# What is said, in random words.
 
 ALLOWED = string.ascii_letters + string.digits + "_-=@,.;"
 NEARLY = st.sampled_from("aZ9_-=@,.;" * 8 + "é٣ #/:\n")
@@ -173,6 +192,311 @@ class TestNodeSignatures:
         good, altered = node_sdk(("webhook", headers, body), ("webhook", headers, body + " "))
         assert good == {"isValid": True, "events": [{"name": "x", "user_id": "é"}]}
         assert not altered["isValid"]
+
+
+@pytest.fixture(scope="module")
+def site(module_runserver: RunServer) -> RunningServer:
+    """Return a running site that the calls of this module share."""
+    return module_runserver("memory", DJANGO_SETTINGS_MODULE=SETTINGS)
+
+
+@pytest.fixture
+def sdk(site: RunningServer) -> Iterator[pusher.Pusher]:
+    """Return Pusher's SDK for Python, towards the site."""
+    with python_sdk(site.port) as sdk:
+        yield sdk
+
+
+class TestPythonCalls:
+    """Each call of Pusher's SDK for Python."""
+
+    async def test_trigger(self, site: RunningServer, sdk: pusher.Pusher) -> None:
+        """One channel or several, and all sockets but the one that is left out."""
+        async with client(site) as one, client(site) as other:
+            for page in (one, other):
+                await page.join("py-a")
+            await other.join("private-py-b")
+            assert await to_thread(sdk.trigger, "py-a", "Né w", {"x": ["휙", 1.5, None]}) == {}
+            names = ["py-a", "private-py-b", "py-c"]
+            assert await to_thread(sdk.trigger, names, "two", "text") == {}
+            await to_thread(sdk.trigger, "py-a", "not to one", {}, one.socket_id)
+            await to_thread(sdk.trigger, "py-a", "last", {})
+            first = [("py-a", "Né w", {"x": ["휙", 1.5, None]}), ("py-a", "two", "text")]
+            assert await one.events(3) == [*first, ("py-a", "last", {})]
+            assert sorted(await other.events(5), key=lambda event: event[1] == "two") == [
+                first[0],
+                ("py-a", "not to one", {}),
+                ("py-a", "last", {}),
+                first[1],
+                ("private-py-b", "two", "text"),
+            ]
+
+    async def test_trigger_batch(self, site: RunningServer, sdk: pusher.Pusher) -> None:
+        """Ten events in their order, the encrypted one sealed."""
+        secret_channel = "private-encrypted-py-batch"
+        async with client(site) as page:
+            await page.join("py-batch")
+            await page.join(secret_channel)
+            batch = [{"channel": "py-batch", "name": f"e{n}", "data": {"n": n}} for n in range(9)]
+            sealed = {"channel": secret_channel, "name": "sealed", "data": {"pin": 1234}}
+            assert await to_thread(sdk.trigger_batch, [*batch, sealed]) == {}
+            *plain, (channel, name, data) = await page.events(10)
+            assert plain == [("py-batch", f"e{n}", {"n": n}) for n in range(9)]
+            assert (channel, name) == (secret_channel, "sealed")
+            assert _open(shared_secret(APP, channel), json.dumps(data)) == '{"pin": 1234}'
+
+    async def test_what_it_seals_we_open(self, site: RunningServer, sdk: pusher.Pusher) -> None:
+        """The server carries the text as it came."""
+        channel = "private-encrypted-py-one"
+        async with client(site) as page:
+            await page.join(channel)
+            await to_thread(sdk.trigger, channel, "sealed", {"pin": "휙"})
+            [(_, _, data)] = await page.events(1)
+            assert json.loads(_open(shared_secret(APP, channel), json.dumps(data))) == {"pin": "휙"}
+
+    async def test_its_answers_let_a_page_in(self, site: RunningServer, sdk: pusher.Pusher) -> None:
+        """To each kind of guarded channel."""
+        async with client(site) as page:
+            for name, member in {
+                "private-py-auth": None,
+                "private-encrypted-py-auth": None,
+                "presence-py-auth": {"user_id": "é", "user_info": {"n": "żółw"}},
+            }.items():
+                answer = sdk.authenticate(name, page.socket_id, member)
+                await page.join_with(name, answer["auth"], answer.get("channel_data"))
+
+    async def test_questions(self, site: RunningServer, sdk: pusher.Pusher) -> None:
+        """Channels, one channel and its users, as they are at that moment."""
+        async with client(site) as one, client(site) as other:
+            await one.join("presence-py-room", "1")
+            await other.join("presence-py-room", "2")
+            await one.join("py-q")
+            known = await to_thread(sdk.channels_info, "presence-py-", ["user_count"])
+            assert known == {"channels": {"presence-py-room": {"user_count": 2}}}
+            known = await to_thread(sdk.channels_info, "py-q", ["subscription_count"])
+            assert known == {"channels": {"py-q": {"subscription_count": 1}}}
+            assert set((await to_thread(sdk.channels_info))["channels"]) >= {
+                "presence-py-room",
+                "py-q",
+            }
+            attributes = ["user_count", "subscription_count"]
+            assert await to_thread(sdk.channel_info, "presence-py-room", attributes) == {
+                "occupied": True,
+                "user_count": 2,
+                "subscription_count": 2,
+            }
+            assert await to_thread(sdk.channel_info, "py-nobody") == {"occupied": False}
+            users = (await to_thread(sdk.users_info, "presence-py-room"))["users"]
+            assert sorted(user["id"] for user in users) == ["1", "2"]
+
+    async def test_terminate_user_connections(
+        self, site: RunningServer, sdk: pusher.Pusher
+    ) -> None:
+        """It asks below /users/ and names no application; the key says which is meant."""
+        async with client(site) as one, client(site) as other:
+            await one.sign_in("py-1")
+            await other.sign_in("py-2")
+            assert await to_thread(sdk.terminate_user_connections, "py-1") == {}
+            assert await one.close_code() == 4009
+            await other.join("py-still-there")
+
+    async def test_refusals(self, site: RunningServer, sdk: pusher.Pusher) -> None:
+        """Each arrives as the SDK's own exception, with a reason."""
+        attributes = ["user_count"]
+        with pytest.raises(pusher.errors.PusherBadRequest, match="presence"):
+            await to_thread(sdk.channels_info, "py-", attributes)
+        with pytest.raises(pusher.errors.PusherBadRequest, match="presence"):
+            await to_thread(sdk.users_info, "py-q")
+        with pytest.raises(pusher.errors.PusherBadStatus, match=r"413.*10240"):
+            await to_thread(sdk.trigger, "py-a", "big", "x" * 10_241)
+        assert await to_thread(sdk.trigger, "py-a", "fits", "x" * 10_240) == {}
+        sdk._pusher_client._secret = "wrong"
+        with pytest.raises(pusher.errors.PusherBadAuth):
+            await to_thread(sdk.trigger, "py-a", "forged", {})
+
+
+class TestNodeCalls:
+    """Each call of Pusher's SDK for Node."""
+
+    async def test_trigger(self, site: RunningServer) -> None:
+        """One channel or several, a batch and a user; `info` is answered."""
+        room, sealed = "presence-js-room", "private-encrypted-js"
+        async with client(site) as page, client(site) as other:
+            await page.join("js-a")
+            await page.join(room, "1")
+            await page.join(sealed)
+            await page.sign_in("js-1")
+            await other.join("js-a")
+            outcomes = await to_thread(
+                node_sdk,
+                ("trigger", "js-a", "Né w", {"x": "휙"}),
+                (
+                    "trigger",
+                    ["js-a", room],
+                    "with info",
+                    "text",
+                    {"socket_id": page.socket_id, "info": "subscription_count,user_count"},
+                ),
+                (
+                    "triggerBatch",
+                    [
+                        {"channel": "js-a", "name": "b1", "data": 1, "info": "subscription_count"},
+                        {"channel": sealed, "name": "b2", "data": {"pin": 1234}},
+                        {"channel": room, "name": "b3", "data": [], "info": "user_count"},
+                    ],
+                ),
+                ("sendToUser", "js-1", "to you", {"x": 1}),
+                ("trigger", sealed, "sealed", {"pin": 5678}),
+                port=site.port,
+            )
+            assert [outcome["status"] for outcome in outcomes] == [200] * 5, outcomes
+            bodies = [json.loads(outcome["body"]) for outcome in outcomes]
+            assert bodies[0] == bodies[3] == bodies[4] == {}
+            assert bodies[1] == {
+                "channels": {
+                    "js-a": {"subscription_count": 2},
+                    room: {"user_count": 1, "subscription_count": 1},
+                }
+            }
+            assert bodies[2] == {"batch": [{"subscription_count": 2}, {}, {"user_count": 1}]}
+            events = {name: (channel, data) for channel, name, data in await page.events(6)}
+            secret = shared_secret(APP, sealed)
+            for name, pin in {"b2": 1234, "sealed": 5678}.items():
+                channel, data = events.pop(name)
+                assert channel == sealed
+                assert json.loads(_open(secret, json.dumps(data))) == {"pin": pin}
+            assert events == {
+                "Né w": ("js-a", {"x": "휙"}),
+                "b1": ("js-a", 1),
+                "b3": (room, []),
+                "to you": ("#server-to-user-js-1", {"x": 1}),
+            }
+            assert [name for _, name, _ in await other.events(3)] == ["Né w", "with info", "b1"]
+
+    async def test_questions(self, site: RunningServer) -> None:
+        """By its `get`, which sends no hash of the body that is not there."""
+        async with client(site) as page:
+            await page.join("presence-jsq@a=b", "1")
+            await page.join("cache-jsq")
+            prefix = {"filter_by_prefix": "presence-jsq", "info": "user_count,subscription_count"}
+            outcomes = await to_thread(
+                node_sdk,
+                ("trigger", "cache-jsq", "kept", {"x": 1}),
+                ("get", {"path": "/channels", "params": prefix}),
+                ("get", {"path": "/channels/presence-jsq@a=b", "params": {"info": "user_count"}}),
+                ("get", {"path": "/channels/presence-jsq@a=b/users"}),
+                ("get", {"path": "/channels/cache-jsq", "params": {"info": "cache"}}),
+                ("get", {"path": "/channels/jsq/users"}),
+                ("get", {"path": "/nothing"}),
+                port=site.port,
+            )
+            *answers, refused, unknown = outcomes[1:]
+            counts = {"user_count": 1, "subscription_count": 1}
+            bodies = [json.loads(answer["body"]) for answer in answers]
+            assert bodies[:3] == [
+                {"channels": {"presence-jsq@a=b": counts}},
+                {"occupied": True, "user_count": 1},
+                {"users": [{"id": "1"}]},
+            ]
+            assert bodies[3]["cache"]["data"] == '{"x":1}'
+            assert (refused["status"], unknown["status"]) == (400, 404)
+            assert "presence" in refused["body"]
+
+    async def test_terminate_user_connections(self, site: RunningServer) -> None:
+        """The user's sockets are closed for good, the others are not."""
+        async with client(site) as one, client(site) as other:
+            await one.sign_in("js-7")
+            await other.sign_in("js-8")
+            (outcome,) = await to_thread(
+                node_sdk, ("terminateUserConnections", "js-7"), port=site.port
+            )
+            assert outcome == {"status": 200, "body": "{}"}
+            assert await one.close_code() == 4009
+            await other.join("js-still-there")
+
+
+SEND = """
+from broadcasting import EncryptedPrivateChannel, broadcast_to
+channels = [EncryptedPrivateChannel("ours-a"), "ours", EncryptedPrivateChannel("ours-b")]
+broadcast_to(channels, "done", {"pin": "휙"})
+"""
+
+
+async def test_pusher_js_opens_what_we_seal(site: RunningServer) -> None:
+    """One event on two encrypted channels and a plain one; each arrives as it was fired."""
+    channels = ["private-encrypted-ours-a", "ours", "private-encrypted-ours-b"]
+    async with pusher_js(site, *channels) as lines, asyncio.timeout(30):
+        await to_thread(site.shell, SEND)
+        events = [json.loads(await lines.readline()) for _ in channels]
+    data = {"pin": "휙"}
+    assert events == [{"channel": name, "event": "done", "data": data} for name in channels]
+
+
+async def test_our_driver_writes_asks_and_closes(site: RunningServer) -> None:
+    """`PusherBroadcaster` towards a real server."""
+    broadcaster = PusherBroadcaster(app=APP, first_app_id="other", url=site.url)
+    async with client(site) as one, client(site) as other:
+        for page in (one, other):
+            await page.join("drv-0")
+        await one.join("drv-149")
+        await one.sign_in("drv-1")
+        names = [f"drv-{n}" for n in range(150)]
+        await broadcaster.abroadcast(names, "Né", '{"x":"휙"}', socket_id=other.socket_id)
+        await broadcaster.abroadcast(["drv-0"], "last", "{}")
+        assert await one.events(3) == [
+            ("drv-0", "Né", {"x": "휙"}),
+            ("drv-149", "Né", {"x": "휙"}),
+            ("drv-0", "last", {}),
+        ]
+        assert await other.events(1) == [("drv-0", "last", {})]
+        query = {"filter_by_prefix": "drv-", "info": "subscription_count"}
+        assert await to_thread(broadcaster.get, "/channels", query) == {
+            "channels": {
+                "drv-0": {"subscription_count": 2},
+                "drv-149": {"subscription_count": 1},
+            }
+        }
+        await to_thread(broadcaster.terminate_user_connections, "drv-1")
+        assert await one.close_code() == 4009
+    with pytest.raises(BroadcastError, match=r"answered 404: .*Compare ID 'nowhere'"):
+        PusherBroadcaster(
+            app=replace(APP, id="nowhere"), first_app_id="other", url=site.url
+        ).broadcast(["a"], "x", "{}")
+    with pytest.raises(BroadcastError, match=r"answered 401: .*Compare KEY 'whik-key'"):
+        PusherBroadcaster(
+            app=replace(APP, secret="wrong"), first_app_id="other", url=site.url
+        ).broadcast(["a"], "x", "{}")
+    broadcaster.close()
+
+
+async def test_webhooks_are_taken_by_both(runserver: RunServer, redis_server: RedisServer) -> None:
+    """What a server reports of a visit carries a signature that both SDKs verify."""
+    with receiver() as hooks, python_sdk() as sdk:
+        environment = {
+            "REDIS_URL": redis_server.url,
+            "WEBHOOK_URL": hooks.url,
+            "DJANGO_SETTINGS_MODULE": SETTINGS,
+        }
+        site = await to_thread(runserver, "redis", server="uvicorn", **environment)
+        async with client(site) as page:
+            await page.join("presence-hooks", "a@b")
+            await await_until(lambda: len(hooks.events) == 2, 20, "two events")
+        await await_until(lambda: len(hooks.events) == 4, 20, "four events")
+        events = [(event["name"], event["channel"], event.get("user_id")) for event in hooks.events]
+        assert {*events[:2]} == {
+            ("channel_occupied", "presence-hooks", None),
+            ("member_added", "presence-hooks", "a@b"),
+        }
+        assert {*events[2:]} == {
+            ("channel_vacated", "presence-hooks", None),
+            ("member_removed", "presence-hooks", "a@b"),
+        }
+        for headers, body in hooks.requests:
+            key, signature = headers["x-pusher-key"], headers["x-pusher-signature"]
+            assert sdk.validate_webhook(key, signature, body) == json.loads(body)
+        answers = node_sdk(*(("webhook", headers, body) for headers, body in hooks.requests))
+        assert [event for answer in answers for event in answer["events"]] == hooks.events
+        assert all(answer["isValid"] for answer in answers)
 
 
 def _accepts(call: Callable[[], object]) -> bool:
