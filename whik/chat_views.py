@@ -147,11 +147,11 @@ def _find_room(name: str) -> Room:
 def _room_page(
     request: HttpRequest, found: Room, person: Person, error: str = "", status: int = 200
 ) -> HttpResponse:
-    latest: list[ChatMessage] = list(found.messages_for(person).order_by("-pk")[:LATEST])
+    latest: list[ChatMessage] = list(found.messages_for(person).order_by("-pk")[:LATEST])[::-1]
     context: dict[str, Any] = {
         "room": found,
         "person": person,
-        "chat_messages": reversed(latest),
+        "chat_messages": latest,
         "error": error,
         "text": request.POST.get("text", ""),
         "max_message": MAX_MESSAGE,

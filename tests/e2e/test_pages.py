@@ -7,85 +7,26 @@ widths, light and dark, empty, live and failing.
 
 import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from http import HTTPStatus
-from pathlib import Path
-from typing import Literal
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
-from playwright.async_api import (
-    Browser,
-    ConsoleMessage,
-    Locator,
-    Page,
-    Response,
-    Route,
-    WebSocketRoute,
-    expect,
-)
+from playwright.async_api import Browser, Locator, Page, Response, Route, expect
 
 from tests.conftest import RunServer
+from tests.e2e.pages import Scheme, Socket, fits, live, no_violation, opened, picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SCREENSHOTS = Path(__file__).resolve().parent.parent.parent / "var" / "screenshots"
 MAX_WEIGHT = 150_000
 
-Scheme = Literal["light", "dark"]
 every_look = pytest.mark.parametrize(
     ("width", "scheme"),
     [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")],
 )
 every_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
-every_page = pytest.mark.parametrize("path", ["/", "/sub"])
-
-
-@asynccontextmanager
-async def opened(
-    browser: Browser,
-    *,
-    width: int = 1280,
-    scheme: Scheme = "light",
-    locale: str = "en",
-    reduced_motion: bool = False,
-) -> AsyncIterator[Page]:
-    """
-    Open an empty page with cookies of its own.
-
-    An exception in a script, or something that the content policy forbids, fails the test.
-    """
-    context = await browser.new_context(
-        viewport={"width": width, "height": 800},
-        color_scheme=scheme,
-        locale=locale,
-        reduced_motion="reduce" if reduced_motion else "no-preference",
-    )
-    errors: list[str] = []
-
-    def on_console(message: ConsoleMessage) -> None:
-        if "Content Security Policy" in message.text:
-            errors.append(message.text)
-
-    try:
-        page = await context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", on_console)
-        yield page
-    finally:
-        await context.close()
-    assert not errors
-
-
-async def live(page: Page, url: str) -> Page:
-    """Go to `url` and wait until each of its connections is live."""
-    await page.goto(url)
-    pills = page.locator("[data-pill]")
-    await expect(page.locator("[data-pill][data-state=live]")).to_have_count(await pills.count())
-    return page
+every_page = pytest.mark.parametrize("path", ["/", "/sub", "/chat/", "/chat/lobby/"])
 
 
 def rows(page: Page) -> Locator:
@@ -103,27 +44,6 @@ async def user_id(row: Locator) -> int:
 async def make(page: Page, name: str = "Make a user") -> None:
     """Press one of the buttons."""
     await page.get_by_role("button", name=name, exact=True).click()
-
-
-async def picture(page: Page, name: str, width: int, scheme: str) -> None:
-    """Leave a screenshot of the whole page, when nothing moves any more."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    path = SCREENSHOTS / f"{name}-{width}-{scheme}.png"
-    await page.screenshot(path=path, full_page=True, animations="disabled")
-
-
-async def no_violation(page: Page) -> None:
-    """Ask axe-core what it finds inaccessible."""
-    results = await Axe().run(page)
-    assert not results.violations_count, results.generate_report()
-
-
-async def fits(page: Page) -> None:
-    """The page is not wider than the window."""
-    width, available = await page.evaluate(
-        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    )
-    assert width <= available
 
 
 # Looks
@@ -328,27 +248,6 @@ async def test_pill_tells_the_facts(browser: Browser, runserver: RunServer) -> N
         await expect(facts.locator("[data-latency]")).to_have_text(re.compile(r"^[\d.]+ ms$"))
         await page.keyboard.press("Escape")
         await expect(facts).to_be_hidden()
-
-
-class Socket:
-    """Between the page and the server: lets sockets through, or cuts them."""
-
-    def __init__(self) -> None:
-        self.is_cut = False
-        self.opened: list[WebSocketRoute] = []
-
-    async def __call__(self, route: WebSocketRoute) -> None:
-        """Take a socket that the page opens."""
-        if self.is_cut:
-            await route.close(code=1001)
-        else:
-            route.connect_to_server()
-            self.opened.append(route)
-
-    async def cut(self) -> None:
-        """Close the socket as a server that goes away does, and let no other through."""
-        self.is_cut = True
-        await self.opened[-1].close(code=1001)
 
 
 async def test_page_reconnects_by_itself(browser: Browser, runserver: RunServer) -> None:

@@ -1,5 +1,6 @@
 """The rooms, and what is said in one."""
 
+import inspect
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,6 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tests.whik.recording import Sent
+from whik import chat_views
 from whik.factories import ChatMessageFactory, PersonFactory, RoomFactory, UserFactory
 from whik.forms import BURST
 from whik.models import ChatMessage, Person, Room, Visit
@@ -123,6 +125,19 @@ def test_page_shows_the_latest_messages(client: Client) -> None:
         ChatMessageFactory.create(room=room, text=f"message {number:02}")
     shown = re.findall(r"data-text>message (\d+)<", page(client))
     assert shown == [f"{number:02}" for number in range(10, 60)]
+
+
+def test_empty_room_says_what_to_do(client: Client) -> None:
+    """With the line of code that would do it, too; until something has been said."""
+    hidden = r"data-empty hidden"
+    html = page(client)
+    assert "Write the first message below" in html
+    assert not re.search(hidden, html)
+    line = "broadcast(posted(message), to_others=True)"
+    assert f"<code>{line}</code>" in html
+    assert line in inspect.getsource(chat_views.messages)
+    say(client, "hello")
+    assert re.search(hidden, page(client))
 
 
 def test_page_shows_private_messages_to_the_two(client: Client) -> None:

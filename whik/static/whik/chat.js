@@ -16,6 +16,7 @@ const me = words.me;
 const part = (name, from = root) => from.querySelector(`[data-${name}]`);
 const copy = (name) => part(`template=${name}`).content.firstElementChild.cloneNode(true);
 const language = document.documentElement.lang;
+const CLOCK = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const dayOf = (moment) => moment.toLocaleDateString(language, { dateStyle: "full" });
 
 // What everybody is called, and who is here. A member's name was signed when they joined, so
@@ -132,7 +133,6 @@ class Log {
     const item = this.item(message);
     item.classList.add("new");
     item.dataset.waiting = "yes";
-    item.querySelector("time").textContent = words.sending;
     this.list.append(item);
     this.changed(0);
     this.catchUp();
@@ -174,7 +174,7 @@ class Log {
   dress(item) {
     const time = item.querySelector("time");
     const moment = new Date(time.dateTime);
-    time.textContent = moment.toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+    time.textContent = moment.toLocaleTimeString(language, CLOCK);
     time.title = moment.toLocaleString(language);
     item.dataset.day = dayOf(moment);
     item.dataset.time = moment.getTime();
@@ -413,6 +413,7 @@ class Composer {
 
   send(message, item) {
     part("why", item)?.closest(".failure").remove();
+    item.querySelector("time").textContent = words.sending;
     this.sending = this.sending.then(async () => {
       const { text, token, recipient } = message;
       const problem = await this.chat.post(this.form, { text, token, to: recipient?.id ?? "" });
@@ -426,6 +427,7 @@ class Composer {
     const failure = copy("failure");
     part("why", failure).textContent = why;
     item.append(failure);
+    item.querySelector("time").textContent = "";
     part("again", item).addEventListener("click", () => this.send(message, item));
     part("back", item).addEventListener("click", () => {
       item.remove();
