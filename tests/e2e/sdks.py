@@ -164,17 +164,13 @@ class Client:
     async def join_with(self, channel: str, auth: str | None, data: str | None) -> None:
         """Subscribe with what somebody else has signed; return when that is confirmed."""
         await self.socket.send(subscribe(channel, auth=auth, channel_data=data))
-        frame = await self._frame()
-        while frame["event"] == "pusher_internal:member_added":  # Of a channel joined before.
-            frame = await self._frame()
-        assert frame["event"] == "pusher_internal:subscription_succeeded", frame
+        await self._expect("pusher_internal:subscription_succeeded")
 
     async def sign_in(self, user_id: str) -> None:
         """Sign in as a user, and join the user's own channel."""
         user = json.dumps({"id": user_id})
         await self.socket.send(sign_in(user, sign_user(APP, self.socket_id, user)))
-        frame = await self._frame()
-        assert frame["event"] == "pusher:signin_success", frame
+        await self._expect("pusher:signin_success")
         await self.join(user_channel(user_id))  # As pusher-js does.
 
     async def events(self, count: int) -> list[tuple[str, str, Any]]:
@@ -187,6 +183,12 @@ class Client:
         async with asyncio.timeout(self.TIMEOUT):
             await self.socket.wait_closed()
         return self.socket.close_code
+
+    async def _expect(self, event: str) -> None:
+        frame = await self._frame()
+        while frame["event"] == "pusher_internal:member_added":  # Of a channel joined before.
+            frame = await self._frame()
+        assert frame["event"] == event, frame
 
     async def _frame(self) -> dict[str, Any]:
         async with asyncio.timeout(self.TIMEOUT):

@@ -1,0 +1,193 @@
+"""Who may join which channels, and which of them have sockets at this moment."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from ...authorization import rules
+from ...conf import get_settings
+from ...credentials import Application
+from ...drivers import broadcasters, close_broker, get_broker
+from ...drivers.base import DEFAULT_URL, Presence
+from ...drivers.pusher import PusherBroadcaster, ServingProcess
+from ...exceptions import BroadcastError
+from ...protocol.messages import topic
+from ...protocol.names import is_channel_name, is_presence
+
+# What is known of one channel: subscription_count, and user_count of a presence channel.
+Counts = dict[str, int]
+
+_PRESENCE = "presence-"
+
+
+class Command(BaseCommand):
+    """
+    List the rules, then the occupied channels of each application.
+
+    What the server processes share is read from there; where they share nothing, the
+    server is asked over HTTP.
+    """
+
+    help = "List who may join which channels, and the channels that have sockets now."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take an application, a prefix and the form of the output."""
+        parser.add_argument("--app", metavar="ID", help="Only this application's channels.")
+        parser.add_argument(
+            "--prefix", default="", help="Only channels whose full name begins so: presence-"
+        )
+        parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print both lists. A server that does not answer takes nothing from the first."""
+        known = [
+            {"pattern": rule.pattern, "handler": rule.handler, "guests": rule.guests}
+            for rule in rules()
+        ]
+        try:
+            found = _occupied(_applications(options["app"]), options["prefix"])
+        except ImproperlyConfigured as exc:
+            raise CommandError(str(exc)) from exc
+        if options["json"]:
+            applications = [
+                {"id": app_id, "error": value, "channels": {}}
+                if isinstance(value, str)
+                else {"id": app_id, "error": None, "channels": value}
+                for app_id, value in found.items()
+            ]
+            self.stdout.write(json.dumps({"rules": known, "applications": applications}, indent=2))
+            return
+        self._print_rules(known)
+        for app_id, value in found.items():
+            self._print_channels(app_id, value)
+
+    def _print_rules(self, known: Sequence[Mapping[str, Any]]) -> None:
+        self.stdout.write(self.style.MIGRATE_HEADING("Rules"))
+        if not known:
+            self.stdout.write("  None. Write them into channel_auth.py of an app.")
+        self._print_columns(
+            (rule["pattern"], rule["handler"], "guests, too" if rule["guests"] else "")
+            for rule in known
+        )
+
+    def _print_channels(self, app_id: str, channels: Mapping[str, Counts] | str) -> None:
+        self.stdout.write(self.style.MIGRATE_HEADING(f"Channels of application {app_id}"))
+        if isinstance(channels, str):
+            self.stdout.write(self.style.WARNING(f"  Unknown. {channels}"))
+        elif not channels:
+            self.stdout.write("  None has a socket.")
+        else:
+            self._print_columns(
+                (
+                    name,
+                    _number(counts["subscription_count"], "socket"),
+                    _number(counts["user_count"], "user") if "user_count" in counts else "",
+                )
+                for name, counts in channels.items()
+            )
+
+    def _print_columns(self, rows: Iterable[tuple[str, ...]]) -> None:
+        rows = list(rows)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.stdout.write(f"  {'  '.join(cells)}".rstrip())
+
+
+def _applications(app_id: str | None) -> list[Application]:
+    apps = get_settings().apps
+    if app_id is None:
+        return list(apps)
+    chosen = [app for app in apps if app.id == app_id]
+    if not chosen:
+        known = ", ".join(app.id for app in apps)
+        raise CommandError(f"There is no application {app_id!r}. Known applications: {known}.")
+    return chosen
+
+
+def _occupied(apps: Sequence[Application], prefix: str) -> dict[str, dict[str, Counts] | str]:
+    """Return each application's channels, or why they are unknown."""
+    try:
+        shared = asyncio.run(_read_bus(apps, prefix))
+    except BroadcastError as exc:
+        return dict.fromkeys((app.id for app in apps), str(exc))
+    if shared is not None:
+        return dict(shared)
+    url = _server_url()
+    found: dict[str, dict[str, Counts] | str] = {}
+    for app in apps:
+        try:
+            found[app.id] = _ask_server(app, url, prefix)
+        except BroadcastError as exc:
+            found[app.id] = str(exc)
+    return found
+
+
+async def _read_bus(
+    apps: Sequence[Application], prefix: str
+) -> Mapping[str, dict[str, Counts]] | None:
+    """Return what the server processes share, `None` where they share nothing."""
+    try:
+        presence = get_broker().presence
+        if not presence.is_shared:
+            return None
+        return {app.id: await _read_application(presence, app.id, prefix) for app in apps}
+    finally:
+        await close_broker()
+
+
+async def _read_application(presence: Presence, app_id: str, prefix: str) -> dict[str, Counts]:
+    occupied = await presence.occupied(app_id, prefix)
+    # What begins with # belongs to servers and users.
+    names = sorted(filter(is_channel_name, occupied))
+    sizes = await presence.sizes([topic(app_id, name) for name in names if is_presence(name)])
+    channels = {name: {"subscription_count": occupied[name]} for name in names}
+    for name in filter(is_presence, names):
+        channels[name]["user_count"] = sizes[topic(app_id, name)][1]
+    return channels
+
+
+def _server_url() -> str:
+    """Return where the process that serves answers, or the server that is posted to."""
+    settings = get_settings()
+    alias = settings.server_connection or settings.default
+    broadcaster = broadcasters[alias]
+    if isinstance(broadcaster, PusherBroadcaster):
+        return broadcaster.url
+    # A layer that is shared carries messages, so nothing is posted; but the server is there.
+    return broadcaster.posts_to or str(settings.connection(alias).options.get("url", DEFAULT_URL))
+
+
+def _ask_server(app: Application, url: str, prefix: str) -> dict[str, Counts]:
+    server = ServingProcess(app=app, first_app_id=app.id, url=url)
+    try:
+        channels = _ask_channels(server, prefix, "subscription_count")
+        # Users are told of presence channels only, and asked for with such a prefix only.
+        if _PRESENCE.startswith(prefix) or is_presence(prefix):
+            users = _ask_channels(server, max(prefix, _PRESENCE, key=len), "user_count")
+            for name in channels.keys() & users.keys():
+                channels[name] |= users[name]
+    finally:
+        server.close()
+    return channels
+
+
+def _ask_channels(server: PusherBroadcaster, prefix: str, info: str) -> dict[str, Counts]:
+    query = {"info": info} | ({"filter_by_prefix": prefix} if prefix else {})
+    answer = server.get("/channels", query)
+    try:
+        return {
+            name: {info: int(counts[info])}
+            for name, counts in sorted(answer["channels"].items())
+            if is_channel_name(name)
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise BroadcastError(f"{server.url} answered in a way that is not Pusher's.") from exc
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
