@@ -11,7 +11,9 @@ function fill(text, values) {
 
 // Tell in `notice` what is wrong, in the words of its attribute data-<problem>; null: all is well.
 function tell(notice, problem, values = {}) {
-  const text = problem ? fill(notice.dataset[problem], values) : "";
+  // A page that signs in as nobody has no words for being ended elsewhere.
+  const words = notice.dataset[problem] ?? notice.dataset.refused;
+  const text = problem ? fill(words, values) : "";
   // A live region is read again whenever it is written.
   if (notice.textContent !== text) notice.textContent = text;
   notice.hidden = !text;

@@ -3,8 +3,7 @@ const rooms = document.querySelector("[data-rooms]");
 const part = (name) => document.querySelector(`main [data-${name}]`);
 
 new ConnectionPill(document.querySelector("[data-pill]"), Echo, {
-  // Nothing here is ended elsewhere: this page signs in as nobody.
-  notice: (problem, values) => tell(part("notice"), problem === "ended" ? "refused" : problem, values),
+  notice: (problem, values) => tell(part("notice"), problem, values),
 });
 
 Echo.channel("rooms").listen("RoomMade", ({ name }) => {
