@@ -33,9 +33,19 @@ def test_scripts_come_in_the_order_they_need() -> None:
     ]
 
 
-def test_scripts_exist() -> None:
+def test_encrypted_channels_need_another_build() -> None:
+    """In the place of the plain one."""
+    assert re.findall(r'src="/static/broadcasting/([^"]+)"', render("encrypted=True")) == [
+        "vendor/pusher-with-encryption.min.js",
+        "vendor/echo.iife.js",
+        "echo.js",
+    ]
+
+
+@pytest.mark.parametrize("arguments", ["", "encrypted=True"])
+def test_scripts_exist(arguments: str) -> None:
     """Each address is a file of the package."""
-    for name in re.findall(r'src="/static/broadcasting/([^"]+)"', render()):
+    for name in re.findall(r'src="/static/broadcasting/([^"]+)"', render(arguments)):
         assert (STATIC / name).is_file()
 
 

@@ -11,8 +11,9 @@ from ..conf import get_settings
 
 register = template.Library()
 
-_VENDORED = ("broadcasting/vendor/pusher.min.js", "broadcasting/vendor/echo.iife.js")
-
+_PUSHER = "broadcasting/vendor/pusher.min.js"
+_PUSHER_WITH_ENCRYPTION = "broadcasting/vendor/pusher-with-encryption.min.js"
+_ECHO = "broadcasting/vendor/echo.iife.js"
 
 # Where Echo looks for them, and where they are unless the project says otherwise.
 _ENDPOINTS = {"auth": "/broadcasting/auth", "user-auth": "/broadcasting/user-auth"}
@@ -20,7 +21,7 @@ _ENDPOINTS = {"auth": "/broadcasting/auth", "user-auth": "/broadcasting/user-aut
 
 @register.simple_tag(takes_context=True)
 def broadcasting_scripts(
-    context: template.Context, nonce: str = "", csrf: bool = True
+    context: template.Context, nonce: str = "", csrf: bool = True, encrypted: bool = False
 ) -> SafeString:
     """
     Load pusher-js and Laravel Echo from this site, and make ``window.Echo`` an instance.
@@ -31,6 +32,8 @@ def broadcasting_scripts(
 
     The visitor's CSRF token is among them: the auth endpoints ask for it. A page that a
     cache keeps for everybody must leave it out: ``{% broadcasting_scripts csrf=False %}``.
+    A page that listens to encrypted channels needs the build of pusher-js that can open
+    them, which is larger by a third: ``{% broadcasting_scripts encrypted=True %}``.
     """
     settings = get_settings()
     configured = {
@@ -42,7 +45,8 @@ def broadcasting_scripts(
     }
     if csrf and (token := context.get("csrf_token")):
         configured["data-csrf-token"] = str(token)
-    scripts = [*({"src": static(path)} for path in _VENDORED), configured]
+    pusher = _PUSHER_WITH_ENCRYPTION if encrypted else _PUSHER
+    scripts = [{"src": static(pusher)}, {"src": static(_ECHO)}, configured]
     if nonce:
         # str: a lazy nonce is made by being read.
         scripts = [{**attributes, "nonce": str(nonce)} for attributes in scripts]
