@@ -265,14 +265,14 @@ class Connection:
         limit = policy.authorization_timeout
         if limit is not None and now - self._opened >= limit and not self._is_authorized:
             raise NeverAuthorized("Connection not authorized within timeout")
-        silent = now - self._last_activity
-        if silent >= 2 * policy.activity_timeout and not self.channels:
-            raise Inactive("Nothing subscribed and nothing said")
         if self._pinged_at is not None:
             # From the ping on: a process that was held up has pinged late.
-            if now - self._pinged_at >= PONG_TIMEOUT:
+            waited = now - self._pinged_at
+            if waited >= policy.activity_timeout and not self.channels:
+                raise Inactive("Nothing subscribed and nothing said")
+            if waited >= PONG_TIMEOUT:
                 raise PongTimeout("Pong reply not received")
-        elif silent >= policy.activity_timeout:
+        elif now - self._last_activity >= policy.activity_timeout:
             self._pinged_at = now
             self._frames.append(PING)
 

@@ -79,6 +79,13 @@ class TestAge:
         pair.connection.tick(pair.clock.advance(0.1))
         assert pair.close_code == 4202
 
+    def test_a_process_that_was_held_up_asks_first(self) -> None:
+        """Long silence is not told from its own."""
+        pair = Pair(FakePolicy(activity_timeout=10))
+        pair.pass_time(1000)
+        assert pair.close_code is None
+        assert pair.connection.pongs == 1
+
     def test_who_answers_pings_stays(self) -> None:
         """A page with a plain WebSocket, which joins nothing, for an hour."""
         pair = Pair()
