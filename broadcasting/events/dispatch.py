@@ -24,7 +24,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model
 
-from ..channel import Channels, channel_names
+from ..channel import Channel, Channels, channel_names
 from ..conf import get_settings
 from ..credentials import Application
 from ..drivers import broadcasters
@@ -156,16 +156,15 @@ async def abroadcast_to(
 
 
 def send_now(
-    channels: Channels, event: str, data: Mapping[str, object], *, via: str | None = None
+    channel: Channel | str, event: str, data: Mapping[str, object], *, via: str | None = None
 ) -> None:
     """
     Send an event that has no class at once. Raise what `ShouldBroadcastNow` raises.
 
     For commands: who stands before one wants to know.
     """
-    names = channel_names(channels)
-    if names:
-        _settle(names, event, encode_payload(data, event), False, via).send_or_raise()
+    names = channel_names(channel)
+    _settle(names, event, encode_payload(data, event), False, via).send_or_raise()
 
 
 def terminate_user_connections(
