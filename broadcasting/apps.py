@@ -16,5 +16,6 @@ class BroadcastingConfig(AppConfig):
     def ready(self) -> None:
         """Do what must be done once all apps are loaded; no database, no network."""
         register(checks.check_settings, "broadcasting")
+        register(checks.check_encryption, "broadcasting")
         register(checks.check_channel_patterns, "broadcasting")
         autodiscover_modules("listeners", "channel_auth")

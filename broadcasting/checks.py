@@ -3,7 +3,10 @@ System checks.
 
 * ``broadcasting.E001``: ``BROADCASTING`` makes no sense, or a driver cannot be made.
 * ``broadcasting.E002``: A connection's channel layer is not configured.
+* ``broadcasting.I001``: A connection keeps no event of cache channels.
 * ``broadcasting.W001``: Two rules for channels may match the same name.
+* ``broadcasting.W002``: A connection does not share presence between server processes.
+* ``broadcasting.W003``: Encrypted channels need a package that is missing.
 """
 
 from collections.abc import Sequence
@@ -16,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from .authorization import rules
 from .conf import get_authenticators, get_settings
 from .drivers import broadcasters, server_broadcaster
+from .encryption import can_seal
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
@@ -28,6 +32,26 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: object) ->
         return [message for broadcaster in used for message in broadcaster.check()]
     except ImproperlyConfigured as exc:
         return [Error(str(exc), hint="See docs/settings.md.", id="broadcasting.E001")]
+
+
+def check_encryption(
+    app_configs: Sequence[AppConfig] | None, **kwargs: object
+) -> list[CheckMessage]:
+    """Report applications whose events could not be sealed."""
+    try:
+        apps = get_settings().apps
+    except ImproperlyConfigured:
+        return []  # `check_settings` says so.
+    return [
+        Warning(
+            f"Application {app.id!r} has a master key for encrypted channels, and PyNaCl, which "
+            f"seals their events, is not installed.",
+            hint='pip install "whik[encrypted]"',
+            id="broadcasting.W003",
+        )
+        for app in apps
+        if app.encryption_master_key is not None and not can_seal()
+    ]
 
 
 def check_channel_patterns(

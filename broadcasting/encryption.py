@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import secrets
+from importlib.util import find_spec
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -47,6 +48,11 @@ def seal(app: Application, channel: str, data: str) -> str:
         ImproperlyConfigured: The application has no master key, or PyNaCl is missing.
     """
     return _seal(shared_secret(app, channel), data, secrets.token_bytes(NONCE_SIZE))
+
+
+def can_seal() -> bool:
+    """Tell whether PyNaCl is installed, without importing it."""
+    return find_spec("nacl") is not None
 
 
 def _seal(key: bytes, data: str, nonce: bytes) -> str:

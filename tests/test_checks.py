@@ -10,7 +10,7 @@ from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
 from broadcasting import authorization, channel_authorizer
-from broadcasting.checks import check_channel_patterns, check_settings
+from broadcasting.checks import check_channel_patterns, check_encryption, check_settings
 from broadcasting.drivers import broadcasters
 
 LAYER = "broadcasting.drivers.channel_layer.ChannelLayerBroadcaster"
@@ -26,9 +26,9 @@ def _fresh() -> Iterator[None]:
 
 
 def check(**broadcasting: Any) -> list[CheckMessage]:
-    """Return what is found wrong with these settings."""
+    """Return what is found wrong with these settings, but for what the demo silences."""
     with override_settings(BROADCASTING=broadcasting):
-        return check_settings(None)
+        return [message for message in check_settings(None) if not message.is_silenced()]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,20 @@ def test_rules_that_share_no_name_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     for pattern in ("chat.{room:int}", "chat.{room}.typing", "room.{room}"):
         channel_authorizer(pattern, everybody)
     assert check_channel_patterns(None) == []
+
+
+def test_w003_a_master_key_without_pynacl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the first event on an encrypted channel would say so."""
+    key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+    with override_settings(BROADCASTING={"APPS": [{"ENCRYPTION_MASTER_KEY_BASE64": key}]}):
+        assert check_encryption(None) == []
+        monkeypatch.setattr("broadcasting.checks.can_seal", lambda: False)
+        (warning,) = check_encryption(None)
+        assert warning.id == "broadcasting.W003"
+        assert "broadcasting.W003" in [m.id for m in run_checks(tags=["broadcasting"])]
+    assert check_encryption(None) == []
+    with override_settings(BROADCASTING={"DEFAULT": "radis"}):
+        assert check_encryption(None) == []
 
 
 def test_django_runs_the_check_of_rules(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from channels.exceptions import ChannelFull
 from channels.layers import BaseChannelLayer, InMemoryChannelLayer, get_channel_layer
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Info, Warning
 from django.core.exceptions import ImproperlyConfigured
 
 from ..credentials import Application
@@ -111,12 +111,29 @@ class ChannelLayerBroadcaster(Broadcaster):
         return None if is_shared(find_layer(self._alias)) else self._serving.url
 
     def check(self) -> list[CheckMessage]:
-        """Report a layer that is not configured."""
+        """Report a layer that is not configured, and what no layer can do."""
         try:
-            find_layer(self._alias)
+            layer = find_layer(self._alias)
         except ImproperlyConfigured as exc:
             return [Error(str(exc), id="broadcasting.E002")]
-        return []
+        hint = "Use a redis connection, or a memory one for a single process."
+        found: list[CheckMessage] = [
+            Info(
+                f"Channel layer {self._alias!r} keeps no events: a cache channel always misses.",
+                hint=hint,
+                id="broadcasting.I001",
+            )
+        ]
+        if is_shared(layer):
+            found.append(
+                Warning(
+                    f"Channel layer {self._alias!r} carries messages and remembers nobody: each "
+                    f"server process knows the members and numbers of its own sockets only.",
+                    hint=hint,
+                    id="broadcasting.W002",
+                )
+            )
+        return found
 
     def close(self) -> None:
         """End the publishing thread."""

@@ -115,6 +115,8 @@ class LayerContract(PresenceContract):
 class RedisLayerContract(LayerContract, SharedContract):
     """What holds over layers on Redis."""
 
+    LACKS = ["broadcasting.I001", "broadcasting.W002"]
+
     def layers(self, server: RedisServer) -> dict[str, Any]:
         """Return the value of ``CHANNEL_LAYERS``."""
         raise NotImplementedError
@@ -228,6 +230,8 @@ class RedisLayerContract(LayerContract, SharedContract):
 
 class TestInMemoryLayer(LayerContract):
     """Over the layer inside the process."""
+
+    LACKS = ["broadcasting.I001"]
 
     @pytest.fixture(autouse=True)
     def _layer(self) -> Iterator[None]:

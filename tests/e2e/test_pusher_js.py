@@ -54,7 +54,7 @@ window.client = (options = {}, key = "proof-key") => {
     ...options,
   });
   pusher.connection.bind("state_change", ({ current }) => log.push(["state", current, null]));
-  pusher.connection.bind("error", (error) => 
+  pusher.connection.bind("error", (error) =>
     log.push(["error", error.data ?? error.error?.data ?? error, null]));
   return pusher;
 };
