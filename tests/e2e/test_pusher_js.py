@@ -15,7 +15,6 @@ from playwright.async_api import Page, WebSocket
 from broadcasting.credentials import Application
 from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.encryption import seal
-from broadcasting.protocol.names import is_guarded
 from broadcasting.protocol.signatures import sign_channel, sign_user
 from tests.conftest import NewPage, RunningServer, RunServer
 from tests.e2e.proof import settings as proof
@@ -99,6 +98,15 @@ async def heard(page: Page, what: str, count: int = 1, timeout: float = 15) -> l
 
     await await_until(enough, timeout, f"{count} times {what!r}")
     return await log_of(page, what)
+
+
+async def true_in(page: Page, expression: str) -> None:
+    """Wait until `expression` is true in the page."""
+
+    async def is_true() -> bool:
+        return bool(await page.evaluate(expression))
+
+    await await_until(is_true, 15, expression)
 
 
 class Tabs:
@@ -334,26 +342,16 @@ class TestPusherJs:
             await page.evaluate(
                 """() => { window.pusher = client(); pusher.signin();
                      pusher.user.bind("Letter", note("letter"));
-                     const c = pusher.user.serverToUserChannel ?? null;
                      pusher.bind_global((event) => event === "pusher:signin_success"
                        && note("in")()); }"""
             )
             await heard(page, "in")
-            await self.joined(page, "user.serverToUserChannel")
+            await true_in(page, "pusher.user.serverToUserChannel?.subscribed ?? false")
         await publish(tabs.site, "#server-to-user-ana", "Letter", {"text": "ż"})
         assert await heard(one, "letter") == await heard(two, "letter") == [{"text": "ż"}]
         await publish(tabs.site, "#server-to-user-ben", "Letter", 2)
         assert await heard(other, "letter") == [2]
         assert len(await log_of(one, "letter")) == 1
-
-    @staticmethod
-    async def joined(page: Page, channel: str) -> None:
-        """Wait until pusher-js knows a channel of its own to be subscribed."""
-
-        async def subscribed() -> bool:
-            return bool(await page.evaluate(f"pusher.{channel}?.subscribed ?? false"))
-
-        await await_until(subscribed, 10, f"{channel} subscribed")
 
     async def test_watchlists(self, tabs: Tabs) -> None:
         """Online and offline, as pusher-js passes them on."""
@@ -390,9 +388,7 @@ class TestPusherJs:
     @staticmethod
     async def gave_up(page: Page, tabs: Tabs) -> None:
         """Wait until pusher-js is disconnected, and see that it opens no further socket."""
-        await await_until(
-            lambda: page.evaluate("pusher.connection.state === 'disconnected'"), 10, "given up"
-        )
+        await true_in(page, "pusher.connection.state === 'disconnected'")
         sockets = len(tabs.sockets[page])
         # pusher-js comes back after a second where it comes back at all.
         await page.wait_for_timeout(1500)
@@ -412,7 +408,7 @@ class TestPusherJs:
         """The second socket of an application that has one gives up with 4004."""
         one, two = await tabs.open(), await tabs.open()
         await one.evaluate("window.pusher = client({}, 'small-key')")
-        await await_until(lambda: one.evaluate("pusher.connection.state === 'connected'"), 10)
+        await true_in(one, "pusher.connection.state === 'connected'")
         await two.evaluate("window.pusher = client({}, 'small-key')")
         assert (await heard(two, "error"))[0]["code"] == 4004
         await self.gave_up(two, tabs)
@@ -504,20 +500,15 @@ async def test_everything_comes_back_after_a_restart(
                  channel.bind("Proof", note("event")); }"""
         )
         await heard(page, "in")
-    assert is_guarded("presence-js.6")
     await asyncio.to_thread(site.stop)
     for page in (ana, ben):
-        await await_until(lambda page=page: page.evaluate("!channel.subscribed"), 15)  # type: ignore[misc]
+        await true_in(page, "!channel.subscribed")
     await asyncio.to_thread(site.start)
     for page in (ana, ben):
         # After its first attempt has failed pusher-js lets fifteen seconds pass, then thirty.
         await heard(page, "in", 2, timeout=60)
-        await await_until(
-            lambda page=page: page.evaluate("channel.members.count === 2"),
-            15,
-            "two members",  # type: ignore[misc]
-        )
-        await TestPusherJs.joined(page, "user.serverToUserChannel")
+        await true_in(page, "channel.members.count === 2")
+        await true_in(page, "pusher.user.serverToUserChannel?.subscribed ?? false")
     await publish(site, "presence-js.6", "Proof", 1)
     await publish(site, "#server-to-user-ben", "Letter", 2)
     assert await heard(ana, "event") == await heard(ben, "event") == [1]

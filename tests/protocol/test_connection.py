@@ -443,6 +443,7 @@ class TestChannelData:
             pair.confirm(pair.join("x"))
         assert pair.say(frame(event, '{"channel":"x"}')) == []
         (action,) = pair.actions
+        assert isinstance(action, Subscribe | Unsubscribe)
         assert action.channel == "x"
 
     @pytest.mark.parametrize(
