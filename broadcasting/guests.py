@@ -92,6 +92,12 @@ def remember_guest(request: HttpRequest, response: HttpResponseBase) -> None:
         )
 
 
+def forget_guest(request: HttpRequest) -> None:
+    """Let no cookie be set for the guest of `request`, whatever middleware there is."""
+    if hasattr(request, _GUEST):
+        setattr(request, _IS_NEW, False)
+
+
 def _guest_in_cookie(request: HttpRequest) -> Guest | None:
     if not request.COOKIES.get(COOKIE_NAME, "").isascii():  # Django encodes what it compares.
         return None

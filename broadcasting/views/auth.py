@@ -31,7 +31,7 @@ from ..credentials import Application, find_application
 from ..encryption import shared_secret
 from ..events.payload import encode_payload
 from ..exceptions import BroadcastError
-from ..guests import remember_guest
+from ..guests import forget_guest, remember_guest
 from ..handlers import Denied, Mistaken, User
 from ..protocol.errors import PusherError
 from ..protocol.members import parse_member, parse_user
@@ -79,6 +79,9 @@ def _endpoint(
             response = JsonResponse({"error": str(bad)}, status=bad.status)
         except Denied as denied:
             response = JsonResponse(_denial(denied, f"{request.method} {request.path}"), status=403)
+        if check.is_foreign(request):
+            # A form of another site comes without the guest's cookie, and would replace it.
+            forget_guest(request)
         remember_guest(request, response)
         check.process_response(request, response)
         response["Cache-Control"] = "no-store"

@@ -45,6 +45,13 @@ class ForgeryCheck(CsrfViewMiddleware):
         self.process_view(request, _unused, (), {})
         return bool(self.explanation)
 
+    def is_foreign(self, request: HttpRequest) -> bool:
+        """Tell whether the browser says that a page of another origin sent `request`."""
+        if "HTTP_ORIGIN" not in request.META:
+            return False
+        is_ours: bool = self._origin_verified(request)  # type: ignore[attr-defined]  # Not in stubs.
+        return not is_ours
+
     def _reject(self, request: HttpRequest, reason: str) -> HttpResponse:
         self.explanation = f"CSRF: {reason.removesuffix('.')}. {_ADVICE}"
         return HttpResponse(status=403)  # Never sent.

@@ -12,6 +12,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from pytest_django import Settings
 
 from broadcasting import authorization, channel_authorizer, user_authenticator
+from broadcasting.guests import COOKIE_NAME
 from broadcasting.views.auth import auth
 
 AUTH = "/broadcasting/auth"
@@ -121,6 +122,29 @@ def test_without_cookies_there_is_nothing_to_forge(middleware: bool) -> None:
     """A visitor's first request, and other programs."""
     assert status(Client(enforce_csrf_checks=True)) == 200
     assert status(Client(enforce_csrf_checks=True), Origin="https://evil.example") == 200
+
+
+@pytest.mark.parametrize("url", [AUTH, USER_AUTH])
+@pytest.mark.parametrize(
+    ("origin", "is_remembered"),
+    [
+        (None, True),
+        ("http://testserver", True),
+        ("https://trusted.example", True),
+        ("https://evil.example", False),
+        ("http://testserver:81", False),
+        ("null", False),
+    ],
+)
+def test_a_page_of_another_site_cannot_make_somebody_another_guest(
+    origin: str | None, is_remembered: bool, url: str, middleware: bool, settings: Settings
+) -> None:
+    """Its form comes without the cookie, which is SameSite=Lax, and must not bring a new one."""
+    settings.CSRF_TRUSTED_ORIGINS = ["https://trusted.example"]
+    client = Client(enforce_csrf_checks=True)
+    headers = {} if origin is None else {"Origin": origin}
+    assert client.post(url, BODY, headers=headers).status_code == 200
+    assert (COOKIE_NAME in client.cookies) is is_remembered
 
 
 @pytest.mark.parametrize(
