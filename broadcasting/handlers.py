@@ -22,12 +22,15 @@ from django.core.exceptions import (
 from django.db import DataError
 from django.db.models import Model
 from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 
 from .guests import Guest
 from .patterns import Parameter
 
 # Compared with what a parameter without a converter holds, these are never equal.
 _CONVERTERS = ((int, "int"), (UUID, "uuid"))
+# By returning these a view refuses, or someone who meant to raise. They are all true.
+_REFUSALS = (HttpResponseBase, BaseException, type)
 
 
 class User(Protocol):
@@ -107,7 +110,8 @@ class Handler:
         except (PermissionDenied, Http404, ObjectDoesNotExist) as exc:
             raise Denied(f"{self._what} raised {type(exc).__name__}: {exc}") from exc
         # `return room.is_open` where that is a method: true, whoever asks.
-        if inspect.isroutine(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        # `return HttpResponseForbidden()`, `return PermissionDenied()`: true, and meant otherwise.
+        if _is_forgotten_call(result) or isinstance(result, _REFUSALS):
             raise Mistaken(f"{self._what} returned a {type(result).__name__}, not its result")
         if not result:
             raise Denied(f"{self._what} returned {result!r}")
@@ -147,6 +151,10 @@ def settled(result: object) -> object:
 
 async def _awaited(awaitable: Awaitable[object]) -> object:
     return await awaitable
+
+
+def _is_forgotten_call(result: object) -> bool:
+    return inspect.isroutine(result) or inspect.isgenerator(result) or inspect.isasyncgen(result)
 
 
 def dotted_name(target: object) -> str:

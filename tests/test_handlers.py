@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, Permission, User
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import DataError
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseForbidden
 from django.shortcuts import get_object_or_404
 
 from broadcasting.guests import Guest
@@ -230,6 +230,17 @@ def test_what_is_false_refuses(result: object) -> None:
 )
 def test_a_call_that_was_forgotten_refuses(result: object) -> None:
     """`return room.is_open` is true for everybody, and meant otherwise."""
+    with pytest.raises(Mistaken, match="not its result"):
+        ask(lambda user, room: result)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [HttpResponseForbidden(), HttpResponse(), PermissionDenied(), Http404, ValueError("no")],
+    ids=repr,
+)
+def test_a_refusal_of_another_kind_refuses(result: object) -> None:
+    """`return HttpResponseForbidden()`, as a view writes it, must not let anybody in."""
     with pytest.raises(Mistaken, match="not its result"):
         ask(lambda user, room: result)
 
