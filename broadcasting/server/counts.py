@@ -61,14 +61,22 @@ class SubscriptionCounts:
             self._is_telling = True
             self._spawn(self._tell())
 
+    def recount(self, topic: str) -> None:
+        """Tell the number of `topic` with the next `announce_late`."""
+        if self._is_told(topic):
+            self._late.add(topic)
+
     async def announce_late(self) -> None:
         """Tell the numbers that could not be told when they changed. Called each second."""
-        now = self._clock()
-        due = [name for name in self._late if now - self._announced.get(name, -EVERY) >= EVERY]
-        if due:
-            self._late.difference_update(due)
-            for name, (sockets, _) in (await self._broker.presence.sizes(due)).items():
-                await self._announce(name, sockets)
+        late, self._late = self._late, set()
+        if not late:
+            return
+        try:
+            sizes = await self._broker.presence.sizes(sorted(late))
+        except BroadcastError:
+            self._late |= late
+            raise
+        await self._announce({name: sockets for name, (sockets, _) in sizes.items()})
 
     async def _tell(self) -> None:
         try:
@@ -77,27 +85,47 @@ class SubscriptionCounts:
                 totals = await self._broker.presence.count(
                     {name: self._local(name) for name in changed}
                 )
-                for name, (old, new) in totals.items():
-                    if old != new:
-                        await self._announce(name, new)
+                await self._announce(
+                    {name: new for name, (old, new) in totals.items() if old != new}
+                )
         except BroadcastError as exc:
             logger.debug("Subscribers were not told their number: %s", exc)
         finally:
             self._is_telling = False
 
-    async def _announce(self, name: str, count: int) -> None:
-        app_id, _, channel = name.partition(":")
-        app = self._apps.get(app_id)
-        if app is None or not app.subscription_count or is_presence(channel):
-            return
+    async def _announce(self, counts: Mapping[str, int]) -> None:
+        due = {name: count for name, count in counts.items() if self._is_due(name, count)}
+        try:
+            for name, count in due.items():
+                if count:
+                    app_id, _, channel = name.partition(":")
+                    data = subscription_count_data(count)
+                    await self._broker.publish(Message(app_id, channel, SUBSCRIPTION_COUNT, data))
+                self._reports.counted(name, count)
+            # Counting and publishing are two steps: another process may have counted later
+            # and published sooner. Who published last sees here that the number is old.
+            sizes = await self._broker.presence.sizes([name for name in due if due[name]])
+        except BroadcastError:
+            self._late.update(due)
+            raise
+        self._late.update(name for name, (sockets, _) in sizes.items() if sockets != due[name])
+
+    def _is_due(self, name: str, count: int) -> bool:
+        """Tell whether `count` is to be told now; if it is later, take note."""
+        if not self._is_told(name):
+            return False
         now = self._clock()
         if count > MANY and now - self._announced.get(name, -EVERY) < EVERY:
             self._late.add(name)
-            return
-        self._reports.counted(name, count)
-        if not count:
+            return False
+        if count:
+            self._announced[name] = now
+        else:
             self._announced.pop(name, None)
-            return
-        self._announced[name] = now
-        data = subscription_count_data(count)
-        await self._broker.publish(Message(app_id, channel, SUBSCRIPTION_COUNT, data))
+        return True
+
+    def _is_told(self, name: str) -> bool:
+        app_id, _, channel = name.partition(":")
+        app = self._apps.get(app_id)
+        is_subject = not (is_presence(channel) or is_reserved(channel))
+        return app is not None and app.subscription_count and is_subject

@@ -45,6 +45,7 @@ from ..protocol.members import Member
 from ..protocol.messages import (
     MEMBER_ADDED,
     MEMBER_REMOVED,
+    SUBSCRIPTION_COUNT,
     Cached,
     Frame,
     Message,
@@ -437,16 +438,18 @@ class Hub:
                 await asyncio.sleep(SWEEP_EVERY)
 
     def _obey(self, message: Message) -> None:
-        """Do what another process asks for; anything that is not understood is logged."""
+        """Do what another process, or the broker, asks for; log what is not understood."""
         try:
-            user_id = decode(message.data)
+            subject = decode(message.data)
         except ValueError:
-            user_id = None
-        if message.event != TERMINATE or not isinstance(user_id, str):
+            subject = None
+        if message.event == TERMINATE and isinstance(subject, str):
+            for session in list(self._users.get((message.app_id, subject), ())):
+                session.dismiss(UserTerminated("Connection terminated by the application"))
+        elif message.event == SUBSCRIPTION_COUNT and isinstance(subject, str):
+            self._counts.recount(topic_of(message.app_id, subject))
+        else:
             logger.warning("Ignored a command that is not understood: %r", message.event)
-            return
-        for session in list(self._users.get((message.app_id, user_id), ())):
-            session.dismiss(UserTerminated("Connection terminated by the application"))
 
     # Time
 

@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 
 from broadcasting.drivers.base import CONTROL, TERMINATE
-from broadcasting.exceptions import PublisherBusy
+from broadcasting.exceptions import BroadcastError, PublisherBusy
 from broadcasting.protocol.members import Member
-from broadcasting.protocol.messages import Message
+from broadcasting.protocol.messages import Message, subscription_count_data
 from broadcasting.server import counts
 from broadcasting.server.hub import Hub
 from tests.server.fakes import APP, APP_ID, FakeBroker, Tab, address, hub_on, message, settle
@@ -566,6 +566,62 @@ class TestNumbers:
         await hub._counts.announce_late()
         numbers = [frame["data"]["subscription_count"] for frame in first.told(COUNT)]
         assert numbers == [1, 2, 3, 8]
+
+    async def test_a_number_that_was_old_when_it_came_is_corrected(
+        self, hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another process had counted later and was sooner to tell."""
+        publish = broker.publish
+
+        async def overtaken(message: Message) -> None:
+            monkeypatch.setattr(broker, "publish", publish)
+            broker.store.count(object(), {address("x"): 1})
+            await publish(replace(message, data=subscription_count_data(2)))
+            await publish(message)
+
+        monkeypatch.setattr(broker, "publish", overtaken)
+        tab = Tab(hub, app=COUNTING)
+        tab.subscribe("x")
+        await settle()
+        for _ in range(2):
+            await hub._counts.announce_late()
+        assert [frame["data"]["subscription_count"] for frame in tab.told(COUNT)] == [2, 1, 2]
+
+    async def test_a_number_that_could_not_be_told_is_told_later(
+        self, hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As long as the bus is away it waits."""
+
+        async def fail(_: object) -> None:
+            raise BroadcastError("away")
+
+        tab = Tab(hub, app=COUNTING)
+        with monkeypatch.context() as patch:
+            patch.setattr(broker, "publish", fail)
+            tab.subscribe("x")
+            await settle()
+            patch.setattr(broker.presence, "sizes", fail)
+            with pytest.raises(BroadcastError):
+                await hub._counts.announce_late()
+        assert tab.told(COUNT) == []
+        for _ in range(2):
+            await hub._counts.announce_late()
+        assert [frame["data"]["subscription_count"] for frame in tab.told(COUNT)] == [1]
+
+    async def test_a_channel_is_counted_again_on_command(
+        self, hub: Hub, broker: FakeBroker
+    ) -> None:
+        """Its subscribers hear the number; those of a presence channel never do."""
+        tab = Tab(hub, app=COUNTING)
+        tab.subscribe("x")
+        tab.join(ROOM, "1")
+        await settle()
+        broker.store.count(object(), {address("x"): 2, address(ROOM): 2})
+        for channel in ("x", ROOM, "#server-to-user-1"):
+            await broker.publish(Message(APP_ID, CONTROL, COUNT, f'"{channel}"'))
+        for _ in range(2):
+            await hub._counts.announce_late()
+        assert [frame["data"]["subscription_count"] for frame in tab.told(COUNT)] == [1, 3]
 
     async def test_the_presence_knows_the_sockets_of_each_channel(
         self, tabs: list[Tab], broker: FakeBroker
