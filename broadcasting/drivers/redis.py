@@ -171,7 +171,7 @@ class RedisBroker(Broker):
     async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
         """Start the reader. It connects in the background."""
         self._deliver = deliver
-        self.presence.connect(report)
+        self.presence.connect(deliver, report)
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@
 --   dead                nodes whose entries and sockets are still to be removed
 --   graces              "<topic>\n<user id>" -> when a user without entries is removed
 --   reports             "v<topic>" or "m<topic>\n<user id>" -> when it is told that it went
+--   recounts            topic -> when its subscribers are to be told its sockets
 --   epoch               when Redis was found empty: another value, and it has lost its data
 --   restoring           exists while nodes tell again what Redis has lost
 --   seen:<topic>        exists if members were read while some might not be told again yet
@@ -147,8 +148,9 @@ local function take_out(topic, entry, grace, only)
 end
 
 -- Set a node's sockets of a topic. Return the old and new total, and 1 if the topic was
--- not occupied and that is to be reported.
-local function set_sockets(who, topic, number, quiet)
+-- not occupied and that is to be reported. Where nobody `answers` for telling the new
+-- total to subscribers, that becomes due: at once, or when all nodes have told again.
+local function set_sockets(who, topic, number, answers, quiet)
   local app, channel = split(topic, ':')
   local own = tonumber(call('HGET', base .. 'sockets-of:' .. who, topic) or 0)
   local old = math.max(own, tonumber(call('HGET', base .. 'occupied:' .. app, channel) or 0))
@@ -171,6 +173,9 @@ local function set_sockets(who, topic, number, quiet)
     reported = (quiet or is_back) and 0 or 1
   elseif old > 0 and new == 0 then
     due('reports', 'v' .. topic, delay(report_grace))
+  end
+  if not answers and old ~= new and new > 0 then
+    due('recounts', topic, delay(0))
   end
   return old, new, reported
 end
@@ -202,7 +207,7 @@ local function clear_dead(budget)
     if budget > 0 then
       local sockets = call('HSCAN', base .. 'sockets-of:' .. who, 0, 'COUNT', budget)[2]
       for at = 1, #sockets, 2 do
-        set_sockets(who, sockets[at], 0, false)
+        set_sockets(who, sockets[at], 0, false, false)
       end
       budget = budget - #sockets / 2
       if call('EXISTS', base .. 'sockets-of:' .. who) == 0 then
@@ -272,15 +277,17 @@ function ops.leave()
   return found
 end
 
--- 1 if Redis had lost its data, then topic, sockets ...
+-- 0 if the node tells subscribers, 1 if not, 2 if Redis had lost its data, then
+-- topic, sockets ...
 -- -> -1 | for each, old and new total, 1 if it is to be reported
 function ops.count()
   if not is_known() then
     return -1
   end
-  local quiet, totals = ARGV[OWN] == '1' and is_young(), {}
+  local answers, quiet, totals = ARGV[OWN] == '0', ARGV[OWN] == '2' and is_young(), {}
   for at = OWN + 1, #ARGV, 2 do
-    local old, new, reported = set_sockets(node, ARGV[at], tonumber(ARGV[at + 1]), quiet)
+    local number = tonumber(ARGV[at + 1])
+    local old, new, reported = set_sockets(node, ARGV[at], number, answers, quiet)
     table.insert(totals, old)
     table.insert(totals, new)
     table.insert(totals, reported)
@@ -328,7 +335,7 @@ function ops.heartbeat()
   end
   call('ZADD', base .. 'nodes', now, node)
   call('HSET', base .. 'connections', node, ARGV[OWN])
-  local keys = {'nodes', 'connections', 'dead', 'graces', 'reports', 'epoch'}
+  local keys = {'nodes', 'connections', 'dead', 'graces', 'reports', 'recounts', 'epoch'}
   for _, key in ipairs(keys) do
     keep(base .. key)
   end
@@ -337,7 +344,16 @@ function ops.heartbeat()
   return call('HVALS', base .. 'connections')
 end
 
--- -> what is to be reported, as in `reports`
+-- Return what is due in `list` by now, once.
+local function take_due(list)
+  local items = call('ZRANGEBYSCORE', base .. list, '-inf', now, 'LIMIT', 0, BUDGET)
+  if #items > 0 then
+    call('ZREM', base .. list, unpack(items))
+  end
+  return items
+end
+
+-- -> what is to be reported, as in `reports`, and the topics to be counted again
 function ops.expire()
   if node ~= '' then
     -- Who can ask lives: a process that slept must not bury itself.
@@ -356,11 +372,7 @@ function ops.expire()
     bury(who)
   end
   clear_dead(BUDGET - #over)
-  local reports = call('ZRANGEBYSCORE', base .. 'reports', '-inf', now, 'LIMIT', 0, BUDGET)
-  if #reports > 0 then
-    call('ZREM', base .. 'reports', unpack(reports))
-  end
-  return reports
+  return {take_due('reports'), take_due('recounts')}
 end
 
 -- The node ends: others remove what it leaves, if that is much.

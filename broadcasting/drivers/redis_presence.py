@@ -21,6 +21,11 @@ and who leaves in these seconds is removed after them, since another node may st
 have to tell of the same user. Where the process was taken for dead, its users have
 been reported as gone, and are entered like new ones.
 
+Whoever counts its sockets tells their new number to subscribers. What was counted
+without that, as a dead node is removed or everything is told again, falls to the
+process that `expire` gives it to: it hands its own hub a command on the application's
+control channel, to count the channel's subscribers again.
+
 Rules of this file:
 
 * What Redis confirmed is in `_entries` and `_told`; what it has still to hear is in
@@ -50,8 +55,8 @@ from typing import Any, TypeVar
 
 from ..exceptions import BroadcastError
 from ..protocol.members import Member
-from ..protocol.messages import decode, encode
-from .base import REPORT_GRACE, Change, Members, Presence, Report
+from ..protocol.messages import SUBSCRIPTION_COUNT, Message, decode, encode
+from .base import CONTROL, REPORT_GRACE, Change, Deliver, Members, Presence, Report
 from .redis_scripts import NEXT_VERSION, Script, ScriptQueue
 
 T = TypeVar("T")
@@ -96,6 +101,7 @@ class RedisPresence(Presence):
         self._prefix = prefix
         self._first = first
         self._report: Report | None = None
+        self._deliver: Deliver | None = None
         # How Redis knows us.
         self._node = ""
         self._epoch = ""
@@ -116,9 +122,9 @@ class RedisPresence(Presence):
         self._wanted: dict[str, int] = {}
         self._counting: Counter[str] = Counter()  # Topics for which a call is under way.
 
-    def connect(self, report: Report | None) -> None:
-        """Tell `report` what is to be reported, from now on."""
-        self._report = report
+    def connect(self, deliver: Deliver, report: Report | None) -> None:
+        """Tell `report` what is to be reported, and `deliver` what to count, from now on."""
+        self._deliver, self._report = deliver, report
 
     def wake(self) -> None:
         """Tell everything again soon: the bus was lost and is back."""
@@ -127,7 +133,7 @@ class RedisPresence(Presence):
 
     async def close(self) -> None:
         """Take the node out of Redis, if that can be told; else it dies by itself."""
-        self._report = None
+        self._report = self._deliver = None
         for task in [*self._tasks, *([self._syncing] if self._syncing else [])]:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -234,7 +240,10 @@ class RedisPresence(Presence):
 
     async def expire(self) -> None:
         """End graces, remove what dead nodes left, and report what is due."""
-        for item in await self._call("expire"):
+        reports, recounts = await self._call("expire")
+        for topic in recounts:
+            self._recount(topic.decode())
+        for item in reports:
             kind, text = item[:1], item[1:].decode()
             if kind == b"v":
                 self._tell(Change("channel_vacated", text))
@@ -360,7 +369,8 @@ class RedisPresence(Presence):
 
     async def _tell_counts(self, numbers: Mapping[str, int], is_lost: int = 0) -> None:
         arguments = [part for item in numbers.items() for part in item]
-        self._note(numbers, await self._call_as_told("count", is_lost, *arguments))
+        how = 2 if is_lost else 1
+        self._note(numbers, await self._call_as_told("count", how, *arguments))
 
     def _note(self, numbers: Mapping[str, int], answer: list[int]) -> dict[str, tuple[int, int]]:
         totals: dict[str, tuple[int, int]] = {}
@@ -428,6 +438,11 @@ class RedisPresence(Presence):
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def _recount(self, topic: str) -> None:
+        app_id, _, channel = topic.partition(":")
+        if self._deliver is not None:
+            self._deliver(Message(app_id, CONTROL, SUBSCRIPTION_COUNT, encode(channel)))
 
     def _tell(self, change: Change) -> None:
         if self._report is not None:

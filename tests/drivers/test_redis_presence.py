@@ -17,12 +17,12 @@ import pytest
 import pytest_asyncio
 import redis
 
-from broadcasting.drivers.base import Change
+from broadcasting.drivers.base import CONTROL, Change
 from broadcasting.drivers.redis import RedisBroadcaster
 from broadcasting.drivers.redis_presence import RedisPresence
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.members import Member
-from broadcasting.protocol.messages import MEMBER_ADDED
+from broadcasting.protocol.messages import MEMBER_ADDED, SUBSCRIPTION_COUNT
 from tests.conftest import ROOT, RedisServer
 from tests.drivers.contract import FIRST, TOPIC, Node
 from tests.drivers.presence_model import (
@@ -89,6 +89,13 @@ async def client(redis_server: RedisServer) -> AsyncIterator[redis.Redis]:
 async def has_told(node: Node) -> None:
     """Wait until `node` has resolved any doubt about what Redis knows."""
     await await_until(lambda: not presence_of(node)._is_in_doubt, 15)
+
+
+def recounts(*nodes: Node) -> list[str]:
+    """Return the channels that a hub of `nodes` was asked to count again."""
+    commands = [m for node in nodes for m in node.inbox if m.channel == CONTROL]
+    assert {(m.app_id, m.event) for m in commands} <= {("1", SUBSCRIPTION_COUNT)}
+    return sorted(json.loads(message.data) for message in commands)
 
 
 class TestEmptied:
@@ -190,6 +197,23 @@ class TestEmptied:
         assert node.changes == [Change("channel_occupied", "1:b")]
         assert await node.presence.occupied("1") == {"a": 1, "b": 2}
 
+    async def test_channels_are_counted_again_when_all_have_told(
+        self, node: Node, other: Node, client: redis.Redis
+    ) -> None:
+        """Until then the numbers are too small, and nobody is told them."""
+        for of in (node, other):
+            await of.presence.count({"1:a": 1})
+        client.flushall()
+        for of in (node, other):
+            await of.presence.heartbeat({})
+            await of.presence.expire()
+        assert recounts(node, other) == []
+        shift_time_of(client, 11)
+        for of in (node, other) * 2:
+            await of.presence.expire()
+        assert recounts(node, other) == ["a"]
+        assert await node.presence.sizes(["1:a"]) == {"1:a": (2, 0)}
+
     async def test_what_it_holds_too_much_is_removed(self, node: Node, client: redis.Redis) -> None:
         """As when it comes back with data of an earlier time."""
         await node.join("e1", "7")
@@ -209,7 +233,7 @@ class TestEmptied:
 
 def shift_time_of(client: redis.Redis, seconds: float) -> None:
     """Let all that waits be older, and the time after a loss be as much shorter."""
-    for name in ("graces", "reports"):
+    for name in ("graces", "reports", "recounts"):
         for item in client.zrange(STATE + name, 0, -1):
             client.zincrby(STATE + name, -seconds * 1000, str(item))
     if (left := client.pttl(STATE + "restoring")) > 0:
@@ -281,6 +305,8 @@ class TestAway:
         queue._send = real  # type: ignore[method-assign]
         await node.presence.heartbeat({})
         assert await other.presence.occupied("1") == {"a": 5}
+        await other.presence.expire()
+        assert recounts(node, other) == ["a"]
         assert (await other.presence.members(TOPIC)).infos.keys() == {"stays", "waits"}
         assert (await other.told())[3:] == [("-", "leaves")]
         shift_time_of(client, 55)
@@ -408,6 +434,21 @@ class TestDeath:
         assert time.monotonic() - began < 5
         assert sorted((await node.told())[2:]) == [("-", "7"), ("-", "8")]
         assert await node.presence.sizes([TOPIC]) == {TOPIC: (0, 0)}
+
+    async def test_channels_of_a_dead_process_are_counted_again(
+        self, node: Node, other: Node, redis_server: RedisServer
+    ) -> None:
+        """Those that others are in, once; what a process counts it tells by itself."""
+        async with new_node(redis_server) as dead:
+            await node.presence.count({"1:a": 1, "1:b": 1})
+            await dead.presence.count({"1:a": 2, "1:c": 2})
+            await kill(dead)
+        shift_time(redis_server, 21, "nodes")
+        for of in (node, other):
+            await of.presence.heartbeat({})
+        for of in (node, other) * 2:
+            await of.presence.expire()
+        assert recounts(node, other) == ["a"]
 
     async def test_process_taken_for_dead_comes_back(
         self, node: Node, other: Node, redis_server: RedisServer
