@@ -26,6 +26,9 @@ _SIGNED = ("auth_key", "auth_timestamp", "auth_version", "auth_signature")
 _NOT_OWN = {*_SIGNED, "body_md5"}
 # PHP's SDK sends a list as info[0]=a&info[1]=b, and signs info=a,b.
 _ITEM = re.compile(r"(.+)\[([0-9]*)\]", re.ASCII)
+# Looking at more, before anybody has signed, would let a long address hold up the loop.
+_LONGEST_CALL = 3  # Parts: channels/<name>/users.
+_MOST_PARAMETERS = 100
 _SHOWN = 100  # Characters of a bad value that an answer repeats.
 _SHOWN_SIGNED = 2_000  # Of what should have been signed: the most useful answer there is.
 
@@ -93,7 +96,7 @@ def find_address(raw_path: str, is_call: Callable[[Sequence[str]], bool]) -> Add
     """
     raw = raw_path.split("/")
     parts = [unquote(part) for part in raw]
-    for start in range(len(parts) - 3, 0, -1):
+    for start in range(len(parts) - 3, max(0, len(parts) - 3 - _LONGEST_CALL), -1):
         if parts[start] == "apps" and is_call(parts[start + 2 :]):
             call = tuple(parts[start + 2 :])
             return Address(parts[start + 1], call, _signed_paths(raw, start))
@@ -164,7 +167,13 @@ def _parameters(query: str) -> dict[str, str]:
     """Return the decoded parameters, their names in lower case, the items of a list joined."""
     lists: dict[str, list[str]] = {}
     seen: set[str] = set()
-    for key, value in parse_qsl(query, keep_blank_values=True):
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        raise ApiError(
+            400, f"The query string has more than {_MOST_PARAMETERS} parameters"
+        ) from None
+    for key, value in pairs:
         name = key.lower()
         item = _ITEM.fullmatch(name)
         if item is not None and item[1] not in _NOT_OWN:

@@ -1,6 +1,7 @@
 """Who may call the HTTP API, and from where."""
 
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlencode
 
@@ -11,6 +12,7 @@ from broadcasting.protocol.signatures import request_text, sign
 from broadcasting.views import api_request
 from broadcasting.views.api import handle
 from broadcasting.views.api_events import max_event_body
+from broadcasting.views.api_request import find_address
 from tests.views.api_calls import PATH, application, body_of, get, one_app, post, signed
 
 pytestmark = pytest.mark.usefixtures("two_apps")
@@ -86,6 +88,28 @@ async def test_a_parameter_given_twice_is_refused() -> None:
     """Two readers of the query could take two values for the truth."""
     body = body_of()
     assert (await handle("POST", PATH, signed(body) + "&auth_key=key-42", body)).status == 400
+
+
+async def test_so_many_parameters_are_refused_unread() -> None:
+    """Nobody has signed yet: sorting and joining thousands is more than a stranger may ask."""
+    body = body_of()
+    most = {f"p{number}": "" for number in range(100 - len(parse_qsl(signed(body))))}
+    assert (await post(body, **most)).status == 200
+    answer = await post(body, **most, one="")
+    assert (answer.status, answer.body) == (400, "The query string has more than 100 parameters")
+
+
+def test_only_the_end_of_an_address_is_looked_at() -> None:
+    """Every part of a long one would be, with all that follow it, and be copied each time."""
+    looked_at: list[Sequence[str]] = []
+
+    def is_call(call: Sequence[str]) -> bool:
+        looked_at.append(call)
+        return False
+
+    assert find_address("/apps/x" * 10_000, is_call) is None
+    assert len(looked_at) <= 3
+    assert find_address("/apps/x" * 10_000 + "/events", lambda call: call == ["events"]) is not None
 
 
 async def test_one_applications_signature_opens_no_other() -> None:
