@@ -151,4 +151,5 @@ class ChatMessage(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.author}: {self.text}"
+        # The admin writes this over its pages and into its history.
+        return f"{self.author}: {'…' if self.recipient_id else self.text}"

@@ -64,6 +64,19 @@ def test_list_shows_where_something_was_said_last(client: Client) -> None:
     assert re.findall(r"messages: (\d+)", html) == ["2", "1", "0"]
 
 
+def test_the_admin_does_not_show_what_two_say_alone(admin_client: Client) -> None:
+    """Neither in its list, nor over the page of a message, nor before it is deleted."""
+    ann, bob = PersonFactory.create_batch(2)
+    said = ChatMessageFactory.create(author=ann, recipient=bob, text="between us")
+    to_all = ChatMessageFactory.create(author=ann, text="good morning")
+    url = "/admin/whik/chatmessage/"
+    for path in (url, f"{url}{said.pk}/change/", f"{url}{said.pk}/delete/"):
+        html = page(admin_client, path)
+        assert ann.name in html
+        assert "between us" not in html
+    assert "good morning" in page(admin_client, f"{url}{to_all.pk}/delete/")
+
+
 def test_form_leads_to_the_room(client: Client) -> None:
     """Whether or not there is one of that name."""
     response = client.post("/chat/", {"name": " 수다방 "})
