@@ -51,7 +51,7 @@ class Connection:
     alias: str
     driver: str
     app: Application
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # Passwords, perhaps.
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,11 @@ def get_authenticators() -> tuple[Callable[[HttpRequest], object], ...]:
     `ImproperlyConfigured` if one cannot be imported.
     """
     return tuple(map(_authenticator, get_settings().authenticators))
+
+
+def sends_secure_cookies() -> bool:
+    """Tell whether the project has its session's cookie sent over encrypted connections only."""
+    return bool(django_settings.SESSION_COOKIE_SECURE)
 
 
 @receiver(setting_changed)

@@ -13,6 +13,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
+from .conf import sends_secure_cookies
+
 COOKIE_NAME = "broadcasting_guest"
 COOKIE_AGE = 365 * 24 * 60 * 60  # Seconds.
 
@@ -86,7 +88,8 @@ def remember_guest(request: HttpRequest, response: HttpResponseBase) -> None:
             get_guest(request).id,
             salt=_SALT,
             max_age=COOKIE_AGE,
-            secure=request.is_secure(),
+            # Behind a proxy that is not trusted to say so, as the session's cookie.
+            secure=request.is_secure() or sends_secure_cookies(),
             httponly=True,
             samesite="Lax",
         )

@@ -113,6 +113,16 @@ def test_the_cookie_is_kept_from_scripts_and_from_other_sites() -> None:
         assert bool(morsel["secure"]) is secure
 
 
+def test_the_cookie_is_as_secure_as_that_of_the_session(settings: Settings) -> None:
+    """A proxy may have taken the encryption off, and Django not know."""
+    settings.SESSION_COOKIE_SECURE = True
+    request = request_with(secure=False)
+    get_guest(request)
+    morsel = cookie_for(request)
+    assert morsel is not None
+    assert morsel["secure"] is True
+
+
 def test_a_request_that_asks_for_no_guest_gets_no_cookie() -> None:
     """A page that has nothing to do with guests can be cached."""
     response = HttpResponse()
