@@ -36,7 +36,7 @@ class Webhook:
         allow_private: Whether `url` may lead to a private address, and be without TLS.
     """
 
-    url: str
+    url: str = field(repr=False)  # Its query may hold a secret.
     events: tuple[str, ...] = WEBHOOK_EVENTS
     channel_prefix: str = ""
     channel_suffix: str = ""

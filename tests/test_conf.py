@@ -104,6 +104,17 @@ class TestDerivedApplication:
         settings = settings_of()
         assert settings.apps[0].secret not in repr(settings)
 
+    def test_no_address_is_shown_that_may_hold_a_secret(self) -> None:
+        """That of Redis has a password in it, that of a webhook a token."""
+        settings = settings_of(
+            CONNECTIONS={"r": {"DRIVER": "x", "URL": "redis://:password@localhost"}},
+            APPS=[{"WEBHOOKS": [{"URL": "https://example.com/?token=t0k3n"}]}],
+        )
+        assert settings.connections["r"].options["url"] == "redis://:password@localhost"
+        assert settings.apps[0].webhooks[0].url == "https://example.com/?token=t0k3n"
+        assert "password" not in repr(settings)
+        assert "t0k3n" not in repr(settings)
+
 
 class TestSecrets:
     def test_the_first_signs_and_all_count(self) -> None:
