@@ -1,6 +1,7 @@
 """The demo with everything switched on, and a page that has nothing but the scripts."""
 
 import base64
+import os
 from typing import Any
 
 from whik.settings import *  # noqa: F403
@@ -28,6 +29,22 @@ FOREIGN: dict[str, Any] = {
     "SECRET": "foreign",
     "ALLOWED_ORIGINS": ["https://example.com"],
 }
-BROADCASTING = {**_DEMO_BROADCASTING, "APPS": [PROOF, HASTY, SMALL, OFF, SECURE, FOREIGN]}
+# What several processes serve together: without a limit, with one, and with a grace.
+CLUSTER: dict[str, Any] = {
+    "ID": "6",
+    "KEY": "cluster-key",
+    "SECRET": "cluster",
+    "CLIENT_EVENTS": True,
+    "SUBSCRIPTION_COUNT": True,
+    "WATCHLIST": True,
+}
+if _url := os.environ.get("WEBHOOK_URL"):
+    CLUSTER["WEBHOOKS"] = [{"URL": _url, "ALLOW_PRIVATE": True}]
+FEW: dict[str, Any] = {"ID": "7", "KEY": "few-key", "SECRET": "few", "MAX_CONNECTIONS": 3}
+GRACE: dict[str, Any] = {"ID": "8", "KEY": "grace-key", "SECRET": "grace", "PRESENCE_GRACE": 2}
+BROADCASTING = {
+    **_DEMO_BROADCASTING,
+    "APPS": [PROOF, HASTY, SMALL, OFF, SECURE, FOREIGN, CLUSTER, FEW, GRACE],
+}
 INSTALLED_APPS = [*_DEMO_APPS, "tests.e2e.proof"]
 ROOT_URLCONF = "tests.e2e.proof.urls"
