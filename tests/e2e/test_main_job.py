@@ -160,9 +160,9 @@ async def test_page_survives_a_restart_of_redis(
     socket_id = await page.evaluate("Echo.socketId()")
 
     lost, back = (
-        ("Lost Redis", "Redis is back; 1 channels")
+        ("Lost Redis", "Redis is back; 2 channels")
         if driver == "redis"
-        else ("Lost channel layer 'default'", "Channel layer 'default' is back; 1 groups")
+        else ("Lost channel layer 'default'", "Channel layer 'default' is back; 2 groups")
     )
     await asyncio.to_thread(redis_server.stop)
     await asyncio.to_thread(site.wait_for_log, lost, 10)
