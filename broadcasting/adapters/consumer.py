@@ -65,7 +65,9 @@ class PusherConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no 
         await self.send({"type": "websocket.accept"})
         headers = dict(self.scope["headers"])
         origin = headers.get(b"origin")
-        query = parse_qs(self.scope["query_string"].decode("latin-1"))
+        # ASGI lets a server leave it out; an empty value is one, and no number.
+        text = (self.scope.get("query_string") or b"").decode("latin-1")
+        query = parse_qs(text, keep_blank_values=True)
         if self.scope.get("server") and self.scope["server"][1]:
             warn_of_other_address(self.scope["server"][1])
         self.socket = AsgiSocket(self.base_send)
@@ -105,13 +107,17 @@ class UnknownPathConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ship
 
     channel_layer_alias = None
 
+    socket: "AsgiSocket"
+
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Accept and close at once; whatever is said meanwhile is not heard."""
         match message["type"]:
             case "websocket.connect":
                 await self.send({"type": "websocket.accept"})
-                await self.send({"type": "websocket.close", "code": PathNotFound.code})
+                self.socket = AsgiSocket(self.base_send)
+                self.socket.close(PathNotFound.code, "Path not found")
             case "websocket.disconnect":
+                await self.socket.stop()
                 raise StopConsumer
 
 
@@ -123,15 +129,24 @@ class AsgiSocket:
         send: The ASGI ``send`` of an accepted WebSocket.
         limit: Bytes that may wait in the outbox.
         patience: Seconds that a frame may wait in the outbox.
+        farewell: Seconds between an error of `send` and the news that the client has gone.
     """
 
     PING_EVERY = 64 * 1024
     WINDOW = 256 * 1024
 
-    def __init__(self, send: Send, *, limit: int = 1024 * 1024, patience: float = 10.0) -> None:
+    def __init__(
+        self,
+        send: Send,
+        *,
+        limit: int = 1024 * 1024,
+        patience: float = 10.0,
+        farewell: float = 5.0,
+    ) -> None:
         self._send = send
         self._limit = limit
         self._patience = patience
+        self._farewell = farewell
         self._clock = asyncio.get_running_loop().time
         self._frames: deque[tuple[Frame, float]] = deque()  # With the time of queueing.
         self._waiting = 0  # Bytes in `_frames`.
@@ -201,6 +216,9 @@ class AsgiSocket:
         except OSError:
             return  # The client has gone; the server will say so.
         except Exception:  # Servers have errors of their own; nobody else awaits this task.
+            # uvicorn has one for a client that broke the rules of WebSockets, and says a
+            # moment later that it has gone: `stop` then ends the wait.
+            await asyncio.sleep(self._farewell)
             logger.exception("Cannot write to a socket")
 
     async def _write_frames(self) -> None:

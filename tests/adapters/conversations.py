@@ -271,6 +271,10 @@ CONVERSATIONS = [
             error("Received a frame without a channel"),
             Say(subscribe("#server-to-user-1")),
             *refused("#server-to-user-1", "Only the user who signed in may join #server-to-user-1"),
+            SignIn("{"),
+            error("user_data is not a JSON object", 4009),
+            Say(frame("pusher:signin", "{")),
+            error("Received invalid JSON"),
             Say(frame("other-x", {}, "whik")),
             error("Unsupported event received on socket: 'other-x'"),
             Say(b"\x00\xff"),
@@ -283,6 +287,7 @@ CONVERSATIONS = [
     Conversation("an unknown key", [Say(ping()), Close(4001)], key="nobody", greeted=False),
     Conversation("a version of the future", [Close(4007)], query="protocol=8", greeted=False),
     Conversation("a version that is no number", [Close(4006)], query="protocol=x", greeted=False),
+    Conversation("an empty version", [Close(4006)], query="protocol=", greeted=False),
     Conversation("a foreign page", [Close(4009)], origin="https://evil.example", greeted=False),
     Conversation(
         "an old client is told before the close",

@@ -2,13 +2,19 @@
 
 import asyncio
 import json
+import random
+import threading
 from collections.abc import AsyncIterator
 from contextlib import nullcontext, suppress
+from importlib import import_module
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from channels.routing import URLRouter
 from django.test import override_settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
@@ -16,9 +22,10 @@ from websockets.typing import Origin
 from broadcasting.adapters.consumer import AsgiSocket
 from broadcasting.conf import get_settings
 from broadcasting.credentials import Application
+from broadcasting.drivers import base
 from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.protocol.messages import PING, Frame
-from broadcasting.server import open_session, stop_hub
+from broadcasting.server import get_hub, open_session, stop_hub
 from tests.adapters.conversations import (
     CONVERSATIONS,
     Close,
@@ -28,8 +35,20 @@ from tests.adapters.conversations import (
     Say,
     SignIn,
 )
+from tests.adapters.strangers import Stranger
 from tests.conftest import RunningServer, RunServer
-from tests.utils import await_until, decode, frame, pong, subscribe, unsubscribe
+from tests.server.fakes import settle
+from tests.utils import (
+    await_until,
+    client_event,
+    decode,
+    frame,
+    ping,
+    pong,
+    sign_in,
+    subscribe,
+    unsubscribe,
+)
 
 
 class Wire:
@@ -171,6 +190,181 @@ class TestAsgiSocket:
         await asyncio.wait_for(asyncio.shield(socket._task), 5)
         socket.send(KILOBYTE)
         await socket.stop()
+
+    @pytest.mark.parametrize("is_told", [True, False])
+    async def test_a_servers_own_error_is_logged_unless_the_client_has_gone(
+        self, is_told: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Uvicorn raises before it tells of a client that broke the rules of WebSockets."""
+
+        async def fail(message: dict[str, Any]) -> None:
+            raised.set()
+            raise RuntimeError("Unexpected ASGI message, after sending 'websocket.close'")
+
+        raised = asyncio.Event()
+        socket = AsgiSocket(fail, farewell=60 if is_told else 0)
+        socket.send(KILOBYTE)
+        await raised.wait()
+        if not is_told:
+            await asyncio.wait_for(asyncio.shield(socket._task), 5)
+        await socket.stop()
+        assert ("Cannot write to a socket" in caplog.text) is not is_told
+
+
+# Whatever a server hands over
+
+PROTOCOL_FRAMES = st.sampled_from(
+    [
+        *(ping(), pong(), subscribe("x"), unsubscribe("x"), subscribe("cache-y")),
+        *(subscribe("private-x", auth="a:b"), subscribe("#server-to-user-1", auth="")),
+        *(
+            sign_in("{", "a:b"),
+            client_event("private-x", "client-a", {}),
+            frame("pusher:subscribe"),
+        ),
+    ]
+)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
+FRAMES = st.lists(
+    st.one_of(
+        PROTOCOL_FRAMES.map(lambda text: {"text": text}),
+        TEXTS.map(lambda text: {"text": text}),
+        TEXTS.map(lambda text: {"text": text, "bytes": None}),
+        st.builds(
+            lambda event, data: {"text": json.dumps({"event": event, "data": data})}, TEXTS, TEXTS
+        ),
+        st.binary(max_size=40).map(lambda data: {"bytes": data}),
+        st.binary(max_size=40).map(lambda data: {"bytes": data, "text": None}),
+        st.just({"text": "x" * 20_000}),
+        st.just({}),
+    ),
+    max_size=6,
+)
+# `None` stands for the right key.
+PATHS = st.none() | TEXTS.map(lambda text: f"/app/{text}") | TEXTS.map(lambda text: f"/{text}")
+QUERIES = st.one_of(
+    st.none(),
+    st.binary(max_size=40),
+    st.binary(max_size=5).map(lambda value: b"protocol=" + value),
+    st.sampled_from([b"", b"protocol=7", b"protocol=5&client=java", b"protocol=7&protocol=8"]),
+)
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from([b"origin", b"x-forwarded-proto", b"host", b"cookie"])
+        | st.from_regex(rb"[a-z-]{1,10}", fullmatch=True),
+        st.binary(max_size=40)
+        | st.sampled_from(
+            [b"http://testserver", b"null", b"http://[", b"https", b"http://h:99999"]
+        ),
+    ),
+    max_size=4,
+)
+OPTIONAL = st.fixed_dictionaries(
+    {},
+    optional={
+        "scheme": st.sampled_from(["ws", "wss"]),
+        "server": st.sampled_from([None, ("127.0.0.1", 8000), ("/tmp/socket", None)]),
+        "root_path": st.just(""),
+        "subprotocols": st.just(["x"]),
+    },
+)
+
+
+@pytest.fixture
+def application(monkeypatch: pytest.MonkeyPatch) -> URLRouter:
+    """Return the routes of a project, as its ``asgi.py`` puts them together."""
+    # The test's process is the one that serves, whatever other tests imported.
+    monkeypatch.setattr(base, "_serving", threading.Event())
+    base.serve_here()
+    routing = import_module("broadcasting.routing")
+    return URLRouter([*routing.websocket_urlpatterns, routing.websocket_fallback])
+
+
+class Visit:
+    """One socket as an ASGI server serves it."""
+
+    def __init__(self, application: URLRouter, scope: dict[str, Any]) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.say({"type": "websocket.connect"})
+        self.task = asyncio.create_task(application(scope, self._said.get, self._send))
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        assert not self.is_closed, "something was sent after the close"
+        self.sent.append(message)
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Hand a message over."""
+        self._said.put_nowait(message)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the application has closed the socket."""
+        return bool(self.sent) and self.sent[-1]["type"] == "websocket.close"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return self.task.done() or self.is_closed or self.is_answered
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether `LAST` was answered."""
+        return any("LAST" in m.get("text", "") for m in self.sent)
+
+
+LAST = frame("LAST")  # Is answered with an error that names it.
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=PATHS, query=QUERIES, headers=HEADERS, frames=FRAMES, optional=OPTIONAL)
+async def test_any_socket_is_served_or_closed(
+    application: URLRouter,
+    path: str | None,
+    query: bytes | None,
+    headers: list[tuple[bytes, bytes]],
+    frames: list[dict[str, Any]],
+    optional: dict[str, Any],
+) -> None:
+    """
+    Whatever the address, the headers and the frames, nothing raises.
+
+    Every socket is accepted; then it is greeted and answered to the end, or closed with
+    a code that clients know.
+    """
+    broadcasting = {"DEFAULT": "memory", "APPS": [{"CLIENT_EVENTS": True}]}
+    with override_settings(
+        BROADCASTING=broadcasting, SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https")
+    ):
+        key = get_settings().apps[0].key
+        scope: dict[str, Any] = {
+            "type": "websocket",
+            "path": f"/app/{key}" if path is None else path,
+        }
+        scope |= {"headers": headers} | optional
+        if query is not None:
+            scope["query_string"] = query
+        visit = Visit(application, scope)
+        for received in frames:
+            visit.say({"type": "websocket.receive", **received})
+        visit.say({"type": "websocket.receive", "text": LAST})
+        await await_until(lambda: visit.is_settled, what="the last answer or a close")
+        visit.say({"type": "websocket.disconnect", "code": 1006})
+        await asyncio.wait_for(visit.task, 5)
+        accepted, first, *_ = visit.sent
+        assert accepted["type"] == "websocket.accept"
+        if visit.is_closed:
+            assert visit.sent[-1]["code"] in {4001, 4005, 4006, 4007, 4009, 4100}
+            assert len(visit.sent[-1]["reason"]) <= 123
+        else:
+            assert "pusher:connection_established" in first["text"]
+            assert path is None or path.endswith(key)
+        for message in visit.sent[1:]:
+            message.get("text", "").encode()
+        hub = get_hub()
+        await settle()
+        assert (hub.session_count, hub.topics) == (0, {})
+        await stop_hub()
 
 
 # Conversations
@@ -377,3 +571,41 @@ async def test_server_on_another_port_says_where_others_post(runserver: RunServe
     client = await join(site, "whik")
     site.wait_for_log(f"This server listens on port {site.port}")
     await client.close()
+
+
+async def test_strangers_do_a_server_no_harm(
+    site: RunningServer, request: pytest.FixtureRequest
+) -> None:
+    """Hundreds of broken handshakes and frames; who came before and who comes after is served."""
+    careful = request.node.callspec.params["site"] == "uvicorn"
+    stranger = Stranger(site.port, demo_app().key, random.Random(1), careful=careful)
+    witness = await join(site, "whik")
+    for _ in range(20):
+        await asyncio.gather(*(stranger.visit() for _ in range(20)))
+    for conversation in CONVERSATIONS:
+        await hold(site, conversation)
+    broadcaster = publisher(site)
+    await broadcaster.abroadcast(["whik"], "Still here", "{}")
+    assert decode(str(await asyncio.wait_for(witness.recv(), 5)))["event"] == "Still here"
+    await witness.close()
+    broadcaster.close()
+    assert "Traceback" not in site.log_text(), site.log_text()
+
+
+async def test_a_ping_frame_is_answered_with_its_payload(site: RunningServer) -> None:
+    """By a pong frame, beside the pings of Pusher's protocol."""
+    client = await join(site, "whik")
+    await asyncio.wait_for(await client.ping(b"payload"), 5)
+    await client.close()
+
+
+async def test_only_websocket_is_an_upgrade(site: RunningServer) -> None:
+    """A request to change to something else is HTTP, and answered so; Reverb takes any."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(
+        f"GET /app/{demo_app().key} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
+        f"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n".encode()
+    )
+    status = await asyncio.wait_for(reader.readline(), 5)
+    writer.close()
+    assert status.split()[1] == b"404"
