@@ -135,13 +135,19 @@ class _Lookup:
         named = "" if self.field == "pk" else f"with the {self.field} "
         what = f"{self.model.__name__} {named}{value}"
         try:
-            return self.model._default_manager.get(**{self.field: value})
+            row = self.model._default_manager.get(**{self.field: value})
         except ObjectDoesNotExist as exc:
             raise Denied(f"{what} does not exist") from exc
         except MultipleObjectsReturned as exc:
             raise Mistaken(f"{what} exists more than once") from exc
         except (ValueError, TypeError, OverflowError, ValidationError, DataError) as exc:
             raise Denied(f"{what} cannot exist: {exc}") from exc
+        # Databases take 007 for 7, some of them a for A: a channel that no event goes to.
+        name = self.model._meta.pk.attname if self.field == "pk" else self.field
+        spelling = str(getattr(row, name))
+        if spelling != str(value):
+            raise Denied(f"{what} is spelt {spelling}")
+        return row
 
 
 def settled(result: object) -> object:

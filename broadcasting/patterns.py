@@ -32,6 +32,8 @@ _KINDS = (
 _NEVER_LEFT = ("private-", "presence-", "cache-")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _BETWEEN_DOTS = r"[^.]+"
+# A regular expression tries every way to spread a name over them, before anybody is asked.
+MAX_BETWEEN_DOTS = 2
 # What channel names are made of, in the order that examples prefer.
 _ALPHABET = digits[1:] + "0" + ascii_letters + "-_.,=@;"
 # A part of a converter's expression that is easy to read: what, and how often.
@@ -55,13 +57,19 @@ class Parameter:
     """
     One ``{name}`` or ``{name:converter}``.
 
-    `convert` raises `ValueError` for a text that the parameter does not take.
+    `convert` raises `ValueError` for a text that the parameter does not take, and so may
+    `spell`, which returns the one text that stands for a value; `None` if nobody knows it.
     """
 
     name: str
     converter: str | None
     regex: str
     convert: Callable[[str], object]
+    spell: Callable[[object], str] | None
+
+    def is_spelt(self, text: str, value: object) -> bool:
+        """Tell whether `text` is how `value` is written."""
+        return self.spell is None or self.spell(value) == text
 
 
 @dataclass(frozen=True)
@@ -92,9 +100,13 @@ class Pattern:
         if match is None or not all(match[parameter.name] for parameter in self.parameters):
             return None
         try:
-            return {p.name: p.convert(match[p.name]) for p in self.parameters}
+            values = {p.name: p.convert(match[p.name]) for p in self.parameters}
+            # `chat.007` is not another name for `chat.7`: a channel that no event goes to.
+            if not all(p.is_spelt(match[p.name], values[p.name]) for p in self.parameters):
+                return None
         except ValueError:
             return None
+        return values
 
     def overlap(self, other: "Pattern") -> str | None:
         """
@@ -155,12 +167,21 @@ def _parts(text: object) -> Iterator[str | Parameter]:
         )
     pieces = _PLACEHOLDER.split(text)
     names: set[str] = set()
+    ambiguous = 0  # Parameters since the last dot that take whatever is between dots.
     for index, piece in enumerate(pieces):
         if index % 2:
             parameter = _parameter(piece, text)
             if parameter.name in names:
                 raise _bad(text, f"names the parameter {parameter.name!r} twice")
             names.add(parameter.name)
+            ambiguous += parameter.converter is None
+            if ambiguous > MAX_BETWEEN_DOTS:
+                raise _bad(
+                    text,
+                    f"has more than {MAX_BETWEEN_DOTS} parameters of any text between two dots, "
+                    f"which a name could be spread over in very many ways. Part them by dots, or "
+                    f"say what they take: {{{parameter.name}:int}}",
+                )
             yield parameter
         elif not piece and 0 < index < len(pieces) - 1:
             raise _bad(text, "has two parameters with nothing between them")
@@ -171,6 +192,8 @@ def _parts(text: object) -> Iterator[str | Parameter]:
                     f"holds {piece!r}, which no channel's name does: letters and digits of ASCII, "
                     f"_ - = @ , . ; and {{parameters}}, of up to {MAX_CHANNEL_LENGTH} characters",
                 )
+            if "." in piece:
+                ambiguous = 0
             yield piece
 
 
@@ -179,7 +202,7 @@ def _parameter(written: str, text: str) -> Parameter:
     if not (name.isidentifier() and name.isascii()) or iskeyword(name):
         raise _bad(text, f"has a parameter {{{written}}}, whose name is no name in Python")
     if ":" not in written:
-        return Parameter(name, None, _BETWEEN_DOTS, str)
+        return Parameter(name, None, _BETWEEN_DOTS, str, str)
     converters = get_converters()
     if kind not in converters:
         raise _bad(
@@ -187,7 +210,10 @@ def _parameter(written: str, text: str) -> Parameter:
             f"names the path converter {kind!r}. Known: {', '.join(sorted(converters))}. A "
             f"converter of your own must be registered before the pattern is",
         )
-    return Parameter(name, kind, converters[kind].regex, converters[kind].to_python)
+    converter = converters[kind]
+    # Django asks for `to_url` only where addresses are made from values.
+    spell = getattr(converter, "to_url", None)
+    return Parameter(name, kind, converter.regex, converter.to_python, spell)
 
 
 def _bad(text: object, problem: str) -> ImproperlyConfigured:

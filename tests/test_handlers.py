@@ -323,6 +323,12 @@ class TestLookup:
             ask(chat, room=value)
         assert not isinstance(caught.value, Mistaken)
 
+    def test_another_spelling_refuses(self) -> None:
+        """Databases take 007 for 7; such a channel would be another one, unseen."""
+        user = UserFactory.create()
+        with pytest.raises(Denied, match=f"User 0{user.pk} is spelt {user.pk}"):
+            ask(person, room=f"0{user.pk}")
+
     def test_what_the_database_refuses_to_compare_refuses(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

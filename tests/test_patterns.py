@@ -121,7 +121,8 @@ def test_one_prefix_is_taken_off(channel: str, bare: str | None) -> None:
         ("chat.{room}", "chat.a_b-c@d=e,f;g", {"room": "a_b-c@d=e,f;g"}),
         # Converters.
         ("chat.{id:int}", "chat.7", {"id": 7}),
-        ("chat.{id:int}", "chat.007", {"id": 7}),
+        ("chat.{id:int}", "chat.007", None),  # Events go to chat.7.
+        ("chat.{id:int}", "chat.0", {"id": 0}),
         ("chat.{id:int}", "chat.-7", None),
         ("chat.{id:int}", "chat.7_0", None),
         ("chat.{id:int}", "chat.x", None),
@@ -168,6 +169,8 @@ def test_match(pattern: str, name: str, expected: Mapping[str, object] | None) -
         ("chat.{é}", "no name in Python"),
         ("chat.{a}.{a}", "'a' twice"),
         ("chat.{a}{b}", "nothing between"),
+        ("chat.{a}-{b}-{c}", "more than 2 parameters"),
+        ("{a}x{b}x{c}.{d}", "more than 2 parameters"),
         ("chat.{id:number}", "path converter 'number'. Known: broken, even, int"),
         ("chat.{id:}", "path converter ''"),
         ("chat.{id:broken}", "does not fit"),
@@ -188,6 +191,8 @@ def test_what_can_never_match_is_refused(pattern: str, text: str) -> None:
         ("chat.{room}", "{kind}.lobby", True),
         ("{room}", "lobby", True),
         ("chat.{a}-{b}", "chat.{c}", True),
+        ("{a}-{b}.{c}-{d}", "{e}.{f}", True),
+        ("chat.{a:int}-{b}-{c:int}-{d}", "chat.{e}", True),
         ("chat.{a}x", "chat.y{b}", True),
         ("chat.{a:int}", "chat.{b}", True),
         ("chat.{a:int}", "chat.7", True),

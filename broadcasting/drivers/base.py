@@ -44,6 +44,8 @@ def is_serving_here() -> bool:
 
 # What server processes tell each other about an application. Every hub listens to this
 # channel of each; its name is none that a client could join or a publisher send to.
+# The Redis broker tells its own hub there, too, of channels whose number of sockets is to
+# be told again: SUBSCRIPTION_COUNT, with the channel's name as JSON.
 CONTROL = "#control"
 TERMINATE = "terminate"
 

@@ -63,6 +63,7 @@ from .names import (
     is_cache,
     is_channel_name,
     is_client_event,
+    is_encrypted,
     is_guarded,
     is_presence,
     is_reserved,
@@ -411,6 +412,9 @@ class Connection:
             raise InvalidFrame(
                 "Client event rejected - only supported on private and presence channels"
             )
+        if is_encrypted(channel):
+            # What is sent there is for subscribers' eyes; no official client sends it in clear.
+            raise InvalidFrame("Client event rejected - not supported on encrypted channels")
         if channel not in self._joined:
             raise InvalidFrame(
                 f"Cannot broadcast client event (connection not subscribed to channel "

@@ -13,9 +13,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 # admitted by the one block that is assigned to the Internet (RFC 4291, section 2.4).
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address.
+_DOCUMENTATION = IPv6Network("3fff::/20")  # RFC 9637, which Python does not know yet.
 # These look like any other, or do so to some of Python's releases.
 _SPECIAL = (
     IPv4Network("192.0.0.0/24"),  # Protocol assignments (RFC 6890); metadata of Oracle's cloud.
+    IPv4Network("192.88.99.0/24"),  # Relays that are no more (RFC 7526).
     IPv4Network("168.63.129.16/32"),  # Where Azure's virtual machines reach their host.
 )
 
@@ -70,7 +72,7 @@ def is_public(address: str) -> bool:
     if isinstance(parsed, IPv6Address):
         inner = _inside(parsed)
         if inner is None:
-            return parsed in _GLOBAL_UNICAST and parsed.is_global
+            return parsed in _GLOBAL_UNICAST and parsed.is_global and parsed not in _DOCUMENTATION
         parsed = inner
     if any(parsed in network for network in _SPECIAL):
         return False

@@ -494,6 +494,15 @@ class TestClientEvents:
         )
         assert pair.actions == []
 
+    def test_not_in_clear_on_encrypted_channels(self) -> None:
+        """No official client sends any there."""
+        pair = Pair()
+        pair.enter("private-encrypted-x")
+        assert pair.say(client_event("private-encrypted-x", "client-a", {})) == error(
+            "Client event rejected - not supported on encrypted channels"
+        )
+        assert pair.actions == []
+
     @pytest.mark.parametrize("state", ["never", "joining", "left"])
     def test_not_without_being_a_member(self, state: str) -> None:
         """Asking to join is not enough."""

@@ -38,6 +38,8 @@ NOT_PUBLIC = {
     "IPv6 multicast": "ff02::1",
     "IPv6 multicast, global": "ff0e::1",
     "IPv6 documentation": "2001:db8::1",
+    "IPv6 documentation, newer": "3fff::1",
+    "relays of 6to4": "192.88.99.1",
     "IPv6 discard": "100::1",
     "Teredo": "2001:0:7f00:1::1",
     "IPv4-mapped loopback": "::ffff:127.0.0.1",
