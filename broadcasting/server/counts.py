@@ -95,6 +95,8 @@ class SubscriptionCounts:
 
     async def _announce(self, counts: Mapping[str, int]) -> None:
         due = {name: count for name, count in counts.items() if self._is_due(name, count)}
+        if not due:
+            return  # As always where no application wants numbers: the bus is not asked.
         try:
             for name, count in due.items():
                 if count:
