@@ -164,14 +164,17 @@ class Hub:
 
     async def stop(self) -> None:
         """Ask every client to reconnect elsewhere, and let go of the bus."""
-        for task in (self._sweeper, self._housekeeping, self._listener):
-            if task is not None:
-                task.cancel()
         for session in list(self._sessions):
             session.dismiss(Reconnect("Server is going away"))
         # Leaving the last topics was spawned just now; the bus is closed after it.
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            # What has ended is taken out by a callback, for which `gather` need not wait.
+            await asyncio.sleep(0)
+        # Not before: a hub that has just been born makes them only now.
+        for task in (self._sweeper, self._housekeeping, self._listener):
+            if task is not None:
+                task.cancel()
         await self._reports.close()
         await close_broker()
 
