@@ -47,16 +47,20 @@ class SubscriptionCounts:
         self._local = local
         self._spawn = spawn
         self._clock = asyncio.get_running_loop().time
-        self._changed: set[str] = set()
+        self._changed: dict[str, bool] = {}  # Topic -> whether a socket came.
         self._is_telling = False
         self._announced: dict[str, float] = {}  # When a topic's subscribers heard last.
         self._late: set[str] = set()
 
-    def change(self, topic: str) -> None:
-        """Take note that the number of sockets in `topic` is another one."""
+    def change(self, topic: str, *, is_newcomer: bool = False) -> None:
+        """
+        Take note that a socket has come into `topic`, or has left it.
+
+        A newcomer is told the number even if as many have left meanwhile.
+        """
         if is_reserved(topic.partition(":")[2]):
             return
-        self._changed.add(topic)
+        self._changed[topic] = is_newcomer or self._changed.get(topic, False)
         if not self._is_telling:
             self._is_telling = True
             self._spawn(self._tell())
@@ -81,12 +85,16 @@ class SubscriptionCounts:
     async def _tell(self) -> None:
         try:
             while self._changed:
-                changed, self._changed = self._changed, set()
+                changed, self._changed = self._changed, {}
                 totals = await self._broker.presence.count(
                     {name: self._local(name) for name in changed}
                 )
                 await self._announce(
-                    {name: new for name, (old, new) in totals.items() if old != new}
+                    {
+                        name: new
+                        for name, (old, new) in totals.items()
+                        if old != new or (new and changed[name])
+                    }
                 )
         except BroadcastError as exc:
             logger.debug("Subscribers were not told their number: %s", exc)

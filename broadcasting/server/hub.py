@@ -299,7 +299,7 @@ class Hub:
             self._end(name, subscription)
             return None  # `unsubscribe` has seen to the leave.
         self._go_live(topic, socket_id)
-        self._counts.change(name)
+        self._counts.change(name, is_newcomer=True)
         return Snapshot(
             tuple(subscription.release(members, cached)),
             None if members is None else members.infos,

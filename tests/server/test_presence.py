@@ -543,6 +543,17 @@ class TestNumbers:
         await settle()
         assert len(one.told(COUNT)) == 3
 
+    async def test_a_newcomer_is_told_though_another_has_left(self, hub: Hub) -> None:
+        """In one turn of the loop: the number is the old one, but not to the newcomer."""
+        one, two = [Tab(hub, number, app=COUNTING) for number in (1, 2)]
+        one.subscribe("cache-x")
+        await settle()
+        two.subscribe("cache-x")
+        one.unsubscribe("cache-x")
+        await settle()
+        assert [frame["event"] for frame in two.told()] == [SUCCEEDED, "pusher:cache_miss", COUNT]
+        assert two.told(COUNT)[0]["data"] == {"subscription_count": 1}
+
     async def test_many_are_told_now_and_then(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
