@@ -217,6 +217,13 @@ class TestSubscribing:
         ]
         assert pair.client.subscribed == {"x"}
 
+    @pytest.mark.parametrize("version", ["4", "5", "6", "7"])
+    def test_every_version_is_told_of_a_confirmation(self, version: str) -> None:
+        """Before the fourth only members were."""
+        pair = Pair(version=version)
+        pair.confirm(pair.join("x"))
+        assert pair.client.confirmations == {"x": 1}
+
     def test_what_came_meanwhile_follows_the_confirmation(self) -> None:
         """The confirmation is the channel's first frame, the rest keeps its order."""
         pair = Pair()

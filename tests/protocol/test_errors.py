@@ -63,6 +63,25 @@ def test_no_error_closes_with_a_code_of_client_events() -> None:
     assert not [error for error in CLOSING if 4300 <= (error.code or 0) < 4400]
 
 
+def test_the_range_of_a_code_says_who_comes_back() -> None:
+    """All that Java and Swift look at: below 4100 never, below 4200 later, then at once."""
+    later_or_at_once = {
+        *(errors.FrameTooLarge, errors.OverCapacity),
+        *(errors.Reconnect, errors.PongTimeout, errors.Inactive),
+    }
+    for error in later_or_at_once:
+        assert error.code is not None
+        at_once = error in {errors.Reconnect, errors.PongTimeout, errors.Inactive}
+        assert error.code // 100 == (42 if at_once else 41)
+    final = {
+        *(errors.InsecureTransport, errors.UnknownApplication, errors.ApplicationDisabled),
+        *(errors.OverQuota, errors.PathNotFound, errors.InvalidVersion),
+        *(errors.UnsupportedVersion, errors.ForbiddenOrigin, errors.UserTerminated),
+        errors.NeverAuthorized,
+    }
+    assert final == {error for error in CLOSING if (error.code or 0) // 100 == 40}
+
+
 def test_the_message_is_an_attribute_and_the_text() -> None:
     """What the client is told is what the log shows."""
     error = errors.InvalidFrame("Received invalid JSON")

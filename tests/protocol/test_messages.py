@@ -135,6 +135,42 @@ class TestGoldenFrames:
         )
 
 
+FORMS = {
+    # event: data is text, has a channel
+    messages.connection_established("1.1", 30): (True, False),
+    messages.error(InvalidFrame("No")): (False, False),
+    PING: (True, False),
+    PONG: (True, False),
+    messages.signin_success('{"id":"1"}'): (True, False),
+    messages.subscription_succeeded("x"): (True, True),
+    messages.subscription_succeeded("presence-x", {"1": "null"}): (True, True),
+    messages.watchlist_events(["1"], []): (True, False),
+    messages.cache_miss("cache-x"): (True, True),
+    messages.cached_event("cache-x", Cached("e", "{}", 1, 60)): (True, True),
+    messages.subscription_error("x", "AuthError", "No", 401): (False, True),
+    **{
+        Frame.of(Message("1", "presence-x", event, data)): (True, True)
+        for event, data in {
+            messages.MEMBER_ADDED: messages.member_added_data("1", "null"),
+            messages.MEMBER_REMOVED: messages.member_removed_data("1"),
+            messages.SUBSCRIPTION_COUNT: messages.subscription_count_data(3),
+            "client-a": "null",
+            "App\\Events\\X": "text",
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("frame", FORMS, ids=lambda frame: json.loads(frame.text)["event"])
+def test_every_frame_carries_data_in_its_form(frame: Frame) -> None:
+    """As text but for two events: Java takes it for granted, .NET wants an object for errors."""
+    fields = json.loads(frame.text)
+    is_text, has_channel = FORMS[frame]
+    assert isinstance(fields["data"], str if is_text else dict)
+    assert ("channel" in fields) is has_channel
+    assert fields.keys() <= {"event", "channel", "data"}
+
+
 class TestFrames:
     def test_size_is_in_bytes_of_utf8(self) -> None:
         """Buffers are bounded in what goes over the wire."""

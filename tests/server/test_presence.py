@@ -11,9 +11,11 @@ from broadcasting.drivers.base import CONTROL, TERMINATE
 from broadcasting.exceptions import BroadcastError, PublisherBusy
 from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import Message, subscription_count_data
+from broadcasting.protocol.signatures import sign_channel
 from broadcasting.server import counts
 from broadcasting.server.hub import Hub
 from tests.server.fakes import APP, APP_ID, FakeBroker, Tab, address, hub_on, message, settle
+from tests.utils import subscribe
 
 ROOM = "presence-room"
 SUCCEEDED = "pusher_internal:subscription_succeeded"
@@ -75,6 +77,32 @@ class TestMembers:
         two.unsubscribe(ROOM)
         await settle()
         assert ana.told(REMOVED) == [{"event": REMOVED, "channel": ROOM, "data": {"user_id": "2"}}]
+
+    async def test_a_member_needs_no_information_and_may_be_number_0(self, tabs: list[Tab]) -> None:
+        """Reverb fails after such a join, and never tells that 0 has left."""
+        ana, zero, _ = tabs
+        ana.join(ROOM, "1")
+        await settle()
+        data = '{"user_id":0}'
+        auth = sign_channel(APP, zero.socket_id, ROOM, data)
+        zero.session.receive(subscribe(ROOM, auth=auth, channel_data=data))
+        await settle()
+        assert zero.members(ROOM) == ana.members(ROOM) == {"1": None, "0": None}
+        zero.session.closed()
+        await settle()
+        assert ana.told(REMOVED) == [{"event": REMOVED, "channel": ROOM, "data": {"user_id": "0"}}]
+
+    async def test_joining_twice_is_being_there_once(self, tabs: list[Tab]) -> None:
+        """One leave takes the member out."""
+        ana, ben, _ = tabs
+        ana.join(ROOM, "1")
+        for _ in range(2):
+            ben.join(ROOM, "2")
+            await settle()
+        assert len(ana.told(ADDED)) == 1
+        ben.unsubscribe(ROOM)
+        await settle()
+        assert ana.members(ROOM) == {"1": None}
 
     async def test_tabs_that_vanish_together_are_told_once(self, tabs: list[Tab]) -> None:
         """As when a laptop is closed."""
@@ -351,6 +379,20 @@ class TestCacheChannels:
         await broker.publish(message("cache-x", "4"))
         assert ana.heard("cache-x") == ["joined", "2", "3", "4"]
 
+    async def test_the_last_event_outlives_the_last_subscriber(
+        self, tabs: list[Tab], broker: FakeBroker
+    ) -> None:
+        """Reverb forgets it."""
+        ana, ben, _ = tabs
+        ana.subscribe("cache-x")
+        await settle()
+        await broker.publish(message("cache-x", "1", socket_id=ben.socket_id))
+        ana.session.closed()
+        await settle()
+        ben.subscribe("cache-x")
+        await settle()
+        assert ben.heard("cache-x") == ["joined", "1"]
+
     async def test_client_events_are_not_kept(self, tabs: list[Tab], broker: FakeBroker) -> None:
         """Reverb keeps them."""
         ana, ben, _ = tabs
@@ -471,6 +513,17 @@ class TestWatchlists:
         await settle()
         assert self.heard(ana) == [{"offline": ["2"]}, {"online": ["2"]}]
         assert self.heard(ben) == [{"online": ["1"]}]
+
+    async def test_who_watches_themselves_is_there(self, watchers: list[Tab]) -> None:
+        """Nothing else is said of it, and nothing stays."""
+        ana, *_ = watchers
+        ana.sign_in("1", "1", "2")
+        await settle()
+        assert self.heard(ana) == [{"online": ["1"], "offline": ["2"]}]
+        ana.session.closed()
+        await settle()
+        assert len(self.heard(ana)) == 1
+        assert ana.session._hub.topics == {}
 
     async def test_a_change_while_reading_is_told_after(
         self, watchers: list[Tab], broker: FakeBroker

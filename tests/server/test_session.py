@@ -1,7 +1,9 @@
 """One socket at work, from its first frame to its last."""
 
 import asyncio
+import gc
 import logging
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -44,12 +46,23 @@ class TestOpen:
         session.closed()
         assert hub.session_count == 0
 
-    async def test_a_refused_client_can_do_nothing(self, hub: Hub, broker: FakeBroker) -> None:
-        """What it says is not even answered."""
-        session, socket = refused_session(hub)
+    @pytest.mark.parametrize("reason", ["origin", "quota"])
+    async def test_a_refused_client_can_do_nothing(
+        self, hub: Hub, broker: FakeBroker, reason: str
+    ) -> None:
+        """What it says is not even answered, and it hears of nothing."""
+        if reason == "origin":
+            session, socket = refused_session(hub)
+        else:
+            small = replace(APP, max_connections=1)
+            Tab(hub, 8, app=small)
+            tab = Tab(hub, 9, app=small)
+            session, socket = tab.session, tab.socket
+            assert socket.close_code == 4004
         session.receive('{"event":"pusher:subscribe","data":{"channel":"x"}}')
         session.receive(ping())
         await settle()
+        assert hub.deliver(message("x")) == 0
         assert socket.frames == []
         assert broker.calls == []
 
@@ -298,6 +311,23 @@ class TestClosed:
         await settle()
         hub.deliver(message("x", "1"))
         assert other.heard("x") == ["joined", "1"]
+
+    async def test_nothing_of_a_client_is_kept(self, hub: Hub) -> None:
+        """Neither what it was in nor what was counted of it, such as its client events."""
+        tab = Tab(hub)
+        tab.sign_in("1")
+        tab.subscribe("x")
+        tab.join("presence-x", "1")
+        await settle()
+        for number in range(20):
+            tab.whisper("presence-x", "client-a", number)
+        await settle()
+        connection = weakref.ref(tab.connection)
+        tab.session.closed()
+        del tab
+        await settle()
+        gc.collect()
+        assert connection() is None
 
     async def test_frames_that_come_after_it_are_ignored(
         self, hub: Hub, broker: FakeBroker
