@@ -20,6 +20,7 @@ from broadcasting.drivers.redis import (
 )
 from broadcasting.drivers.redis_presence import RedisPresence
 from broadcasting.exceptions import BroadcastError
+from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import Message
 from tests.conftest import RedisServer
 from tests.drivers.contract import (
@@ -110,6 +111,30 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
         assert message["data"] == (
             '{"event":"NewUserCreated","data":{"user":{"name":"é"}},"socket":null}'.encode()
         )
+
+    async def test_no_secret_is_sent(
+        self, broadcaster: Broadcaster, broker: Broker, client: redis.Redis
+    ) -> None:
+        """Whatever is done; Reverb sends its application's with each message."""
+
+        def commands_until_end() -> list[str]:
+            found: list[str] = []
+            while not found or "the end" not in found[-1]:
+                found.append(str(monitor.next_command()))
+            return found
+
+        with client.monitor() as monitor:
+            await broker.subscribe("1:presence-x")
+            await broadcaster.abroadcast(["presence-x", "cache-x"], "e", "{}", socket_id="1.1")
+            await asyncio.to_thread(broadcaster.terminate_user_connections, "1")
+            await broker.publish(Message("1", "presence-x", "client-e", "{}", "1.1", "1"))
+            await broker.presence.join("1:presence-x", "e", Member("1"), socket_id="1.1", limit=9)
+            await broker.presence.count({"1:presence-x": 1})
+            await broker.presence.heartbeat({"1": 1})
+            await asyncio.to_thread(client.echo, "the end")
+            commands = await asyncio.to_thread(commands_until_end)
+        assert any("presence-x" in command for command in commands)
+        assert not [command for command in commands if FIRST.secret in command]
 
     async def test_hears_a_foreign_publisher(
         self, broker: Broker, inbox: Inbox, client: redis.Redis
