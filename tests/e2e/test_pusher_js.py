@@ -198,6 +198,29 @@ class TestEcho:
         assert "kind" not in sealed
         assert await log_of(page, "refused") == []
 
+    async def test_names_of_events(self, tabs: Tabs) -> None:
+        """As they are, with a dot before them, and with the namespace of Laravel's own Echo."""
+        page = await tabs.open()
+        await page.evaluate(
+            """() => {
+              Echo.channel("proof.7").subscribed(note("a"))
+                .listen("Plain", note("plain")).listen(".with.dots", note("dots"));
+              Echo.connector.options.namespace = "App.Events";
+              Echo.channel("proof.8").subscribed(note("b"))
+                .listen("Sent", note("namespace")).listen(".Plain", note("literal"));
+            }"""
+        )
+        await heard(page, "a")
+        await heard(page, "b")
+        await publish(tabs.site, "proof.7", "Plain", 1)
+        await publish(tabs.site, "proof.7", "with.dots", 2)
+        await publish(tabs.site, "proof.8", "App\\Events\\Sent", 3)
+        await publish(tabs.site, "proof.8", "Plain", 4)
+        assert await heard(page, "literal") == [4]
+        assert await log_of(page, "plain") == [1]
+        assert await log_of(page, "dots") == [2]
+        assert await log_of(page, "namespace") == [3]
+
     async def test_three_tabs_are_two_members(self, tabs: Tabs) -> None:
         """Two of one guest and one of another: here, joining, leaving."""
         first = await tabs.open()
