@@ -97,6 +97,28 @@ class TestMemory(CacheContract, ManyNodesContract):
         broker.take(Message("1", "elsewhere", "Hello", "{}"))
         assert not broker._scheduled
 
+    async def test_kept_event_ends(self, broadcaster: Broadcaster, broker: Broker) -> None:
+        """Half an hour after it, and not a moment before; a newer one begins anew."""
+        await broadcaster.abroadcast(["cache-x"], "e", "1")
+        self.clock.advance(1000)
+        await broadcaster.abroadcast(["cache-x"], "e", "2")
+        self.clock.advance(1799)
+        cached = await broker.cached("1:cache-x")
+        assert cached is not None
+        assert (cached.data, cached.ttl) == ("2", 1)
+        self.clock.advance(1)
+        assert await broker.cached("1:cache-x") is None
+
+    async def test_so_many_events_are_kept(
+        self, broadcaster: Broadcaster, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of the others the oldest is forgotten: names of channels are without end."""
+        monkeypatch.setattr(MemoryBus, "CACHED", 2)
+        for channel in ("cache-a", "cache-b", "cache-a", "cache-c"):
+            await broadcaster.abroadcast([channel], "e", "{}")
+        kept = [await broker.cached(f"1:cache-{name}") is not None for name in "abc"]
+        assert kept == [True, False, True]
+
     async def test_a_process_that_does_not_serve_names_what_to_start(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
