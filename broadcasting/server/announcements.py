@@ -115,5 +115,5 @@ async def _in_their_thread(work: Callable[[], None]) -> None:
     """Do what Django does before and after each request, in the receivers' thread."""
     try:
         await sync_to_async(work)()
-    except Exception:
+    except Exception:  # A database that is away is no reason to send no signals.
         logger.exception("The database connections of signals' receivers cannot be closed")
