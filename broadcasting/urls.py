@@ -1,8 +1,8 @@
 """
 HTTP routes: the Pusher HTTP API, and what says who may join a channel.
 
-Include them at the root of the project's URLs, where the SDKs of other languages and
-Echo expect them: ``path("", include("broadcasting.urls"))``.
+Include them at the root of the project's URLs, where the SDKs of other languages,
+pusher-js and Echo expect them: ``path("", include("broadcasting.urls"))``.
 """
 
 from django.urls import path
@@ -15,6 +15,9 @@ app_name = "broadcasting"
 urlpatterns = [
     path("broadcasting/auth", auth, name="auth"),
     path("broadcasting/user-auth", user_auth, name="user-auth"),
+    # Where pusher-js looks unless it is told otherwise.
+    path("pusher/auth", auth, name="pusher-auth"),
+    path("pusher/user-auth", user_auth, name="pusher-user-auth"),
     path("apps/<path:rest>", api, name="api"),
     # Where the SDK for Python ends a user's connections.
     path("users/<str:user_id>/terminate_connections", api, name="api-users"),

@@ -30,6 +30,12 @@ def test_the_auth_endpoints_stand_where_echo_looks_for_them() -> None:
     assert resolve("/broadcasting/user-auth").func is user_auth
 
 
+def test_they_stand_where_pusher_js_looks_for_them_too() -> None:
+    """Which has addresses of its own."""
+    assert resolve("/pusher/auth").func is auth
+    assert resolve("/pusher/user-auth").func is user_auth
+
+
 @pytest.mark.parametrize("url", ["/apps/", "/apps", "/app/key"])
 def test_nothing_else_is_taken(url: str) -> None:
     """The project keeps its addresses."""
