@@ -1,6 +1,6 @@
 """What happens on the sockets, told to webhooks and to receivers of Django signals."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from django.dispatch import Signal
 
@@ -42,40 +42,37 @@ class Reports:
         app_id, _, channel = change.topic.partition(":")
         if is_reserved(channel):
             return
-        arguments = {"channel": channel}
-        if change.user_id is not None:
-            arguments["user_id"] = change.user_id
-        self._signals.send(_SIGNALS[change.name], app_id=app_id, **arguments)
-        self._post(app_id, change.name, arguments)
+        who = {} if change.user_id is None else {"user_id": change.user_id}
+        self._signals.send(_SIGNALS[change.name], app_id=app_id, channel=channel, **who)
+        self._post(app_id, change.name, channel, who)
 
     def whispered(self, message: Message) -> None:
         """Tell of a client event that was relayed."""
-        event = {"channel": message.channel, "event": message.event, "data": message.data}
+        event = {"event": message.event, "data": message.data}
         if message.socket_id is not None:
             event["socket_id"] = message.socket_id
         if message.user_id is not None:
             event["user_id"] = message.user_id
-        self._post(message.app_id, "client_event", event)
+        self._post(message.app_id, "client_event", message.channel, event)
 
     def missed(self, topic: str) -> None:
         """Tell of a cache channel that keeps no event for a new subscriber."""
         app_id, _, channel = topic.partition(":")
-        self._post(app_id, "cache_miss", {"channel": channel})
+        self._post(app_id, "cache_miss", channel, {})
 
     def counted(self, topic: str, count: int) -> None:
         """Tell how many subscribers a channel has."""
         app_id, _, channel = topic.partition(":")
-        self._post(app_id, "subscription_count", {"channel": channel, "subscription_count": count})
+        self._post(app_id, "subscription_count", channel, {"subscription_count": count})
 
     async def close(self) -> None:
         """Deliver what waits, for a moment, then drop it."""
         await self._signals.close(CLOSE_TIMEOUT)
         await self._webhooks.close(CLOSE_TIMEOUT)
 
-    def _post(self, app_id: str, name: str, fields: dict[str, object] | dict[str, str]) -> None:
-        channel = fields["channel"]
-        if isinstance(channel, str) and self._webhooks.wants(app_id, name, channel):
-            self._webhooks.add(app_id, {"name": name, **fields})
+    def _post(self, app_id: str, name: str, channel: str, fields: Mapping[str, object]) -> None:
+        if self._webhooks.wants(app_id, name, channel):
+            self._webhooks.add(app_id, {"name": name, "channel": channel, **fields})
 
 
 _SIGNALS: dict[str, Signal] = {
