@@ -41,7 +41,6 @@ LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")
 _IN_ADDRESSES = re.compile(r"[A-Za-z0-9._-]+")
 _VISIBLE = re.compile(r"[!-~]+")
 _KEYS = ("DEFAULT", "CONNECTIONS", "APPS", "SERVER", "AUTHENTICATORS")
-_SERVER_KEYS = ("CONNECTION", "PATH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,35 @@ class Connection:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # Passwords, perhaps.
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """
+    ``SERVER``: how processes serve sockets.
+
+    Attributes:
+        connection: The alias that they read, `None` for the default one if its driver
+            can be read.
+        path: What stands before ``/app/<key>`` in a socket's address.
+        host: The address that ``broadcast_serve`` listens on.
+        port: Its port.
+        max_connections: Sockets that one process accepts; `None` for as many as its
+            limit on open files allows.
+        max_connections_per_address: Of these, from one client address; `None` for no limit.
+        handshake_timeout: Seconds that a client may take to send the head of a request.
+        metrics_token: What a caller from elsewhere than this machine must send to read
+            the metrics; `None` to refuse all of them.
+    """
+
+    connection: str | None = None
+    path: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_connections: int | None = None
+    max_connections_per_address: int | None = None
+    handshake_timeout: int = 10
+    metrics_token: str | None = field(default=None, repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """
@@ -63,9 +91,7 @@ class Settings:
         default: The alias that events go through unless they say otherwise.
         connections: Every known connection by its alias.
         apps: The applications, the first of them being the default one.
-        server_connection: The alias that server processes read, `None` for the
-            default one if its driver can be read.
-        server_path: What stands before ``/app/<key>`` in a socket's address.
+        server: How processes serve sockets.
         proxy_header: The header, in lower case, and the value by which a proxy says
             that its client's connection is encrypted: ``SECURE_PROXY_SSL_HEADER``.
         authenticators: Dotted paths of what finds the user of a request, in order.
@@ -74,8 +100,7 @@ class Settings:
     default: str
     connections: Mapping[str, Connection]
     apps: tuple[Application, ...]
-    server_connection: str | None
-    server_path: str
+    server: Server
     proxy_header: tuple[str, str] | None = None
     authenticators: tuple[str, ...] = ()
 
@@ -97,25 +122,18 @@ def get_settings() -> Settings:
     raw = _mapping(getattr(django_settings, "BROADCASTING", {}), "BROADCASTING", known=_KEYS)
     apps = _applications(raw.get("APPS"))
     connections = _connections(raw.get("CONNECTIONS", {}), apps)
-    server = _mapping(raw.get("SERVER", {}), 'BROADCASTING["SERVER"]', known=_SERVER_KEYS)
-    path = server.get("PATH", "")
-    if not isinstance(path, str):
-        raise ImproperlyConfigured(
-            f'BROADCASTING["SERVER"]["PATH"] is {path!r}; it must be text such as "ws", or empty.'
-        )
     has_layer = bool(getattr(django_settings, "CHANNEL_LAYERS", {}))
     result = Settings(
         default=raw.get("DEFAULT", "channels" if has_layer else "memory"),
         connections=connections,
         apps=apps,
-        server_connection=server.get("CONNECTION"),
-        server_path=path.strip("/"),
+        server=_server(raw.get("SERVER", {})),
         proxy_header=_proxy_header(django_settings.SECURE_PROXY_SSL_HEADER),
         authenticators=_texts(raw.get("AUTHENTICATORS", ()), "BROADCASTING", "AUTHENTICATORS"),
     )
     result.connection(result.default)
-    if result.server_connection is not None:
-        result.connection(result.server_connection)
+    if result.server.connection is not None:
+        result.connection(result.server.connection)
     return result
 
 
@@ -332,6 +350,27 @@ def _webhook(value: object, where: str) -> Webhook:
             f'With "ALLOW_PRIVATE": True it may begin with http:// and lead to a private network.'
         )
     return Webhook(**values)
+
+
+def _server(raw: object) -> Server:
+    where = 'BROADCASTING["SERVER"]'
+    known = [f.name.upper() for f in dataclasses.fields(Server)]
+    entry = _mapping(raw, where, known=known)
+    server = Server(**{name.lower(): value for name, value in entry.items()})
+    for name in ("path", "host"):
+        if not isinstance(getattr(server, name), str):
+            raise ImproperlyConfigured(
+                f'{where}["{name.upper()}"] is {getattr(server, name)!r}; it must be text.'
+            )
+    token = server.metrics_token
+    if token is not None and not (isinstance(token, str) and _VISIBLE.fullmatch(token)):
+        # The value is not repeated: it is a secret.
+        raise ImproperlyConfigured(
+            f'{where}["METRICS_TOKEN"] must be text without spaces, or None.'
+        )
+    for f in dataclasses.fields(Server):
+        _check_type(f, getattr(server, f.name), where)
+    return dataclasses.replace(server, path=server.path.strip("/"))
 
 
 def _is_derived(raw: Sequence[object]) -> bool:

@@ -22,7 +22,7 @@ from .adapters.consumer import PusherConsumer, UnknownPathConsumer
 from .conf import get_settings
 from .drivers.base import serve_here
 
-_prefix = f"{get_settings().server_path}/".lstrip("/")
+_prefix = f"{get_settings().server.path}/".lstrip("/")
 
 websocket_urlpatterns = [
     path(f"{_prefix}app/<str:key>", PusherConsumer.as_asgi()),

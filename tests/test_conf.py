@@ -31,8 +31,8 @@ class TestDefaults:
         with override_settings(CHANNEL_LAYERS={}):
             settings = settings_of()
         assert settings.default == "memory"
-        assert settings.server_connection is None
-        assert settings.server_path == ""
+        assert settings.server.connection is None
+        assert settings.server.path == ""
         assert sorted(settings.connections) == ["channels", "log", "memory", "null"]
 
     def test_not_even_the_setting(self, settings: ProjectSettings) -> None:
@@ -317,11 +317,11 @@ class TestServer:
     )
     def test_slashes_around_the_path_do_not_matter(self, path: str, result: str) -> None:
         """It is put between slashes anyway."""
-        assert settings_of(SERVER={"PATH": path}).server_path == result
+        assert settings_of(SERVER={"PATH": path}).server.path == result
 
     def test_the_connection_is_an_alias(self) -> None:
         """Checked as soon as the settings are read."""
-        assert settings_of(SERVER={"CONNECTION": "memory"}).server_connection == "memory"
+        assert settings_of(SERVER={"CONNECTION": "memory"}).server.connection == "memory"
 
 
 MISTAKES: list[tuple[Any, list[str]]] = [
@@ -337,10 +337,14 @@ MISTAKES: list[tuple[Any, list[str]]] = [
     ({"SERVER": {"CONNECTION": "radis"}}, ["'radis'", "Known connections"]),
     ({"SERVER": []}, ['BROADCASTING["SERVER"] must be a dictionary']),
     (
-        {"SERVER": {"PORT": 1}},
-        ['BROADCASTING["SERVER"] has unknown keys: PORT', "CONNECTION, PATH"],
+        {"SERVER": {"PROT": 1}},
+        ['BROADCASTING["SERVER"] has unknown keys: PROT', "CONNECTION, PATH, HOST"],
     ),
     ({"SERVER": {"PATH": None}}, ['BROADCASTING["SERVER"]["PATH"] is None', "text"]),
+    ({"SERVER": {"HOST": None}}, ['BROADCASTING["SERVER"]["HOST"] is None', "text"]),
+    ({"SERVER": {"PORT": "80"}}, ['BROADCASTING["SERVER"]["PORT"] is \'80\'', "above 0"]),
+    ({"SERVER": {"MAX_CONNECTIONS": 0}}, ['["MAX_CONNECTIONS"] is 0', "above 0"]),
+    ({"SERVER": {"METRICS_TOKEN": "a b"}}, ['["METRICS_TOKEN"] must be text without spaces']),
     ({"CONNECTIONS": []}, ['BROADCASTING["CONNECTIONS"] must be a dictionary']),
     ({"CONNECTIONS": {"x": MEMORY}}, ["BROADCASTING[\"CONNECTIONS\"]['x'] must be a dictionary"]),
     ({"CONNECTIONS": {"x": {}}}, ["['x'] names no driver", '"DRIVER"', MEMORY]),

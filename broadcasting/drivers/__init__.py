@@ -79,7 +79,7 @@ def warn_of_other_address(port: int) -> None:
     A server learns its own address only from its first client.
     """
     settings = get_settings()
-    alias = settings.server_connection or settings.default
+    alias = settings.server.connection or settings.default
     url = broadcasters[alias].posts_to
     if url is None:
         return
@@ -106,11 +106,11 @@ async def close_broker() -> None:
 def server_broadcaster() -> Broadcaster:
     """Return the write end of the connection that server processes read."""
     settings = get_settings()
-    if settings.server_connection is not None:
-        broadcaster = broadcasters[settings.server_connection]
+    if settings.server.connection is not None:
+        broadcaster = broadcasters[settings.server.connection]
         if not broadcaster.can_be_read:
             raise ImproperlyConfigured(
-                f'BROADCASTING["SERVER"]["CONNECTION"] is {settings.server_connection!r}, '
+                f'BROADCASTING["SERVER"]["CONNECTION"] is {settings.server.connection!r}, '
                 f"whose driver only writes. Name a memory, channels or redis connection."
             )
         return broadcaster

@@ -39,7 +39,7 @@ def broadcasting_scripts(
     configured = {
         "src": static("broadcasting/echo.js"),
         "data-key": settings.apps[0].key,
-        "data-path": f"/{settings.server_path}" if settings.server_path else "",
+        "data-path": f"/{settings.server.path}" if settings.server.path else "",
         "data-auth-endpoint": _endpoint("auth"),
         "data-user-auth-endpoint": _endpoint("user-auth"),
     }

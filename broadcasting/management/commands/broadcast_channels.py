@@ -154,7 +154,7 @@ async def _read_application(presence: Presence, app_id: str, prefix: str) -> dic
 def _server_url() -> str:
     """Return where the process that serves answers, or the server that is posted to."""
     settings = get_settings()
-    alias = settings.server_connection or settings.default
+    alias = settings.server.connection or settings.default
     broadcaster = broadcasters[alias]
     if isinstance(broadcaster, PusherBroadcaster):
         return broadcaster.url
