@@ -362,7 +362,7 @@ def _server(raw: object) -> Server:
             raise ImproperlyConfigured(
                 f'{where}["{name.upper()}"] is {getattr(server, name)!r}; it must be text.'
             )
-    token = server.metrics_token
+    token: object = server.metrics_token
     if token is not None and not (isinstance(token, str) and _VISIBLE.fullmatch(token)):
         # The value is not repeated: it is a secret.
         raise ImproperlyConfigured(

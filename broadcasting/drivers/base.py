@@ -48,6 +48,7 @@ def is_serving_here() -> bool:
 # be told again: SUBSCRIPTION_COUNT, with the channel's name as JSON.
 CONTROL = "#control"
 TERMINATE = "terminate"
+RESTART = "restart"
 
 CACHE_TTL = 1800.0  # Seconds that the last event of a cache channel is kept.
 
@@ -263,11 +264,33 @@ class Broker(ABC):
         is_shared: Whether other processes' messages arrive here.
         supports_cache: Whether the last event of cache channels is kept.
         presence: Who is there.
+        is_up: Whether the bus answers, as far as is known.
+        reconnects: How often it was lost and found again.
     """
 
     is_shared: bool
     supports_cache: bool = False
     presence: Presence
+    is_up: bool = True
+    reconnects: int = 0
+
+    async def take_turn(self, name: str, seconds: float) -> bool:
+        """
+        Try to be the only process that does `name`, for at most so many `seconds`.
+
+        Return whether it is this one's turn; whoever is told `False` asks again later.
+        A process that has its turn may ask again to prolong it. Where the bus ends at
+        the process, or can tell of no other, it is always its turn.
+
+        Raises:
+            BroadcastError: The bus is away.
+        """
+        return True
+
+    async def end_turn(  # noqa: B027 (where it is always one's turn, it has no end)
+        self, name: str, after: float = 0
+    ) -> None:
+        """Let the next process have its turn, `after` so many seconds. Never raises."""
 
     async def cached(self, topic: str) -> Cached | None:
         """Return the last event of a cache channel, `None` if there is none."""

@@ -27,7 +27,7 @@ Rules of this file: no method raises on client input, `PusherError` is turned in
 frames in one place (`_fail`), and after `close_code` is set nothing is accepted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from . import messages
@@ -120,6 +120,27 @@ class Connection:
         version: The ``protocol`` parameter of the address as it came; `None` is 7.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_attempts",
+        "_client_events",
+        "_frames",
+        "_joined",
+        "_joining",
+        "_last_activity",
+        "_opened",
+        "_pinged_at",
+        "_policy",
+        "_subscriptions",
+        "_version",
+        "close_code",
+        "close_reason",
+        "on_error",
+        "pongs",
+        "socket_id",
+        "user",
+    )
+
     def __init__(self, policy: Policy | None, socket_id: str, version: str | None = None) -> None:
         self.socket_id = socket_id
         self.close_code: int | None = None
@@ -128,6 +149,8 @@ class Connection:
         self.pongs = 0
         # Who has signed in.
         self.user: User | None = None
+        # Called with each error that the client is told.
+        self.on_error: Callable[[PusherError], object] | None = None
 
         self._policy = policy
         self._version = version
@@ -459,6 +482,8 @@ class Connection:
         self._fail(error)
 
     def _fail(self, error: PusherError) -> None:
+        if self.on_error is not None:
+            self.on_error(error)
         version = self._version or ""
         old = version.isdigit() and version.isascii() and len(version) <= 3
         closes = isinstance(error, ClosingError)

@@ -52,13 +52,17 @@ class Frame:
     Attributes:
         text: The frame as JSON (Pusher, "Channels protocol", "Events").
         size: The bytes that `text` takes on the wire.
+        websocket: `text` as a server's WebSocket frame (RFC 6455, section 5.2): final,
+            unmasked, uncompressed.
     """
 
-    __slots__ = ("size", "text")
+    __slots__ = ("size", "text", "websocket")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.size = len(text.encode())
+        payload = text.encode()
+        self.size = len(payload)
+        self.websocket = _text_header(self.size) + payload
 
     @classmethod
     def of(cls, message: Message) -> "Frame":
@@ -69,6 +73,14 @@ class Frame:
         if message.user_id is not None:
             body["user_id"] = message.user_id
         return cls(encode(body))
+
+
+def _text_header(size: int) -> bytes:
+    if size < 126:
+        return bytes((0x81, size))
+    if size < 65_536:
+        return b"\x81\x7e" + size.to_bytes(2)
+    return b"\x81\x7f" + size.to_bytes(8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,11 @@ def get_hub() -> Hub:
 
 async def stop_hub() -> None:
     """Stop the running loop's hub, if it has one. The next use makes a new one."""
-    hub = _hubs.pop(asyncio.get_running_loop(), None)
+    hub = _hubs.get(asyncio.get_running_loop())
     if hub is not None:
+        # It stays until then: another one would begin on a bus that is about to close.
         await hub.stop()
+        _hubs.pop(asyncio.get_running_loop(), None)
 
 
 def open_session(

@@ -26,13 +26,13 @@ Rules of this file:
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..credentials import Application
 from ..drivers import close_broker, get_broker
-from ..drivers.base import CONTROL, TERMINATE, Members
+from ..drivers.base import CONTROL, RESTART, TERMINATE, Broker, Members
 from ..exceptions import BroadcastError
 from ..protocol.errors import (
     OverCapacity,
@@ -55,12 +55,14 @@ from ..protocol.messages import (
 from ..protocol.messages import topic as topic_of
 from ..protocol.names import is_cache
 from .counts import SubscriptionCounts
+from .metrics import HubStats
 from .reports import Reports
 
 logger = logging.getLogger("broadcasting.server")
 
 SWEEP_EVERY = 1.0  # Seconds.
 HEARTBEAT_EVERY = 5  # Sweeps.
+DRAIN_STEP = 0.05  # Seconds between the closings of a drain.
 
 
 class Socket(Protocol):
@@ -109,11 +111,24 @@ class Hub:
 
     Args:
         apps: The applications whose sockets it serves.
+
+    Attributes:
+        stats: What it has done so far.
+        is_draining: Whether the process is about to go, and wants no new clients.
+        is_closing: Whether it asks its clients to go, and those who still come.
+        on_restart: Called when all server processes are asked to restart.
+        on_error: Takes note of what a client was told.
     """
 
     MAX_BUFFERED = 1024 * 1024  # Bytes that may wait for one subscription to be confirmed.
 
     def __init__(self, apps: Iterable[Application]) -> None:
+        self.stats = HubStats()
+        self.is_draining = False
+        self.is_closing = False
+        self.on_restart: Callable[[], object] | None = None
+        # One object for all connections, and none that leads back to a session.
+        self.on_error: Callable[[PusherError], object] = self._note_error
         self._loop = asyncio.get_running_loop()
         self._broker = get_broker()
         self._apps = {app.id: app for app in apps}
@@ -145,6 +160,16 @@ class Hub:
         """How many sockets are in, or are joining, each topic."""
         return {name: len(t.live) + len(t.buffering) for name, t in self._topics.items()}
 
+    @property
+    def connections(self) -> Mapping[str, int]:
+        """How many sockets are open, by application id."""
+        return self._connections
+
+    @property
+    def broker(self) -> Broker:
+        """The read end that the hub listens to."""
+        return self._broker
+
     async def start(self) -> None:
         """Connect to the bus and begin to sweep. Calling it again does nothing."""
         if self._started is None:
@@ -162,10 +187,29 @@ class Hub:
             self._started = None  # The next socket tries again.
             raise
 
+    async def drain(self, seconds: float) -> None:
+        """
+        Ask every client to reconnect elsewhere, evenly over `seconds`.
+
+        pusher-js comes back at once, so it is here that a stampede is avoided. Whoever
+        still comes is sent away.
+        """
+        self.is_draining = self.is_closing = True
+        waiting = list(self._sessions)
+        begin = self._loop.time()
+        done = 0
+        while done < len(waiting):
+            elapsed = self._loop.time() - begin
+            due = len(waiting) if elapsed >= seconds else int(len(waiting) * elapsed / seconds) + 1
+            for session in waiting[done:due]:
+                session.dismiss(Reconnect("Server is going away"))
+            done = due
+            if done < len(waiting):
+                await asyncio.sleep(min(DRAIN_STEP, seconds))
+
     async def stop(self) -> None:
         """Ask every client to reconnect elsewhere, and let go of the bus."""
-        for session in list(self._sessions):
-            session.dismiss(Reconnect("Server is going away"))
+        await self.drain(0)
         # Leaving the last topics was spawned just now; the bus is closed after it.
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -183,6 +227,7 @@ class Hub:
     def add(self, session: Client) -> None:
         """Take note of an open socket."""
         self._sessions.add(session)
+        self.stats.opened += 1
         if session.app is not None:
             self._connections[session.app.id] += 1
             self._reports.opened(session.app.id, session.socket_id)
@@ -194,6 +239,7 @@ class Hub:
         if session not in self._sessions:
             return
         self._sessions.discard(session)
+        self.stats.closed[session.close_code] += 1
         if session.app is None:
             return
         self._connections[session.app.id] -= 1
@@ -240,6 +286,8 @@ class Hub:
         for socket_id, subscription in topic.buffering.items():
             if socket_id != excluded:
                 subscription.keep(message, frame, self.MAX_BUFFERED)
+        self.stats.delivered += count
+        self.stats.delivered_bytes += count * frame.size
         return count
 
     async def whisper(self, message: Message) -> None:
@@ -250,6 +298,7 @@ class Hub:
             BroadcastError: The bus did not take it.
         """
         await self._broker.publish(message)
+        self.stats.published["client"] += 1
         self._reports.whispered(message)
 
     # Subscriptions
@@ -451,6 +500,9 @@ class Hub:
                 session.dismiss(UserTerminated("Connection terminated by the application"))
         elif message.event == SUBSCRIPTION_COUNT and isinstance(subject, str):
             self._counts.recount(topic_of(message.app_id, subject))
+        elif message.event == RESTART:
+            if self.on_restart is not None:
+                self.on_restart()
         else:
             logger.warning("Ignored a command that is not understood: %r", message.event)
 
@@ -459,8 +511,10 @@ class Hub:
     async def _sweep(self) -> None:
         sweeps = 0
         while True:
+            due = self._loop.time() + SWEEP_EVERY
             await asyncio.sleep(SWEEP_EVERY)
             now = self._loop.time()
+            self.stats.loop_lag = max(0.0, now - due)
             for session in list(self._sessions):
                 try:
                     session.tick(now)
@@ -487,6 +541,9 @@ class Hub:
         except BroadcastError as exc:
             # The broker says that its bus is away, and when it is back.
             logger.debug("Presence could not be kept up: %s", exc)
+
+    def _note_error(self, error: PusherError) -> None:
+        self.stats.errors[type(error).__name__] += 1
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -12,7 +12,7 @@ from ..credentials import Application
 from ..exceptions import BroadcastError
 from ..protocol.actions import Action, ClientEvent, SignIn, Subscribe, Unsubscribe
 from ..protocol.connection import Connection
-from ..protocol.errors import ClientEventRejected, OverCapacity, PusherError
+from ..protocol.errors import ClientEventRejected, OverCapacity, PusherError, Reconnect
 from ..protocol.members import User
 from ..protocol.messages import Message, topic, watchlist_events
 from ..protocol.names import watch_channel
@@ -29,6 +29,8 @@ class Session:
         app: The connection's application, `None` where the client named none.
         clock: Returns the loop's time in seconds.
     """
+
+    __slots__ = ("__weakref__", "_clock", "_closed", "_hub", "app", "connection", "socket")
 
     def __init__(
         self,
@@ -62,8 +64,11 @@ class Session:
 
     def open(self, origin: str | None, *, is_secure: bool = True) -> None:
         """Greet or refuse the client, whose page is on `origin`."""
+        self.connection.on_error = self._hub.on_error
         is_full = self.app is not None and self._hub.is_full(self.app)
         self.connection.open(origin, self._clock(), is_secure=is_secure, is_full=is_full)
+        if self._hub.is_closing:
+            self.connection.fail(Reconnect("Server is going away"))
         if self.connection.close_code is None:
             self._hub.add(self)
         self._flush()
