@@ -262,7 +262,7 @@ def runserver(_migrated_database: Path, tmp_path: Path) -> Iterator[RunServer]:
 
     ``runserver("redis", REDIS_URL=redis_server.url)``: the alias of the broadcast
     connection, and what else the process finds in its environment. `server` is
-    ``"daphne"`` or ``"uvicorn"``.
+    ``"daphne"``, ``"uvicorn"`` or ``"broadcast_serve"``.
     """
     yield from _run_servers(_migrated_database, tmp_path)
 
@@ -300,13 +300,15 @@ def _run_servers(template: Path, directory: Path) -> Iterator[RunServer]:
         site.stop()
 
 
-# daphne is what `runserver` runs; uvicorn stands for every other ASGI server.
+# daphne is what `runserver` runs; uvicorn stands for every other ASGI server; our own
+# command is what sites run in production.
 _SERVERS: dict[str, Callable[[int], list[str]]] = {
     "daphne": lambda port: ["manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"],
     "uvicorn": lambda port: [
         *("-m", "uvicorn", "whik.asgi:application", "--lifespan", "off"),
         *("--host", "127.0.0.1", "--port", str(port)),
     ],
+    "broadcast_serve": lambda port: ["manage.py", "broadcast_serve", "--port", str(port)],
 }
 
 

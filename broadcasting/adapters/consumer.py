@@ -17,19 +17,19 @@ not by daphne, which is a server for development.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qs
 
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 
-from ..conf import get_settings
 from ..drivers import warn_of_other_address
 from ..protocol.errors import OverCapacity, PathNotFound
 from ..protocol.messages import PING, Frame
 from ..server import open_session
+from ..server.admission import get_admission
 from ..server.session import Session
+from .handshake import is_secure, protocol_version, refusal
 
 logger = logging.getLogger("broadcasting.server")
 
@@ -47,7 +47,8 @@ class PusherConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no 
     channel_layer_alias = None
 
     socket: "AsgiSocket"
-    session: Session
+    address: str | None  # Where the client is.
+    session: Session | None = None  # There is none where the client may not stay.
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Call the handler, without the database housekeeping that hops to a thread."""
@@ -66,40 +67,38 @@ class PusherConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no 
         headers = dict(self.scope["headers"])
         origin = headers.get(b"origin")
         # ASGI lets a server leave it out; an empty value is one, and no number.
-        text = (self.scope.get("query_string") or b"").decode("latin-1")
-        query = parse_qs(text, keep_blank_values=True)
+        query = (self.scope.get("query_string") or b"").decode("latin-1")
         if self.scope.get("server") and self.scope["server"][1]:
             warn_of_other_address(self.scope["server"][1])
         self.socket = AsgiSocket(self.base_send)
+        self.address = self.scope["client"][0] if self.scope.get("client") else None
+        if (reason := refusal(self.address)) is not None:
+            self.socket.close(OverCapacity.code, reason)
+            return
         self.session = open_session(
             key=self.scope["url_route"]["kwargs"]["key"],
-            version=query.get("protocol", [None])[0],
+            version=protocol_version(query),
             origin=None if origin is None else origin.decode("latin-1"),
             socket=self.socket,
-            is_secure=_is_secure(self.scope.get("scheme"), headers),
+            is_secure=is_secure(
+                self.scope.get("scheme"),
+                lambda name: headers.get(name.encode(), b"").decode("latin-1"),
+            ),
         )
+        self.socket.on_slow = self.session.give_up
 
     def receive(self, text: str | None) -> None:
         """Pass on a text frame. Binary frames are not part of the protocol."""
-        if text is not None:
+        if text is not None and self.session is not None:
             self.session.receive(text)
             self.socket.acknowledge(self.session.connection.pongs)
 
     async def disconnect(self) -> None:
         """Forget the client."""
-        self.session.closed()
+        if self.session is not None:
+            self.session.closed()
+            get_admission().release(self.address)
         await self.socket.stop()
-
-
-def _is_secure(scheme: str | None, headers: Mapping[bytes, bytes]) -> bool:
-    """Tell whether the client's connection is encrypted, at the latest up to a trusted proxy."""
-    proxy_header = get_settings().proxy_header
-    if proxy_header is None:
-        return scheme == "wss"
-    name, expected = proxy_header
-    # Of a list that several proxies wrote, the first is the client's, as in Django.
-    value, *_ = headers.get(name.encode(), b"").decode("latin-1").split(",")
-    return value.strip() == expected
 
 
 class UnknownPathConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no types
@@ -157,6 +156,8 @@ class AsgiSocket:
         self._acknowledged = 0
         self._pings: deque[int] = deque()  # Where pings without an answer were sent.
         self._pongs = 0
+        # Called when the client is given up.
+        self.on_slow: Callable[[], object] | None = None
         self._task = asyncio.create_task(self._write())
 
     def send(self, frame: Frame) -> None:
@@ -195,7 +196,8 @@ class AsgiSocket:
 
     def _give_up(self) -> None:
         """Close without sending what waits: the client would not read it."""
-        logger.info("Closing a slow reader; %d bytes waited for it", self._waiting)
+        if self.on_slow is not None:
+            self.on_slow()
         self._frames.clear()
         self._waiting = 0
         self._acknowledged = self._sent

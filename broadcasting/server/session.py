@@ -5,6 +5,7 @@ An adapter makes a `Session` for each socket it accepts, passes on what it hears
 `open`, `receive` and `closed`, and gives the session a `Socket` to speak through.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -93,6 +94,14 @@ class Session:
         self.connection.fail(error)
         self._flush()
         self.closed()
+
+    def give_up(self) -> None:
+        """End, in a moment, the connection of a client that does not read."""
+        self._hub.stats.slow_readers += 1
+        logger.info("Closing a slow reader, socket %s", self.socket_id)
+        # Not now: this is called by `send`, and the hub may be in the midst of a topic.
+        error = OverCapacity("Too slow a reader")
+        asyncio.get_running_loop().call_soon(self.dismiss, error)
 
     def closed(self) -> None:
         """Forget the client. Calling it again does nothing."""

@@ -61,6 +61,11 @@ class Hear:
     frame: Mapping[str, Any]
 
 
+def check(heard: str, expected: Hear) -> None:
+    """Compare a frame with what the script says."""
+    assert json.loads(heard) == expected.frame
+
+
 @dataclass(frozen=True)
 class Close:
     """The server closes with `code`."""
