@@ -38,6 +38,7 @@ from websockets.frames import Frame as InboundFrame
 from websockets.http11 import Request
 from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
 
 from ..conf import get_settings
 from ..credentials import find_application
@@ -272,16 +273,21 @@ class PusherProtocol(asyncio.Protocol):
         )
 
     def _shake_hands(self, head: bytes) -> Request | None:
+        """Answer the request; return it, or `None` where it is no proper one."""
         handshake = ServerProtocol(logger=_websockets_logger)
-        handshake.receive_data(head)
-        accepted = None
-        for request in handshake.events_received():
-            if isinstance(request, Request):
-                response = handshake.accept(request)
-                handshake.send_response(response)
-                accepted = request if response.status_code == 101 else None
-        self._transport.write(b"".join(handshake.data_to_send()))
-        return accepted
+        request = _read_request(head)
+        if request is None:
+            handshake.receive_data(head)  # It knows what to answer.
+            self._transport.write(b"".join(handshake.data_to_send()))
+            return None
+        response = handshake.accept(request)
+        if response.status_code != 101:
+            self._transport.write(response.serialize())
+            return None
+        # Together with the greeting it is one write.
+        self._frames = [response.serialize()]
+        self._turn.add(self)
+        return request
 
     def _hand_over(self, head: bytes) -> None:
         """Let uvicorn's own class serve the connection."""
@@ -432,6 +438,20 @@ def _key_in(path: str) -> str | None:
     path = unquote(path)
     key = path.removeprefix(prefix)
     return key if key and key != path and "/" not in key else None
+
+
+def _read_request(head: bytes) -> Request | None:
+    # Beside a `ServerProtocol`, which can do the same, it takes half the time.
+    reader = StreamReader()
+    reader.feed_data(head)
+    try:
+        next(Request.parse(reader.read_line))
+    except StopIteration as done:
+        request: Request = done.value
+        return request
+    except Exception:
+        logger.debug("A handshake that is no request", exc_info=True)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
