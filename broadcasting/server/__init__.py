@@ -9,6 +9,9 @@ from ..protocol.connection import Connection
 from .hub import Hub, Socket
 from .session import Session
 
+# What `trace` puts others in place of.
+_hub_class, _session_class = Hub, Session
+
 # A hub refers to its loop, so weak keys would keep both alive.
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 
@@ -19,8 +22,17 @@ def get_hub() -> Hub:
     for other in [other for other in _hubs if other.is_closed()]:
         del _hubs[other]
     if loop not in _hubs:
-        _hubs[loop] = Hub(get_settings().apps)
+        _hubs[loop] = _hub_class(get_settings().apps)
     return _hubs[loop]
+
+
+def trace() -> None:
+    """Have every frame and decision from now on written to stderr, a line each."""
+    from . import tracing
+
+    global _hub_class, _session_class
+    _hub_class, _session_class = tracing.TracedHub, tracing.TracedSession
+    tracing.write_to_terminal()
 
 
 async def stop_hub() -> None:
@@ -50,6 +62,6 @@ def open_session(
     socket_id = f"{secrets.randbits(32)}.{secrets.randbits(32)}"
     connection = Connection(app, socket_id, version)
     clock = asyncio.get_running_loop().time
-    session = Session(get_hub(), app, connection, socket, clock)
+    session = _session_class(get_hub(), app, connection, socket, clock)
     session.open(origin, is_secure=is_secure)
     return session

@@ -15,7 +15,7 @@ from ..protocol.actions import Action, ClientEvent, SignIn, Subscribe, Unsubscri
 from ..protocol.connection import Connection
 from ..protocol.errors import ClientEventRejected, OverCapacity, PusherError, Reconnect
 from ..protocol.members import User
-from ..protocol.messages import Message, topic, watchlist_events
+from ..protocol.messages import Frame, Message, topic, watchlist_events
 from ..protocol.names import watch_channel
 from .hub import Hub, Socket
 
@@ -184,7 +184,7 @@ class Session:
                 online = [user_id for user_id, is_there in there.items() if is_there]
                 offline = [user_id for user_id, is_there in there.items() if not is_there]
                 for frame in (watchlist_events(online, offline), *watch.frames):
-                    self.socket.send(frame)
+                    self._send(frame)
         if not self._closed:
             self._flush()
 
@@ -204,6 +204,9 @@ class Session:
 
     def _flush(self) -> None:
         for frame in self.connection.frames_to_send():
-            self.socket.send(frame)
+            self._send(frame)
         if self.connection.close_code is not None:
             self.socket.close(self.connection.close_code, self.connection.close_reason)
+
+    def _send(self, frame: Frame) -> None:
+        self.socket.send(frame)
