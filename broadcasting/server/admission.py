@@ -1,0 +1,128 @@
+"""How many sockets one process opens, in all and for one address."""
+
+import sys
+from collections import Counter
+from functools import cache
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Literal
+
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from ..conf import get_settings
+
+# Files that are nobody's socket: those of the process itself (listeners, databases, the
+# bus, logs, what views open) and as many for HTTP requests beside full sockets.
+RESERVED_FILES = 256
+
+# What no process reaches, where a system says that it sets no limit.
+_MANY_FILES = 1_048_576
+
+Reason = Literal["address", "process"]
+
+
+class Admission:
+    """
+    The sockets that are open in this process.
+
+    Whoever calls `admit` and is told `None` must call `release` once, with the same
+    address, when that socket has gone.
+
+    Args:
+        max_connections: Sockets in all, `None` for no limit. It may be changed.
+        max_per_address: Sockets of one address, `None` for no limit.
+    """
+
+    def __init__(
+        self, max_connections: int | None = None, max_per_address: int | None = None
+    ) -> None:
+        self.max_connections = max_connections
+        self._max_per_address = max_per_address
+        self._count = 0
+        self._by_network: Counter[str] = Counter()
+
+    @property
+    def count(self) -> int:
+        """How many sockets are open."""
+        return self._count
+
+    def admit(self, address: str | None) -> Reason | None:
+        """
+        Count a socket of `address` in, or return which limit it is over.
+
+        An address that is not known, a local client's on a Unix socket, counts in all
+        only.
+        """
+        if self.max_connections is not None and self._count >= self.max_connections:
+            return "process"
+        if self._max_per_address is not None and address:
+            network = _network(address)
+            if self._by_network[network] >= self._max_per_address:
+                return "address"
+            self._by_network[network] += 1
+        self._count += 1
+        return None
+
+    def release(self, address: str | None) -> None:
+        """Count out a socket of `address` that was admitted."""
+        self._count -= 1
+        if self._max_per_address is not None and address:
+            network = _network(address)
+            self._by_network[network] -= 1
+            if self._by_network[network] <= 0:
+                del self._by_network[network]
+
+
+@cache
+def get_admission() -> Admission:
+    """Return this process's own, with the limits of the settings."""
+    server = get_settings().server
+    return Admission(server.max_connections, server.max_connections_per_address)
+
+
+def raise_file_limit() -> int | None:
+    """
+    Let this process open as many files as it may; return how many, `None` if unknown.
+
+    Systems set the soft limit low for the sake of programs that use ``select``.
+    """
+    if sys.platform == "win32":  # It has no such limit.
+        return None
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS calls its hard limit infinite and accepts less than a million.
+    for wanted in [_MANY_FILES, 10_240] if hard == resource.RLIM_INFINITY else [hard]:
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            except (OSError, ValueError):
+                continue
+            return wanted
+    return _MANY_FILES if soft == resource.RLIM_INFINITY else soft
+
+
+def sockets_that_fit(files: int) -> int:
+    """Return how many sockets a process that may open so many `files` has room for."""
+    return files - min(RESERVED_FILES, files // 2)
+
+
+def _network(address: str) -> str:
+    """Return what counts as one address: of IPv6, a client is given a whole /64."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(IPv6Network((int(parsed) >> 64 << 64, 64)))
+
+
+@receiver(setting_changed)
+def _reset(*, setting: str, **kwargs: object) -> None:
+    if setting == "BROADCASTING":
+        get_admission.cache_clear()

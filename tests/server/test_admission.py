@@ -1,0 +1,111 @@
+"""How many sockets one process opens."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+from pytest_django import Settings
+
+from broadcasting.server.admission import Admission, get_admission, sockets_that_fit
+
+RAISE = "from broadcasting.server.admission import raise_file_limit; print(raise_file_limit())"
+
+
+def test_a_process_has_so_many_sockets() -> None:
+    """One over the limit is refused, and has its place when another has gone."""
+    admission = Admission(max_connections=2)
+    assert [admission.admit(f"192.0.2.{n}") for n in range(3)] == [None, None, "process"]
+    assert admission.count == 2
+    admission.release("192.0.2.0")
+    assert admission.admit("192.0.2.2") is None
+    assert admission.count == 2
+
+
+def test_an_address_has_so_many_sockets() -> None:
+    """Others are not held up by it."""
+    admission = Admission(max_per_address=1)
+    assert admission.admit("192.0.2.1") is None
+    assert admission.admit("192.0.2.1") == "address"
+    assert admission.admit("192.0.2.2") is None
+    assert admission.count == 2
+    admission.release("192.0.2.1")
+    assert admission.admit("192.0.2.1") is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", "address"),
+        ("2001:db8::1", "2001:db8:0:1::1", None),
+        ("192.0.2.1", "::ffff:192.0.2.1", "address"),
+        ("fe80::1%eth0", "fe80::2%eth0", "address"),
+        ("a:b", "a:b", "address"),
+        ("a:b", "a:c", None),
+    ],
+)
+def test_what_one_client_is_given_is_one_address(
+    first: str, second: str, reason: str | None
+) -> None:
+    """A network of 64 bits in IPv6, however the address is written; other texts as they are."""
+    admission = Admission(max_per_address=1)
+    assert admission.admit(first) is None
+    assert admission.admit(second) == reason
+
+
+@pytest.mark.parametrize("address", [None, ""])
+def test_an_unknown_address_counts_in_all_only(address: str | None) -> None:
+    """A proxy on a Unix socket is no single client."""
+    admission = Admission(max_connections=3, max_per_address=1)
+    assert [admission.admit(address) for _ in range(4)] == [None, None, None, "process"]
+    admission.release(address)
+    assert admission.count == 2
+
+
+def test_an_address_that_has_gone_is_forgotten() -> None:
+    """What is kept does not grow with those who came by."""
+    admission = Admission(max_per_address=5)
+    for n in range(100):
+        admission.admit(f"192.0.2.{n}")
+        admission.release(f"192.0.2.{n}")
+    admission.admit("192.0.2.1")
+    assert dict(admission._by_network) == {"192.0.2.1": 1}
+
+
+def test_a_refused_address_is_not_kept() -> None:
+    """A process that is full keeps nothing of who still comes."""
+    admission = Admission(max_connections=0, max_per_address=1)
+    assert admission.admit("192.0.2.1") == "process"
+    assert not admission._by_network
+
+
+def test_limits_are_those_of_the_settings(settings: Settings) -> None:
+    """One for the process, and a new one with other settings."""
+    settings.BROADCASTING = {"SERVER": {"MAX_CONNECTIONS": 1, "MAX_CONNECTIONS_PER_ADDRESS": 1}}
+    before = get_admission()
+    assert before is get_admission()
+    assert before.admit("192.0.2.1") is None
+    assert before.admit("192.0.2.2") == "process"
+    settings.BROADCASTING = {"SERVER": {"MAX_CONNECTIONS_PER_ADDRESS": 1}}
+    assert get_admission().max_connections is None
+    assert [get_admission().admit("192.0.2.1") for _ in range(2)] == [None, "address"]
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
+    """What the administrator allows is used without being asked for."""
+    limit = min(300, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    done = subprocess.run(
+        [sys.executable, "-c", f"{RAISE}; import resource; print(resource.getrlimit(7))"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, limit)),
+        env={"DJANGO_SETTINGS_MODULE": "tests.settings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [str(limit), f"({limit}, {limit})"]
+
+
+@pytest.mark.parametrize(("files", "sockets"), [(100, 50), (512, 256), (1024, 768), (65536, 65280)])
+def test_sockets_leave_files_for_the_rest(files: int, sockets: int) -> None:
+    """A few hundred, and half of what is there where that is less."""
+    assert sockets_that_fit(files) == sockets
