@@ -1,5 +1,5 @@
 """
-HTTP routes: the Pusher HTTP API, and what says who may join a channel.
+HTTP routes: the Pusher HTTP API, what says who may join a channel, and health checks.
 
 Include them at the root of the project's URLs, where the SDKs of other languages,
 pusher-js and Echo expect them: ``path("", include("broadcasting.urls"))``.
@@ -9,6 +9,7 @@ from django.urls import path
 
 from .views.api import api
 from .views.auth import auth, user_auth
+from .views.health import live, ready, up
 
 app_name = "broadcasting"
 
@@ -21,4 +22,7 @@ urlpatterns = [
     path("apps/<path:rest>", api, name="api"),
     # Where the SDK for Python ends a user's connections.
     path("users/<str:user_id>/terminate_connections", api, name="api-users"),
+    path("live", live, name="live"),
+    path("ready", ready, name="ready"),
+    path("up", up, name="up"),
 ]

@@ -5,7 +5,6 @@ The Pusher HTTP API: what stands below ``/apps/<id>/``.
 the same code answers behind Django's view and in front of Django.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -20,6 +19,7 @@ from ..drivers.base import is_serving_here
 from ..exceptions import BroadcastError
 from ..protocol.messages import encode
 from . import api_replay
+from .api_body import declared_length
 from .api_channels import list_channels, list_users, show_channel
 from .api_events import (
     max_batch_body,
@@ -30,20 +30,7 @@ from .api_events import (
     terminate,
 )
 from .api_request import ApiError, ReadBody, Request, find_address, read_request
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What is answered: a JSON object on success, a plain text reason otherwise."""
-
-    status: int
-    body: str
-    allow: str | None = None
-
-    @property
-    def content_type(self) -> str:
-        """The media type of `body`."""
-        return "application/json" if self.status == 200 else "text/plain; charset=utf-8"
+from .response import JSON, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +69,14 @@ ROUTES = (
 )
 
 
-_DIGITS = re.compile(r"[0-9]+", re.ASCII)
-
-
 @csrf_exempt  # Requests are signed and carry no cookie.
 async def api(request: HttpRequest, **captured: str) -> HttpResponse:
     """Answer a request of the API."""
 
     async def read(limit: int) -> bytes | None:
         # Not request.body: without a Content-Length that would take whatever comes.
-        declared = request.META.get("CONTENT_LENGTH") or ""
-        if _DIGITS.fullmatch(declared) and (len(declared) > 18 or int(declared) > limit):
+        declared = declared_length(request.META.get("CONTENT_LENGTH") or "")
+        if declared is not None and declared > limit:
             return None
         try:
             body = request.read(limit + 1)
@@ -108,10 +92,7 @@ async def api(request: HttpRequest, **captured: str) -> HttpResponse:
         request.META.get("QUERY_STRING", ""),
         read,
     )
-    response = HttpResponse(answer.body, status=answer.status, content_type=answer.content_type)
-    if answer.allow:
-        response["Allow"] = answer.allow
-    return response
+    return answer.for_django()
 
 
 async def handle(method: str, raw_path: str, query: str, body: bytes | ReadBody) -> Response:
@@ -127,9 +108,9 @@ async def handle(method: str, raw_path: str, query: str, body: bytes | ReadBody)
             and only for a caller whose signature is right.
     """
     try:
-        return Response(200, encode(await _answer(method, raw_path, query, body)))
+        return Response(200, encode(await _answer(method, raw_path, query, body)), JSON)
     except ApiError as error:
-        return Response(error.status, str(error), error.allow)
+        return Response(error.status, str(error), allow=error.allow)
     except BroadcastError as error:
         return Response(503, str(error))
     finally:

@@ -11,7 +11,8 @@ from broadcasting.drivers import get_broker
 from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import Message
 from broadcasting.protocol.signatures import body_md5, request_text, sign
-from broadcasting.views.api import Response, handle
+from broadcasting.views.api import handle
+from broadcasting.views.response import Response
 from tests.utils import await_until
 
 PATH = "/apps/42/events"

@@ -15,8 +15,8 @@ from broadcasting.drivers.memory import MemoryBroker
 from broadcasting.drivers.presence import LocalPresence
 from broadcasting.exceptions import BroadcastError, PublisherBusy
 from broadcasting.protocol.messages import Message
-from broadcasting.views.api import Response
 from broadcasting.views.api_events import max_batch_body, max_event_body
+from broadcasting.views.response import Response
 from tests.utils import await_until
 from tests.views.api_calls import (
     PATH,
