@@ -61,6 +61,7 @@ from .reports import Reports
 logger = logging.getLogger("broadcasting.server")
 
 SWEEP_EVERY = 1.0  # Seconds.
+SWEEP_SLICE = 1000  # Sockets between which others have their turn.
 HEARTBEAT_EVERY = 5  # Sweeps.
 DRAIN_STEP = 0.05  # Seconds between the closings of a drain.
 
@@ -515,11 +516,10 @@ class Hub:
             await asyncio.sleep(SWEEP_EVERY)
             now = self._loop.time()
             self.stats.loop_lag = max(0.0, now - due)
-            for session in list(self._sessions):
-                try:
-                    session.tick(now)
-                except Exception:  # One session must not end the sweep of all.
-                    logger.exception("A socket could not be ticked")
+            sessions = list(self._sessions)
+            for start in range(0, len(sessions), SWEEP_SLICE):
+                self._tick(sessions[start : start + SWEEP_SLICE], now)
+                await asyncio.sleep(0)  # Messages must not wait for ten thousand ticks.
             # One at a time: a bus that is away answers late.
             if self._housekeeping is None or self._housekeeping.done():
                 self._housekeeping = self._loop.create_task(
@@ -527,6 +527,13 @@ class Hub:
                 )
                 self._housekeeping.add_done_callback(self._finished)
             sweeps += 1
+
+    def _tick(self, sessions: Sequence[Client], now: float) -> None:
+        for session in sessions:
+            try:
+                session.tick(now)
+            except Exception:  # One session must not end the sweep of all.
+                logger.exception("A socket could not be ticked")
 
     async def _keep_house(self, with_heartbeat: bool) -> None:
         try:

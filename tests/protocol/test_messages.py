@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.frames import Frame as WebSocketFrame
+from websockets.frames import Opcode
 
 from broadcasting.protocol import messages
 from broadcasting.protocol.errors import InvalidFrame, PusherError, Unauthorized
@@ -188,6 +190,17 @@ class TestFrames:
         assert frame.text.isascii()
         assert frame.size == len(frame.text)
         assert json.loads(frame.text)["data"]["message"] == "'\ud800' ż"
+
+
+class TestWebSocket:
+    @pytest.mark.parametrize("length", [0, 1, 40, 62, 63, 64, 125, 126, 200, 65_535, 65_536])
+    def test_the_bytes_are_a_frame_that_others_can_read(self, length: int) -> None:
+        """RFC 6455, section 5.2, with each of its three ways to write a length."""
+        frame = Frame("휙" + "x" * length)
+        expected = WebSocketFrame(Opcode.TEXT, frame.text.encode()).serialize(mask=False)
+        assert frame.websocket == expected
+        assert frame.websocket.endswith(frame.text.encode())
+        assert frame.size == length + 3
 
 
 class TestTopics:

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broadcasting.conf import get_settings
+from broadcasting.drivers.base import CONTROL, RESTART
 from broadcasting.exceptions import BroadcastError
+from broadcasting.protocol.errors import UserTerminated
 from broadcasting.server import get_hub, open_session, stop_hub
 from broadcasting.server import hub as hub_module
 from broadcasting.server.hub import Hub
@@ -26,6 +31,17 @@ from tests.server.fakes import (
 SUBSCRIBED = ("subscribe", address("x"))
 UNSUBSCRIBED = ("unsubscribe", address("x"))
 CLOSED = ("close", "")
+
+
+class LoopWithClock:
+    """A loop whose time is another."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, time: Callable[[], float]) -> None:
+        self._loop = loop
+        self.time = time
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
 
 
 async def joined_tabs(hub: Hub, count: int, channel: str = "x") -> list[Tab]:
@@ -608,6 +624,85 @@ class TestStop:
         """Without having connected."""
         await hub.stop()
         assert broker.connections == 0
+
+
+class TestDrain:
+    async def test_clients_are_sent_away_evenly(
+        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So many in each step that the last goes when the time is over; in their order."""
+        tabs = await joined_tabs(hub, 40)
+        began = now = hub._loop.time()
+        open_at: list[int] = []
+
+        async def next_step(seconds: float) -> None:
+            nonlocal now
+            open_at.append(hub.session_count)
+            now += seconds
+
+        monkeypatch.setattr(asyncio, "sleep", next_step)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(hub, "_loop", LoopWithClock(hub._loop, lambda: now))
+            await hub.drain(1.0)
+        assert hub.is_draining
+        assert all(1 <= before - after <= 3 for before, after in pairwise([40, *open_at]))
+        assert 0.9 <= now - began <= 1.1
+        assert all(tab.socket.close_code == 4200 for tab in tabs)
+
+    async def test_who_comes_meanwhile_is_sent_away_too(self, hub: Hub) -> None:
+        """At once, and is never one of the hub's."""
+        await hub.drain(0)
+        late = Tab(hub)
+        assert late.socket.closed == (4200, "Server is going away")
+        assert hub.session_count == 0
+
+    async def test_a_process_that_will_go_still_serves(self, hub: Hub) -> None:
+        """`is_draining` alone is for those who ask whether it is ready."""
+        hub.is_draining = True
+        (tab,) = await joined_tabs(hub, 1)
+        assert tab.socket.is_open
+
+
+class TestStats:
+    async def test_what_happens_is_counted(self, hub: Hub) -> None:
+        """Connections, deliveries with their bytes, errors by their class, ends by their code."""
+        tabs = await joined_tabs(hub, 3)
+        hub.deliver(message("x", data="123", socket_id=tabs[0].socket_id))
+        (frame,) = tabs[1].socket.frames[-1:]
+        tabs[0].session.receive("nonsense")
+        tabs[0].session.closed()
+        tabs[1].session.dismiss(UserTerminated("Connection terminated"))
+        stats = hub.stats
+        assert (stats.opened, stats.closed) == (3, {None: 1, 4009: 1})
+        assert (stats.delivered, stats.delivered_bytes) == (2, 2 * frame.size)
+        assert stats.errors == {"InvalidFrame": 1, "UserTerminated": 1}
+
+    async def test_whoever_was_refused_is_counted_with_the_reason(self, hub: Hub) -> None:
+        """It never was a connection."""
+        hub.is_closing = True
+        Tab(hub)
+        assert hub.stats.opened == 0
+        assert hub.stats.errors == {"Reconnect": 1}
+
+    async def test_a_slow_reader_is_counted_and_ends_in_a_moment(self, hub: Hub) -> None:
+        """Not while its message is being delivered: the hub goes through the topic then."""
+        tab, other = await joined_tabs(hub, 2)
+        tab.session.give_up()
+        assert hub.session_count == 2
+        await settle()
+        assert tab.socket.closed == (4100, "Too slow a reader")
+        assert other.socket.is_open
+        assert (hub.stats.slow_readers, hub.stats.closed) == (1, {4100: 1})
+
+
+class TestRestart:
+    async def test_the_request_reaches_who_can_restart(self, hub: Hub, broker: FakeBroker) -> None:
+        """Once for each message on the control channel; without anybody it goes nowhere."""
+        asked: list[str] = []
+        hub.deliver(replace(message(CONTROL), event=RESTART))
+        hub.on_restart = lambda: asked.append("restart")
+        hub.deliver(replace(message(CONTROL), event=RESTART))
+        assert asked == ["restart"]
 
 
 class TestGetHub:
