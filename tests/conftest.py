@@ -50,6 +50,13 @@ CHROMIUM_ARGUMENTS = [
 hypothesis.settings.register_profile("suite", deadline=None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run choose what serves the demo where a test does not say."""
+    parser.addoption(
+        "--server", choices=sorted(_SERVERS), default="daphne", help="what serves the demo"
+    )
+
+
 def pytest_configure() -> None:
     """Let SIGTERM, which `timeout` and CI send, end the run as Ctrl-C does: with teardown."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -244,7 +251,7 @@ class RunServer(Protocol):
     """How a test asks for a server: a connection's alias, and environment variables."""
 
     def __call__(
-        self, connection: str = "channels", *, server: str = "daphne", **env: str
+        self, connection: str = "channels", *, server: str | None = None, **env: str
     ) -> RunningServer: ...
 
 
@@ -256,29 +263,37 @@ def _migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def runserver(_migrated_database: Path, tmp_path: Path) -> Iterator[RunServer]:
+def runserver(
+    request: pytest.FixtureRequest, _migrated_database: Path, tmp_path: Path
+) -> Iterator[RunServer]:
     """
     Return a function that starts the demo project, on a database of its own, and waits for it.
 
     ``runserver("redis", REDIS_URL=redis_server.url)``: the alias of the broadcast
     connection, and what else the process finds in its environment. `server` is
-    ``"daphne"``, ``"uvicorn"`` or ``"broadcast_serve"``.
+    ``"daphne"``, ``"uvicorn"`` or ``"broadcast_serve"``; unless given, what the run's
+    ``--server`` says.
     """
-    yield from _run_servers(_migrated_database, tmp_path)
+    yield from _run_servers(_migrated_database, tmp_path, request.config.getoption("--server"))
 
 
 @pytest.fixture(scope="module")
 def module_runserver(
-    _migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    _migrated_database: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunServer]:
     """Return a function as `runserver` does, for servers that the tests of a module share."""
-    yield from _run_servers(_migrated_database, tmp_path_factory.mktemp("sites"))
+    default = request.config.getoption("--server")
+    yield from _run_servers(_migrated_database, tmp_path_factory.mktemp("sites"), default)
 
 
-def _run_servers(template: Path, directory: Path) -> Iterator[RunServer]:
+def _run_servers(template: Path, directory: Path, default: str) -> Iterator[RunServer]:
     servers: list[RunningServer] = []
 
-    def start(connection: str = "channels", *, server: str = "daphne", **env: str) -> RunningServer:
+    def start(
+        connection: str = "channels", *, server: str | None = None, **env: str
+    ) -> RunningServer:
         port = free_port()
         number = len(servers) + 1
         database = directory / f"site-{number}" / "db.sqlite3"
@@ -289,7 +304,7 @@ def _run_servers(template: Path, directory: Path) -> Iterator[RunServer]:
             "BROADCAST_URL": f"http://127.0.0.1:{port}",
             **env,
         }
-        command = _SERVERS[server](port)
+        command = _SERVERS[server or default](port)
         site = RunningServer(port, command, environment, directory / f"site-{number}.log")
         servers.append(site)
         site.wait_until_ready()

@@ -61,7 +61,7 @@ null;  // Playwright would call a function.
 """
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+@pytest.fixture(scope="module", params=["daphne", "uvicorn", "broadcast_serve"])
 def site(request: pytest.FixtureRequest, module_runserver: RunServer) -> RunningServer:
     """Return a site with everything switched on."""
     return module_runserver(
