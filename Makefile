@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test style types coverage clean
+.PHONY: help run test style types coverage bench clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -30,7 +30,7 @@ style: $(VENV)/.installed-dev ## Check style and formatting
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.installed-dev ## Check types
-	$(BIN)/mypy broadcasting whik tests scripts
+	$(BIN)/mypy broadcasting whik tests scripts benchmarks
 
 coverage: $(VENV)/.installed-dev ## Run the tests and show which lines of broadcasting/ they miss
 	@scripts/install-test-programs
@@ -38,6 +38,9 @@ coverage: $(VENV)/.installed-dev ## Run the tests and show which lines of broadc
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+bench: $(VENV)/.installed-dev ## Measure: make bench ARGS="--quick", ARGS="--servers broadcast_serve --only fanout"
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove the virtual environment, caches and build results; the demo's data stays
 	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
