@@ -18,10 +18,10 @@
 --   seen:<topic>        exists if members were read while some might not be told again yet
 
 local base, op = KEYS[1], ARGV[1]
-local prefix, first, node, epoch = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local dead_after, report_grace = tonumber(ARGV[6]), tonumber(ARGV[7])
-local settling, ttl = tonumber(ARGV[8]), ARGV[9]
-local OWN = 10 -- Where an operation's own arguments begin.
+local publish, prefix, first, node, epoch = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local dead_after, report_grace = tonumber(ARGV[7]), tonumber(ARGV[8])
+local settling, ttl = tonumber(ARGV[9]), ARGV[10]
+local OWN = 11 -- Where an operation's own arguments begin.
 local BUDGET = 500 -- Entries that one call may remove.
 
 local call = redis.call
@@ -58,7 +58,7 @@ local function tell(topic, event, data, socket)
   if string.sub(topic, 1, #first) == first then
     channel = string.sub(topic, #first + 1)
   end
-  call('PUBLISH', prefix .. channel, '{"event":"pusher_internal:' .. event .. '","data":' .. data
+  call(publish, prefix .. channel, '{"event":"pusher_internal:' .. event .. '","data":' .. data
     .. ',"socket":' .. socket .. ',"version":' .. next_version(base .. 'version') .. '}')
 end
 

@@ -57,6 +57,7 @@ from ..exceptions import BroadcastError
 from ..protocol.members import Member
 from ..protocol.messages import SUBSCRIPTION_COUNT, Message, decode, encode
 from .base import CONTROL, REPORT_GRACE, Change, Deliver, Members, Presence, Report
+from .redis_names import Names
 from .redis_scripts import NEXT_VERSION, Script, ScriptQueue
 
 T = TypeVar("T")
@@ -80,9 +81,7 @@ class RedisPresence(Presence):
 
     Args:
         queue: Calls the script.
-        base: Stands before every key.
-        prefix: Stands before every Redis channel.
-        first: The start of those topics that bear a bare name in Redis.
+        names: How things are called in Redis.
     """
 
     is_shared = True
@@ -95,11 +94,9 @@ class RedisPresence(Presence):
     CLOSE_TIMEOUT = 2.0
     CHUNK = 200  # Entries or topics in one call.
 
-    def __init__(self, queue: ScriptQueue, *, base: str, prefix: str, first: str) -> None:
+    def __init__(self, queue: ScriptQueue, names: Names) -> None:
         self._queue = queue
-        self._base = base
-        self._prefix = prefix
-        self._first = first
+        self._names = names
         self._report: Report | None = None
         self._deliver: Deliver | None = None
         # How Redis knows us.
@@ -422,11 +419,14 @@ class RedisPresence(Presence):
         return answer
 
     async def _call(self, op: str, *arguments: str | int) -> Any:
-        header = [op, self._prefix, self._first, self._node, self._epoch]
+        names = self._names
+        header = [op, names.publish, names.prefix, names.first, self._node, self._epoch]
         seconds = self.DEAD_AFTER, self.REPORT_GRACE, self.SETTLING
         times = [*(int(value * 1000) for value in seconds), self.TTL]
         try:
-            return await self._queue.call(SCRIPT, [self._base], [*header, *times, *arguments])
+            return await self._queue.call(
+                SCRIPT, [self._names.state], [*header, *times, *arguments]
+            )
         except BroadcastError:
             self._doubts += 1
             raise

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from ..exceptions import BroadcastError
+from .redis_servers import Endpoint, pause_before
 
 # Every script counts versions with this function, so that they are of one row. They
 # begin with the time: a Redis that has lost the counter never goes back.
@@ -60,15 +60,16 @@ class ScriptQueue:
 
     One batch is under way at a time, over one connection. When Redis fails, all that
     waits fails with it, so that no caller waits longer than two time limits; and past
-    a bound nothing is queued.
+    a bound nothing is queued. What a Redis refuses because another one has its keys now,
+    or soon, goes there.
     """
 
     TIMEOUT = 5.0  # Seconds that a batch may take.
     BATCH = 200
     LIMIT = 20_000
 
-    def __init__(self, client: "redis.asyncio.Redis") -> None:
-        self._redis = client
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         self._known: set[str] = set()  # Scripts that Redis has seen.
         self._waiting: deque[_Call] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -114,6 +115,7 @@ class ScriptQueue:
                 raise
             except Exception as exc:  # It is raised where the script was called.
                 self._known.clear()
+                self._endpoint.server.forget()
                 text = f"it did not answer in {self.TIMEOUT:g} seconds"
                 error = BroadcastError(
                     f"Redis is away: {text if isinstance(exc, TimeoutError) else exc}"
@@ -123,30 +125,40 @@ class ScriptQueue:
                 self._drop(error)
 
     async def _send(self, batch: list[_Call]) -> None:
-        """Run `batch`; those whose script Redis has forgotten once more, in their order."""
-        again = await self._answer(batch)
-        if again:
-            self._known.clear()
-            await self._answer(again)
+        """Run `batch`; what was not run for want of its script or its keys again, in order."""
+        tries = 0
+        while batch:
+            tries += 1
+            answers = await self._answers(batch)
+            pause = pause_before(answers, self._endpoint.server, tries)
+            batch = self._settle(batch, answers)
+            await asyncio.sleep(pause)
 
-    async def _answer(self, batch: list[_Call]) -> list[_Call]:
-        pipeline = self._redis.pipeline(transaction=False)
+    async def _answers(self, batch: list[_Call]) -> list[Any]:
+        pipeline = (await self._endpoint.client()).pipeline(transaction=False)
         for call in batch:
             command = call.script.command(call.keys, call.arguments, self._known)
             pipeline.execute_command(*command)
             self._known.add(call.script.sha)
-        answers = await pipeline.execute(raise_on_error=False) if batch else []
-        forgotten = []
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
+
+    def _settle(self, batch: list[_Call], answers: list[Any]) -> list[_Call]:
+        """Hand out the answers, and return the calls that have none yet."""
+        again = []
         for call, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, NoScriptError):
-                forgotten.append(call)
-            elif call.done.done():
+            if call.done.done():
                 continue  # Its caller was cancelled meanwhile.
+            if isinstance(answer, NoScriptError):
+                self._known.clear()
+                again.append(call)
+            elif isinstance(answer, self._endpoint.server.ELSEWHERE):
+                again.append(call)
             elif isinstance(answer, Exception):
                 call.done.set_exception(BroadcastError(f"Redis refused: {answer}"))
             else:
                 call.done.set_result(answer)
-        return forgotten
+        return again
 
     def _drop(self, error: BroadcastError | None) -> None:
         while self._waiting:

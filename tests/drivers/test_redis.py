@@ -11,14 +11,10 @@ import redis
 
 from broadcasting.credentials import Application
 from broadcasting.drivers.base import Broadcaster, Broker
-from broadcasting.drivers.redis import (
-    Names,
-    RedisBroadcaster,
-    RedisBroker,
-    decode_wire,
-    encode_wire,
-)
+from broadcasting.drivers.redis import RedisBroadcaster, RedisBroker
+from broadcasting.drivers.redis_names import Names
 from broadcasting.drivers.redis_presence import RedisPresence
+from broadcasting.drivers.redis_wire import decode_wire, encode_wire
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import Message
@@ -320,10 +316,10 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
     ) -> None:
         """A subscription that Redis does not confirm is an error and leaves nothing behind."""
         await asyncio.to_thread(redis_server.stop)
-        broker.CONFIRM_TIMEOUT = 0.2
+        broker._reader.CONFIRM_TIMEOUT = 0.2
         with pytest.raises(BroadcastError, match="did not confirm"):
             await broker.subscribe("1:whik")
-        assert broker._topics == {}
+        assert broker._reader._wanted == {}
 
     async def test_subscribing_waits_for_a_redis_that_comes_back(
         self, broker: Broker, redis_server: RedisServer
@@ -406,7 +402,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
         caplog.set_level("INFO", "broadcasting.drivers")
         broker, inbox = broadcaster.get_broker(), Inbox()
         assert isinstance(broker, RedisBroker)
-        broker.IDLE = 0.1
+        broker._reader.IDLE = 0.1
         await broker.connect(inbox.append)
         await broker.subscribe("1:whik")
         pings = client.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"]
@@ -420,6 +416,55 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
         await await_until(lambda: "Lost Redis: no answer for" in caplog.text)
         await await_until(lambda: "Redis is back" in caplog.text, timeout=10)
         await broker.close()
+
+    async def test_one_process_has_its_turn(
+        self, broadcaster: Broadcaster, broker: Broker, client: redis.Redis
+    ) -> None:
+        """Until it ends it, its time is over, or the pause after it is."""
+        other = broadcaster.get_broker()
+        assert await broker.take_turn("restart", 60)
+        assert not await other.take_turn("restart", 60)
+        assert await broker.take_turn("restart", 120)  # Prolonged.
+        assert 100 < client.ttl("{broadcasting}:turn:restart") <= 120
+        assert await other.take_turn("something else", 60)
+        await other.end_turn("restart")  # It is not its own.
+        assert not await other.take_turn("restart", 60)
+        await broker.end_turn("restart")
+        assert await other.take_turn("restart", 60)
+        await other.end_turn("restart", after=60)
+        assert not await broker.take_turn("restart", 60)
+        assert not await other.take_turn("restart", 60)
+        client.pexpire("{broadcasting}:turn:restart", 1)
+        assert await await_until(lambda: broker.take_turn("restart", 0.001))
+        assert await await_until(lambda: other.take_turn("restart", 60))
+        await other.close()
+
+    async def test_turns_of_a_redis_that_is_away(
+        self, broker: Broker, redis_server: RedisServer
+    ) -> None:
+        """Taking one is an error, ending one is not."""
+        await asyncio.to_thread(redis_server.stop)
+        with pytest.raises(BroadcastError, match="Redis is away"):
+            await broker.take_turn("restart", 60)
+        await broker.end_turn("restart", after=1)
+
+    async def test_says_whether_redis_is_there(
+        self, broker: Broker, redis_server: RedisServer
+    ) -> None:
+        """And how often it came back."""
+        await await_until(lambda: broker.is_up)
+        await asyncio.to_thread(redis_server.stop)
+        await await_until(lambda: not broker.is_up)
+        await asyncio.to_thread(redis_server.start)
+        await await_until(lambda: broker.is_up)
+        assert broker.reconnects == 1
+
+    async def test_slow_reader_is_warned_of(
+        self, broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without hiredis a burst ends the connection."""
+        monkeypatch.setattr("broadcasting.drivers.redis.HIREDIS_AVAILABLE", False)
+        assert [message.id for message in broadcaster.check()] == ["broadcasting.W004"]
 
     async def test_the_pool_makes_threads_wait(self) -> None:
         """More threads than connections is no error."""

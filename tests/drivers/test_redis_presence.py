@@ -323,7 +323,7 @@ class TestAway:
         real = queue._send
 
         async def lose(batch: Any) -> None:
-            pipeline = queue._redis.pipeline(transaction=False)
+            pipeline = (await queue._endpoint.client()).pipeline(transaction=False)
             for call in batch:
                 pipeline.execute_command(*call.script.command(call.keys, call.arguments, ()))
             await pipeline.execute()
