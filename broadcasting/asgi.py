@@ -1,9 +1,9 @@
 """
 The site as ``manage.py broadcast_serve`` runs it: what needs no Django stands before it.
 
-The signed HTTP API and the health checks are answered here, without a middleware, a
-session or a look at ``ALLOWED_HOSTS``: who signs has said who it is, and whoever checks
-health uses an address, not a name. That holds where the project's URLs lead to these
+The signed HTTP API, health checks and metrics are answered here, without a middleware, a
+session or a look at ``ALLOWED_HOSTS``: who signs has said who it is, and a machine that
+looks after others uses an address, not a name. That holds where the project's URLs lead to these
 views, below a prefix too, and nowhere else: a page of the project's stays its own.
 
 Any ASGI server can run it: ``uvicorn --factory broadcasting.asgi:application``. Its
@@ -32,6 +32,7 @@ from .drivers.base import serve_here
 from .views.api import api, handle
 from .views.api_body import Body, Gone
 from .views.health import answer_live, answer_ready, answer_up, live, ready, up
+from .views.metrics import answer_metrics, metrics
 from .views.response import Response
 
 Scope = dict[str, Any]
@@ -228,10 +229,17 @@ async def _answer_up(scope: Scope, body: Body) -> Response:
     return await answer_up(scope["method"])
 
 
-_CHECKS: dict[str, View] = {"live": live, "ready": ready, "up": up}
+async def _answer_metrics(scope: Scope, body: Body) -> Response:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    client = scope.get("client")
+    return await answer_metrics(scope["method"], client[0] if client else None, headers)
+
+
+_CHECKS: dict[str, View] = {"live": live, "ready": ready, "up": up, "metrics": metrics}
 _ANSWERS: dict[View, Callable[[Scope, Body], Awaitable[Response]]] = {
     api: _answer_api,
     live: _answer_live,
     ready: _answer_ready,
     up: _answer_up,
+    metrics: _answer_metrics,
 }

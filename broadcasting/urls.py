@@ -1,5 +1,6 @@
 """
-HTTP routes: the Pusher HTTP API, what says who may join a channel, and health checks.
+HTTP routes: the Pusher HTTP API, what says who may join a channel, health checks
+and metrics.
 
 Include them at the root of the project's URLs, where the SDKs of other languages,
 pusher-js and Echo expect them: ``path("", include("broadcasting.urls"))``.
@@ -10,6 +11,7 @@ from django.urls import path
 from .views.api import api
 from .views.auth import auth, user_auth
 from .views.health import live, ready, up
+from .views.metrics import metrics
 
 app_name = "broadcasting"
 
@@ -25,4 +27,5 @@ urlpatterns = [
     path("live", live, name="live"),
     path("ready", ready, name="ready"),
     path("up", up, name="up"),
+    path("metrics", metrics, name="metrics"),
 ]

@@ -36,7 +36,14 @@ def test_they_stand_where_pusher_js_looks_for_them_too() -> None:
     assert resolve("/pusher/user-auth").func is user_auth
 
 
-@pytest.mark.parametrize("url", ["/apps/", "/apps", "/app/key"])
+@pytest.mark.parametrize("name", ["live", "ready", "up", "metrics"])
+def test_what_machines_look_at_has_addresses_of_its_own(name: str) -> None:
+    """Below a prefix, where the root is the project's."""
+    assert reverse(f"broadcasting:{name}") == f"/{name}"
+    assert reverse(f"mounted:{name}") == f"/mounted/{name}"
+
+
+@pytest.mark.parametrize("url", ["/apps/", "/apps", "/app/key", "/up/", "/metrics/"])
 def test_nothing_else_is_taken(url: str) -> None:
     """The project keeps its addresses."""
     with pytest.raises(Resolver404):

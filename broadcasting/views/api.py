@@ -18,6 +18,7 @@ from ..drivers import close_broker
 from ..drivers.base import is_serving_here
 from ..exceptions import BroadcastError
 from ..protocol.messages import encode
+from ..server import get_hub
 from . import api_replay
 from .api_body import declared_length
 from .api_channels import list_channels, list_users, show_channel
@@ -108,14 +109,22 @@ async def handle(method: str, raw_path: str, query: str, body: bytes | ReadBody)
             and only for a caller whose signature is right.
     """
     try:
+        response = await _response(method, raw_path, query, body)
+    finally:
+        if not is_serving_here():
+            await close_broker()  # Under WSGI each request has a loop of its own.
+    if is_serving_here():
+        get_hub().stats.answered[response.status] += 1
+    return response
+
+
+async def _response(method: str, raw_path: str, query: str, body: bytes | ReadBody) -> Response:
+    try:
         return Response(200, encode(await _answer(method, raw_path, query, body)), JSON)
     except ApiError as error:
         return Response(error.status, str(error), allow=error.allow)
     except BroadcastError as error:
         return Response(503, str(error))
-    finally:
-        if not is_serving_here():
-            await close_broker()  # Under WSGI each request has a loop of its own.
 
 
 async def _answer(method: str, raw_path: str, query: str, body: bytes | ReadBody) -> object:

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..credentials import Application
-from ..drivers.base import CONTROL, TERMINATE, Broker
+from ..drivers.base import CONTROL, TERMINATE, Broker, is_serving_here
 from ..exceptions import BroadcastError
 from ..protocol.messages import Message, decode, encode
 from ..protocol.names import (
@@ -18,6 +20,7 @@ from ..protocol.names import (
     is_user_id,
     is_utf8,
 )
+from ..server import get_hub
 from .api_info import Info, infos, open_broker, parse_info
 from .api_request import ApiError, Request, check_channel_name, shown
 
@@ -107,9 +110,26 @@ async def _publish(app: Application, events: Sequence[Event]) -> list[list[Info]
     """Publish, in order, and return what is then known of the channels of each event."""
     broker = open_broker(for_presence=any(event.attributes for event in events))
     messages = [message for event in events for message in event.messages]
-    # The tasks begin in this order, and so do their messages.
-    await asyncio.gather(*(broker.publish(message) for message in messages))
+    with _counted(len(messages)):
+        # The tasks begin in this order, and so do their messages.
+        await asyncio.gather(*(broker.publish(message) for message in messages))
     return await _known(broker, app, events)
+
+
+@contextmanager
+def _counted(messages: int) -> Iterator[None]:
+    """Take note of what is published meanwhile, where there is a hub that does."""
+    if not is_serving_here():
+        yield
+        return
+    stats, begin = get_hub().stats, time.monotonic()
+    stats.publishing += messages
+    try:
+        yield
+    finally:
+        stats.publishing -= messages
+    stats.published["api"] += messages
+    stats.publish_seconds.observe(time.monotonic() - begin)
 
 
 async def _known(broker: Broker, app: Application, events: Sequence[Event]) -> list[list[Info]]:
