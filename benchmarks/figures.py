@@ -200,10 +200,20 @@ def _finish(run: Run, crowd: Crowd, publisher: Publisher, sent: int, before: _Fa
     numbers = [number for number, _ in crowd.stamps]
     run.fault("lost", max(sent * before.subscribers - deliveries, 0))
     run.fault("out_of_order", crowd.strays)
+    run.fault("overtaken", len(numbers) - _rising(numbers) if publisher.keeps_order else 0)
     run.fault("doubled", len(numbers) - len(set(numbers)))
     run.fault("closed", sum(crowd.closed.values()) - before.closed)
     run.fault("refused", publisher.refused - before.refused)
     return deliveries
+
+
+def _rising(numbers: Sequence[int]) -> int:
+    """Return how many of `numbers` are larger than all before them."""
+    highest = rising = 0
+    for number in numbers:
+        rising += number > highest
+        highest = max(highest, number)
+    return rising
 
 
 def publish(run: Run, seconds: float) -> None:
@@ -263,7 +273,8 @@ def growth(run: Run, numbers: Sequence[int], seconds: float) -> None:
     crowd = run.crowd()
     for number in numbers:
         crowd.connect(run.server.subscriber(), number - len(crowd.members))
-        measure_load(run, crowd, "queue", seconds, f"growth_{number}")
+        # One by one, as how many messages are written together depends on their number.
+        measure_load(run, crowd, "single", seconds, f"growth_{number}")
 
 
 def presence(run: Run, number: int, seconds: float) -> None:
@@ -275,7 +286,7 @@ def presence(run: Run, number: int, seconds: float) -> None:
         return json.dumps({"user_id": str(n % 100), "user_info": {"name": f"User {n % 100}"}})
 
     crowd.connect(Pusher(run.server.keys, lambda n: channel, member), number)
-    measure_load(run, crowd, "queue", seconds, "presence_queue", channel)
+    measure_load(run, crowd, "burst", seconds, "presence_burst", channel)
 
 
 def unheard(run: Run, messages: int) -> None:

@@ -21,10 +21,13 @@ class Publisher(ABC):
     Sends messages without waiting for what becomes of them.
 
     Attributes:
+        keeps_order: Whether one connection carries all messages, so that none may overtake
+            another.
         published: Messages sent.
         refused: Messages that were answered with anything but a success.
     """
 
+    keeps_order: bool
     published = 0
     refused = 0
 
@@ -65,6 +68,7 @@ class HttpPublisher(Publisher):
         connections: int,
         channel: str = CHANNEL,
     ) -> None:
+        self.keeps_order = connections == 1
         self._keys = keys
         self._path = f"/apps/{keys.app_id}/events"
         self._host = f"{address[0]}:{address[1]}"
@@ -164,6 +168,7 @@ class SocketPublisher(Publisher):
     def __init__(
         self, poller: Poller, address: tuple[str, int], dialect: Dialect, *, connections: int
     ) -> None:
+        self.keeps_order = connections == 1
         self._crowd = Crowd(poller, *address)
         self._members = self._crowd.connect(dialect, connections)
         self._wraps = isinstance(dialect, EngineIO)
@@ -186,6 +191,7 @@ class CallPublisher(Publisher):
     """Calls a function that has published when it returns."""
 
     is_free = True
+    keeps_order = True
 
     def __init__(self, call: Callable[[str], None]) -> None:
         self._call = call

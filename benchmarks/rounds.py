@@ -35,6 +35,7 @@ class Extent:
         seconds: How long each way of publishing goes on.
         subscribers: Of the one channel.
         idle: Sockets whose memory is measured.
+        churn: How often all of these leave and come again.
         growth: Numbers of subscribers.
         minutes: After so many, nothing more is begun.
     """
@@ -43,11 +44,12 @@ class Extent:
     seconds: float = 3.0
     subscribers: int = 1_000
     idle: int = 5_000
+    churn: int = 3
     growth: tuple[int, ...] = (100, 1_000, 10_000)
     minutes: float = 24.0
 
 
-QUICK = Extent(rounds=1, seconds=1.0, idle=1_000, growth=(100, 1_000), minutes=2.0)
+QUICK = Extent(rounds=1, seconds=1.0, idle=1_000, churn=1, growth=(100, 1_000), minutes=2.5)
 
 
 class Bench:
@@ -127,10 +129,17 @@ class Bench:
             self.results.add(row, run.figures, run.faults)
 
     def _turn(self, server: Server) -> None:
+        seconds = self._extent.seconds
         if self._groups & {"fanout", "latency", "connect"}:
             self._measure(server, self._fan_out)
         if "publish" in self._groups and server.speaks == "pusher":
-            self._measure(server, lambda run: figures.publish(run, self._extent.seconds))
+            self._measure(server, lambda run: figures.publish(run, seconds))
+        if "growth" in self._groups and server.name in GROWN:
+            self._measure(server, lambda run: figures.growth(run, self._extent.growth, seconds))
+        if "features" in self._groups and server.name.startswith(OURS):
+            self._measure(server, self._features, BENCH_COUNT="1")
+        if "slow" in self._groups and server.name == OURS:
+            self._measure(server, self._slow_reader)
 
     def _fan_out(self, run: Run) -> None:
         extent = self._extent
@@ -143,39 +152,11 @@ class Bench:
         if "connect" in self._groups and run.server.speaks == "pusher":
             figures.connect(run, extent.subscribers, "private", "private-bench").close()
 
-    def _once(self, server: Server) -> None:
-        if "memory" in self._groups:
-            self._say(f"Memory: {server.title}")
-            self._measure(server, self._memory)
-            if server.is_ours:
-                self._measure(server, self._memory_of_own_channels)
-        if "growth" in self._groups and server.name in GROWN:
-            self._say(f"Growth: {server.title}")
-            self._measure(
-                server,
-                lambda run: figures.growth(run, self._extent.growth, self._extent.seconds),
-            )
-        if "features" in self._groups and server.name.startswith(OURS):
-            self._say(f"Features: {server.title}")
-            self._measure(server, self._features, BENCH_COUNT="1")
-        if "slow" in self._groups and server.name == OURS:
-            self._say(f"A slow reader: {server.title}")
-            self._measure(server, self._slow_reader)
-
-    def _memory(self, run: Run) -> None:
-        number = min(self._extent.idle, 1_000) if run.server.is_stock else self._extent.idle
-        crowd = figures.memory(run, number)
-        if not run.server.is_stock:
-            figures.churn(run, crowd, 3)
-
-    def _memory_of_own_channels(self, run: Run) -> None:
-        figures.memory(run, self._extent.idle, "memory_own_channel", own_channels=True)
-
     def _features(self, run: Run) -> None:
         extent = self._extent
         crowd = figures.connect(run, extent.subscribers, "features")
         with scraping(run):
-            figures.measure_load(run, crowd, "queue", extent.seconds, "features_queue")
+            figures.measure_load(run, crowd, "burst", extent.seconds, "features_burst")
         crowd.close()
         figures.presence(run, extent.subscribers, extent.seconds)
         if run.server.bus == "redis":
@@ -183,7 +164,23 @@ class Bench:
 
     def _slow_reader(self, run: Run) -> None:
         crowd = figures.connect(run, self._extent.subscribers - 1, "slow")
-        figures.slow_reader(run, crowd, self._extent.seconds * 3)
+        figures.slow_reader(run, crowd, self._extent.seconds * 2)
+
+    def _once(self, server: Server) -> None:
+        if "memory" in self._groups:
+            self._say(f"Memory: {server.title}")
+            self._measure(server, self._memory)
+            if server.is_ours:
+                self._measure(server, self._memory_of_own_channels)
+
+    def _memory(self, run: Run) -> None:
+        number = min(self._extent.idle, 1_000) if run.server.is_stock else self._extent.idle
+        crowd = figures.memory(run, number)
+        if not run.server.is_stock:
+            figures.churn(run, crowd, self._extent.churn)
+
+    def _memory_of_own_channels(self, run: Run) -> None:
+        figures.memory(run, self._extent.idle, "memory_own_channel", own_channels=True)
 
     def _measure_event(self) -> None:
         self._say("event() over Redis")

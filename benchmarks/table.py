@@ -20,6 +20,26 @@ COLUMNS = (
     ("kB each", "memory_kb", False),
     ("POST/s per core", "post_per_core_s", False),
 )
+# What is measured for some servers only.
+DETAILS = {
+    "fanout_single_per_s": "Deliveries/s, one by one",
+    "fanout_burst_per_s": "Deliveries/s, 16 under way",
+    "private_per_s": "Connects/s, private channel",
+    "post_per_s": "Signed POSTs/s, one process",
+    "memory_own_channel_kb": "kB each, a channel for each connection",
+    "churn_growth_percent": "Memory after churn, % more",
+    "growth_100_cpu_s_per_m": "CPU-s per 1M, one by one, 100 subscribers",
+    "growth_1000_cpu_s_per_m": "CPU-s per 1M, one by one, 1 000 subscribers",
+    "growth_10000_cpu_s_per_m": "CPU-s per 1M, one by one, 10 000 subscribers",
+    "features_burst_cpu_s_per_m": "CPU-s per 1M, 16 under way, counts and metrics on",
+    "presence_burst_cpu_s_per_m": "CPU-s per 1M, 16 under way, presence channel",
+    "unheard_cpu_us": "CPU µs, a message nobody listens to",
+    "without_slow_reader_p99_ms": "p99 ms without a slow reader",
+    "with_slow_reader_p99_ms": "p99 ms of the others with a slow reader",
+    "event_us": "µs, one channel",
+    "event_10_channels_us": "µs, ten channels",
+    "group_send_us": "µs, async_to_sync(group_send) for comparison",
+}
 IN_COLUMNS = {figure for _, figure, _ in COLUMNS}
 
 
@@ -39,12 +59,12 @@ def comparison(results: Results) -> str:
 
 
 def details(results: Results) -> str:
-    """Return the figures that are measured for some servers only, one on a line."""
+    """Return the figures that have no column, one on a line."""
     lines = [
-        [row.title, figure, _spread(Spread.of(values))]
+        [row.title, text, _spread(Spread.of(row.figures[figure]))]
         for row in results.rows.values()
-        for figure, values in row.figures.items()
-        if figure not in IN_COLUMNS
+        for figure, text in DETAILS.items()
+        if figure in row.figures
     ]
     return markdown(["server", "figure", "median (least to most)"], lines)
 
