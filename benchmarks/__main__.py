@@ -6,7 +6,9 @@ Packages of peers go to var/bench, and so do the results.
 """
 
 import argparse
+import gc
 import resource
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +29,8 @@ def main() -> None:
     """Run what the command line asks for, print the tables, write the results."""
     arguments = _parser().parse_args()
     _raise_file_limit()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # So that servers are ended.
+    gc.disable()  # It would hold up all sockets; `Bench` collects between two runs.
     extent = QUICK if arguments.quick else Extent()
     for name in ("rounds", "seconds", "subscribers", "idle", "minutes"):
         if (value := getattr(arguments, name)) is not None:

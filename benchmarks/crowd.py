@@ -43,7 +43,7 @@ class Crowd:
         received: Bytes of messages, of all sockets together.
         strays: Messages that came out of order, twice, or that others did not get.
         closed: Sockets that the server has closed, by close code; 0 is none.
-        latencies: Seconds from publishing to receiving, if it is a list.
+        is_timing: Whether it is noted when messages come.
     """
 
     def __init__(self, poller: Poller, host: str, port: int) -> None:
@@ -54,9 +54,11 @@ class Crowd:
         self.received = 0
         self.strays = 0
         self.closed: Counter[int] = Counter()
-        self.latencies: list[float] | None = None
+        self.is_timing = False
         self._address = (host, port)
         self._ends: list[int] = []
+        # When (ns), and a socket's positions before and after.
+        self._arrivals: list[tuple[int, int, int]] = []
         self._waiting = 0  # Sockets whose handshake is under way.
 
     def connect(
@@ -116,6 +118,7 @@ class Crowd:
         self.stream.clear()
         self.stamps.clear()
         self._ends.clear()
+        self._arrivals.clear()
         self.received = self.strays = 0
         for member in self.members:
             member.position = member.strays = 0
@@ -133,6 +136,14 @@ class Crowd:
         """How many messages have come, of all sockets together."""
         ends = self._ends
         return self.strays + sum(bisect_right(ends, m.position) for m in self.members)
+
+    def latencies(self) -> list[float]:
+        """Return the seconds from publishing to receiving, for each message and socket."""
+        return [
+            (now - self.stamps[i][1]) / 1e9
+            for now, before, after in self._arrivals
+            for i in range(bisect_right(self._ends, before), bisect_right(self._ends, after))
+        ]
 
     def close(self, number: int | None = None) -> None:
         """Close `number` sockets, or all."""
@@ -166,12 +177,10 @@ class Crowd:
         index = bisect_right(self._ends, position)
         return self._ends[index - 1] if index else 0
 
-    def time(self, before: int, after: int) -> None:
-        """Note the latency of the messages that end between two positions."""
-        if self.latencies is not None:
-            now = time.monotonic_ns()
-            for i in range(bisect_right(self._ends, before), bisect_right(self._ends, after)):
-                self.latencies.append((now - self.stamps[i][1]) / 1e9)
+    def note(self, before: int, after: int) -> None:
+        """Note that a socket has come from one position to another."""
+        # Looked at later: meanwhile others wait to be read.
+        self._arrivals.append((time.monotonic_ns(), before, after))
 
 
 class Member:
@@ -264,8 +273,8 @@ class Member:
             before = self.position
             self.position = before + len(data)
             self._crowd.received += len(data)
-            if self._crowd.latencies is not None:
-                self._crowd.time(before, self.position)
+            if self._crowd.is_timing:
+                self._crowd.note(before, self.position)
             return
         if not self._pending:
             # What has come of the frame that is cut here is taken back and looked at again.
@@ -321,7 +330,8 @@ class Member:
             return
         self.position = before + len(frame)
         crowd.received += len(frame)
-        crowd.time(before, self.position)
+        if crowd.is_timing:
+            crowd.note(before, self.position)
 
     def _converse(self, payload: bytes) -> None:
         reply = self._dialect.answer(payload, self._number)

@@ -167,7 +167,7 @@ def latency(run: Run, crowd: Crowd, seconds: float, name: str = "latency") -> No
     publisher = run.server.publisher(run.poller, run.running, run.redis, connections=1)
     before = _Faults(crowd, publisher)
     crowd.restart()
-    crowd.latencies = []
+    crowd.is_timing = True
     sent = 0
     start = time.monotonic()
     try:
@@ -178,9 +178,9 @@ def latency(run: Run, crowd: Crowd, seconds: float, name: str = "latency") -> No
             run.poller.turn(0.005)
         _finish(run, crowd, publisher, sent, before)
     finally:
-        values, crowd.latencies = crowd.latencies, None
+        crowd.is_timing = False
         publisher.close()
-    if values:
+    if values := crowd.latencies():
         run.figures[f"{name}_p50_ms"] = percentile(values, 50) * 1e3
         run.figures[f"{name}_p99_ms"] = percentile(values, 99) * 1e3
 

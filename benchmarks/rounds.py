@@ -1,5 +1,6 @@
 """What is measured when: rounds in which every server has its turn, then what is done once."""
 
+import gc
 import json
 import os
 import subprocess
@@ -127,6 +128,7 @@ class Bench:
             run.close()
             running.stop()
             self.results.add(row, run.figures, run.faults)
+            gc.collect()
 
     def _turn(self, server: Server) -> None:
         seconds = self._extent.seconds

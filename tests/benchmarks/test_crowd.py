@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -154,9 +155,18 @@ def test_restart_begins_at_nothing(server: Server) -> None:
 
 def test_latency_is_taken_once_for_each_delivery(server: Server) -> None:
     """Every socket's receiving of every message is one sample."""
-    server.crowd.latencies = []
+    server.crowd.is_timing = True
     server.send(message(1) + message(2), piece=40)
-    assert len(server.crowd.latencies) == 2 * MEMBERS
+    server.send(text("ping") + message(3))
+    assert len(server.crowd.latencies()) == 3 * MEMBERS
+
+
+def test_latency_is_the_time_since_publishing(server: Server) -> None:
+    """It is counted from the stamp in the message, not from its first byte."""
+    server.crowd.is_timing = True
+    past = time.monotonic_ns() - 3_000_000_000
+    server.send(text(make_data(1, 100, now=past)))
+    assert server.crowd.latencies() == [pytest.approx(3, abs=1)] * MEMBERS
 
 
 @pytest.mark.parametrize("size", [100, 1_000, 10_000])
