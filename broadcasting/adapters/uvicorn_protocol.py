@@ -27,6 +27,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -35,7 +36,7 @@ from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import CloseCode, Opcode
 from websockets.frames import Frame as InboundFrame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
@@ -54,14 +55,16 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 logger = logging.getLogger("broadcasting.server")
-# Each connection would be two lines of it.
-_websockets_logger = logging.getLogger("broadcasting.websockets")
-_websockets_logger.setLevel(logging.WARNING)
+# Each connection would be two lines of it, and each bad one. Not `getLogger`: LOGGING, whenever
+# it is applied, would take the level off.
+_websockets_logger = logging.Logger("broadcasting.websockets", logging.WARNING)
+_websockets_logger.parent = logger
 
 # None only where no library is installed, and this module needs one itself.
 _OtherProtocol: Any = AutoWebSocketsProtocol
 _DEFAULT_MAX_FRAME_SIZE = 16_384  # For a client that is about to be refused.
 _MAX_ADDRESS_LENGTH = 45  # As text, IPv6 has no longer ones.
+_VERSION = "13"  # Of WebSockets (RFC 6455, section 4.1).
 
 
 class PusherProtocol(asyncio.Protocol):
@@ -164,6 +167,8 @@ class PusherProtocol(asyncio.Protocol):
         """Let the transport close: a client that says no more is gone."""
         if self._other is not None:
             self._other.eof_received()
+        else:
+            self._leave()
 
     def pause_writing(self) -> None:
         """Keep what comes from now on, and listen to nothing."""
@@ -200,18 +205,10 @@ class PusherProtocol(asyncio.Protocol):
         """Close after what waits was sent; of a stalled client, instead of what waits."""
         if self._is_closing:
             return
-        self._is_closing = True
-        self.flush()
-        if self._frames is not None:
-            self._frames = self._stalled_at = None
-            self._listen(True)  # It may answer.
-        if self._session is not None:
-            # Not now: the hub may be looking through the sockets of a topic.
-            self._turn.loop.call_soon(self._session.closed)
+        self._leave()
         if self._inbound is not None and self._inbound.state is OPEN:
             self._inbound.send_close(code, reason)
             self._transport.write(b"".join(self._inbound.data_to_send()))
-        self._farewell = self._turn.loop.call_later(self.FAREWELL, self._transport.abort)
 
     def tick(self, now: float) -> None:
         """Give up a client that has been stalled too long."""
@@ -243,6 +240,21 @@ class PusherProtocol(asyncio.Protocol):
         self._stalled_at = None  # Once is enough.
         if self._session is not None:
             self._session.give_up()
+
+    def _leave(self) -> None:
+        """Send what waits, but not to a stalled client, and end the session; once."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self.flush()
+        if self._frames is not None:
+            self._frames = self._stalled_at = None
+            self._listen(True)  # It may answer.
+        if self._session is not None:
+            # Not now: the hub may be looking through the sockets of a topic.
+            self._turn.loop.call_soon(self._session.closed)
+        # A transport that closes waits for its reader, and there may be none.
+        self._farewell = self._turn.loop.call_later(self.FAREWELL, self._transport.abort)
 
     # Reading
 
@@ -277,10 +289,12 @@ class PusherProtocol(asyncio.Protocol):
         handshake = ServerProtocol(logger=_websockets_logger)
         request = _read_request(head)
         if request is None:
-            handshake.receive_data(head)  # It knows what to answer.
-            self._transport.write(b"".join(handshake.data_to_send()))
+            handshake.receive_data(head)  # It knows what to answer, but for a body.
+            answer = b"".join(handshake.data_to_send())
+            bad = handshake.reject(HTTPStatus.BAD_REQUEST, "No request for a WebSocket.\n")
+            self._transport.write(answer or bad.serialize())
             return None
-        response = handshake.accept(request)
+        response = _refuse(handshake, request) or handshake.accept(request)
         if response.status_code != 101:
             self._transport.write(response.serialize())
             return None
@@ -324,6 +338,10 @@ class PusherProtocol(asyncio.Protocol):
 
     def _take(self, inbound: "_Inbound", data: bytes) -> None:
         inbound.receive_data(data)
+        if inbound.state is OPEN and (pongs := inbound.data_to_send()):
+            # Before the answers to messages, in the midst of which a ping may have been.
+            self.flush()
+            self._transport.write(b"".join(pongs))
         for frame in inbound.events_received():
             # `Request` is an event of handshakes.
             if isinstance(frame, InboundFrame) and not self._is_closing:
@@ -331,9 +349,10 @@ class PusherProtocol(asyncio.Protocol):
         if isinstance(inbound.parser_exc, PayloadTooBig) and self._session is not None:
             self._session.dismiss(FrameTooLarge("A frame is over the limit"))
         if answers := inbound.data_to_send():
-            self.flush()  # One of them may be the close, after which nothing may come.
+            self.flush()  # The last of them is a close, after which nothing may come.
             self._transport.write(b"".join(answers))
         if inbound.close_rcvd is not None:
+            self._leave()
             self._transport.close()
         elif inbound.eof_sent:
             # The rules of WebSockets were broken, and the client is told which. With more
@@ -374,6 +393,12 @@ class _Inbound(Protocol):
         if code == CloseCode.MESSAGE_TOO_BIG:
             code = FrameTooLarge.code
         super().fail(code, reason)
+
+    def recv_frame(self, frame: InboundFrame) -> None:
+        """Take a frame; a client may leave in the midst of a message, too."""
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
 
 
 class _Backlog:
@@ -438,6 +463,20 @@ def _key_in(path: str) -> str | None:
     path = unquote(path)
     key = path.removeprefix(prefix)
     return key if key and key != path and "/" not in key else None
+
+
+def _refuse(handshake: ServerProtocol, request: Request) -> Response | None:
+    """Return the answer to what `handshake` would bear, and the standards do not."""
+    if request.headers.get_all("Sec-WebSocket-Version") != [_VERSION]:
+        # RFC 6455, section 4.4: the client may come again with another one.
+        text = f"This server speaks version {_VERSION} of WebSockets.\n"
+        response = handshake.reject(HTTPStatus.UPGRADE_REQUIRED, text)
+        response.headers["Upgrade"] = "websocket"
+        response.headers["Sec-WebSocket-Version"] = _VERSION
+        return response
+    if len(request.headers.get_all("Host")) != 1:  # RFC 9112, section 3.2.
+        return handshake.reject(HTTPStatus.BAD_REQUEST, "A request has one Host header.\n")
+    return None
 
 
 def _read_request(head: bytes) -> Request | None:

@@ -278,6 +278,33 @@ class TestClosing:
         visitor.protocol.connection_lost(None)
         assert get_hub().session_count == 0
 
+    async def test_a_client_may_leave_in_the_midst_of_a_message(self, visitor: Visitor) -> None:
+        """Control frames may come between fragments, and a close is one."""
+        await visitor.hear()
+        visitor.client.send_text(b"half a", fin=False)
+        visitor.protocol.data_received(
+            b"".join(visitor.client.data_to_send()) + b"\x88\x82\x00\x00\x00\x00\x03\xe8"
+        )
+        assert await visitor.hear() == [Close(1000, "")]
+        assert visitor.transport.end == "closed"
+
+    @pytest.mark.parametrize("has_farewell", [True, False], ids=["close", "end of stream"])
+    async def test_who_leaves_without_reading_is_cut_off(
+        self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, has_farewell: bool
+    ) -> None:
+        """A transport closes when all is sent, and may wait for ever; the hub does not."""
+        monkeypatch.setattr(PusherProtocol, "FAREWELL", 0.01)
+        await visitor.join("a")
+        if has_farewell:
+            visitor.client.send_close(1000)
+            visitor.pass_on()
+        else:
+            visitor.protocol.eof_received()
+        await settle()
+        assert get_hub().session_count == 0
+        get_hub().deliver(message())
+        await await_until(lambda: visitor.transport.end == "aborted")
+
     async def test_uvicorn_waits_for_it_until_it_is_gone(self, visitor: Visitor) -> None:
         """`shutdown` closes with 4200, and the set of connections tells when that is done."""
         await visitor.hear()
@@ -290,7 +317,7 @@ class TestClosing:
 
 class TestReading:
     async def test_fragments_are_one_message(self, visitor: Visitor) -> None:
-        """Also with a ping between them, whose pong comes at once."""
+        """Also with a ping between them, whose pong does not wait for the message's end."""
         await visitor.hear()
         whole = ping().encode()
         visitor.client.send_text(whole[:5], fin=False)
@@ -298,9 +325,7 @@ class TestReading:
         visitor.client.send_continuation(whole[5:], fin=True)
         visitor.pass_on()
         await settle()
-        assert sorted(map(str, await visitor.hear())) == sorted(
-            ["pusher:pong", str((Opcode.PONG, b"now"))]
-        )
+        assert await visitor.hear() == [(Opcode.PONG, b"now"), "pusher:pong"]
 
     async def test_binary_messages_go_nowhere(self, visitor: Visitor) -> None:
         """In one piece or in several; the connection lives on."""
@@ -386,15 +411,30 @@ class TestOpening:
             assert [c.code for c in await visitor.hear()] == [4009]
             visitor.protocol.connection_lost(None)
 
-    async def test_a_handshake_that_is_none_is_refused_by_status(self) -> None:
+    @pytest.mark.parametrize(
+        ("lines", "status"),
+        [
+            (b"sec-websocket-version: 13\r\n", 400),
+            (b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n", 426),
+            (b"sec-websocket-version: 13\r\nhost: y\r\n", 400),
+            (b"sec-websocket-version: 13\r\ncontent-length: 1\r\n", 400),
+            (b"x: " + b"x" * 10_000 + b"\r\n", 431),
+        ],
+        ids=["no key", "no version", "two hosts", "a body", "a long line"],
+    )
+    async def test_a_handshake_that_is_none_is_refused_by_status(
+        self, lines: bytes, status: int
+    ) -> None:
         """And nothing of it is kept."""
         transport, state = FakeTransport(), ServerState()
         protocol = PusherProtocol(Config("x"), state, {})
         protocol.connection_made(transport)
         protocol.data_received(
-            b"GET /app/x HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+            b"GET /app/x HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+            + lines
+            + b"\r\n"
         )
-        assert transport.writes[0].startswith(b"HTTP/1.1 400 ")
+        assert transport.writes[0].startswith(b"HTTP/1.1 %d " % status)
         assert transport.end == "closed"
         protocol.connection_lost(None)
         assert not state.connections
