@@ -15,6 +15,9 @@ from ..conf import get_settings
 # bus, logs, what views open) and as many for HTTP requests beside full sockets.
 RESERVED_FILES = 256
 
+# HTTP connections beside full sockets where there are files for them.
+HTTP_CONNECTIONS = 1000
+
 # What no process reaches, where a system says that it sets no limit.
 _MANY_FILES = 1_048_576
 
@@ -105,6 +108,15 @@ def raise_file_limit() -> int | None:
 def sockets_that_fit(files: int) -> int:
     """Return how many sockets a process that may open so many `files` has room for."""
     return files - min(RESERVED_FILES, files // 2)
+
+
+def connections_that_fit(files: int | None, sockets: int | None) -> int | None:
+    """Return how many connections of all kinds there may be beside files and `sockets`."""
+    wanted = None if sockets is None else sockets + HTTP_CONNECTIONS
+    if files is None:
+        return wanted
+    most = files - min(RESERVED_FILES, files // 2) // 2
+    return most if wanted is None else min(wanted, most)
 
 
 def _network(address: str) -> str:

@@ -7,7 +7,12 @@ import sys
 import pytest
 from pytest_django import Settings
 
-from broadcasting.server.admission import Admission, get_admission, sockets_that_fit
+from broadcasting.server.admission import (
+    Admission,
+    connections_that_fit,
+    get_admission,
+    sockets_that_fit,
+)
 
 RAISE = "from broadcasting.server.admission import raise_file_limit; print(raise_file_limit())"
 
@@ -109,3 +114,21 @@ def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
 def test_sockets_leave_files_for_the_rest(files: int, sockets: int) -> None:
     """A few hundred, and half of what is there where that is less."""
     assert sockets_that_fit(files) == sockets
+
+
+@pytest.mark.parametrize(
+    ("files", "sockets", "connections"),
+    [
+        (None, None, None),
+        (None, 5, 1005),
+        (1024, 768, 896),
+        (65_536, 5, 1005),
+        (65_536, None, 65_408),
+        (100, 50, 75),
+    ],
+)
+def test_http_has_places_beside_full_sockets(
+    files: int | None, sockets: int | None, connections: int | None
+) -> None:
+    """As many as there are files for, and never all of them."""
+    assert connections_that_fit(files, sockets) == connections

@@ -1,0 +1,101 @@
+"""The sockets on which a server listens, opened before it starts."""
+
+import errno
+import os
+import socket
+import stat
+from contextlib import suppress
+
+BACKLOG = 2048  # Clients that may wait to be accepted.
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """
+    Listen on each address of `host`; on every one of the machine if it is empty.
+
+    Port 0 is a free one, the same for all.
+
+    Raises:
+        OSError: The name has no address, or somebody listens there.
+    """
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in addresses:
+            listener = _listener(family)
+            if listener is None:
+                continue
+            sockets.append(listener)
+            # "::" alone means IPv4, too; beside "0.0.0.0" it would be in its way.
+            if family == socket.AF_INET6 and len(addresses) > 1:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if port == 0 and len(sockets) > 1:
+                address = (address[0], sockets[0].getsockname()[1], *address[2:])
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        if not sockets:
+            raise OSError(errno.EAFNOSUPPORT, f"This machine has no address of {host!r}")
+    except BaseException:
+        for listener in sockets:
+            listener.close()
+        raise
+    return sockets
+
+
+def listen_on_path(path: str) -> list[socket.socket]:
+    """
+    Listen on the Unix socket `path`. Whoever closes it removes the path.
+
+    What a server left there that has died is replaced. Every user of the machine may
+    connect; the permissions of the directory can narrow that.
+
+    Raises:
+        OSError: Somebody listens there, or it is something else.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise OSError(errno.EEXIST, "It exists, and is no socket", path)
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)
+            else:
+                raise OSError(errno.EADDRINUSE, "Somebody listens there already", path)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(path)
+        os.chmod(path, 0o666)  # noqa: S103  (the proxy is another user)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return [listener]
+
+
+def take_over(descriptor: int) -> list[socket.socket]:
+    """
+    Return the listening socket that another program has opened, systemd for one.
+
+    Raises:
+        OSError: It is none.
+    """
+    listener = socket.socket(fileno=os.dup(descriptor))
+    accepts = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if listener.type != socket.SOCK_STREAM or not accepts:
+        listener.close()
+        raise OSError(errno.EINVAL, "It is no socket that listens")
+    return [listener]
+
+
+def _listener(family: int) -> socket.socket | None:
+    """Return a socket of `family`, `None` where the machine has no such addresses."""
+    try:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:
+        return None
+    if os.name == "posix":
+        # Elsewhere it would let another program take the port over.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return listener

@@ -1,0 +1,316 @@
+"""Serve the site and its sockets, in production."""
+
+import argparse
+import asyncio
+import shutil
+import socket
+import ssl
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from ...adapters.listeners import listen, listen_on_path, take_over
+from ...conf import get_settings
+from ...drivers import (
+    broadcasters,
+    close_broker,
+    get_broker,
+    server_broadcaster,
+    warn_of_other_address,
+)
+from ...server.admission import connections_that_fit, raise_file_limit, sockets_that_fit
+from ...server.worker import Worker, set_worker
+
+try:
+    from ...adapters.uvicorn_server import Options, serve, serve_until_changed
+except ImportError as exc:  # One of the extra's packages.
+    missing: ImportError | None = exc
+else:
+    missing = None
+
+IS_WINDOWS = sys.platform == "win32"
+
+
+class Command(BaseCommand):
+    """
+    Serve pages, the HTTP API and sockets on one port, until told to leave.
+
+    SIGTERM drains; SIGHUP replaces the workers, or drains where there is one process.
+    """
+
+    help = "Serve the site, its HTTP API and its WebSockets with uvicorn."
+    requires_system_checks = "__all__"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take where to listen, how many processes, and how to leave."""
+        where = parser.add_argument_group("where to listen")
+        where.add_argument("--host", help='Default: BROADCASTING["SERVER"]["HOST"].')
+        where.add_argument(
+            "--port", type=_port, help='Default: BROADCASTING["SERVER"]["PORT"]; 0 is a free one.'
+        )
+        where.add_argument("--uds", metavar="PATH", help="A Unix socket in place of a port.")
+        where.add_argument(
+            "--fd",
+            type=int,
+            metavar="NUMBER",
+            help="A socket that listens already: systemd's is 3.",
+        )
+        where.add_argument("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
+        where.add_argument("--tls-key", metavar="FILE", help="Its key, if it is not in that file.")
+        proxies = parser.add_argument_group("behind a proxy")
+        proxies.add_argument(
+            "--proxy-headers",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help="Whether X-Forwarded-For and X-Forwarded-Proto of trusted proxies count.",
+        )
+        proxies.add_argument(
+            "--forwarded-allow-ips",
+            metavar="LIST",
+            help="Addresses and networks of trusted proxies, with commas. "
+            "Default: FORWARDED_ALLOW_IPS of the environment, else 127.0.0.1,::1.",
+        )
+        proxies.add_argument(
+            "--keep-alive",
+            type=_natural,
+            default=5,
+            metavar="SECONDS",
+            help="How long an HTTP connection may be idle. Default: 5.",
+        )
+        processes = parser.add_argument_group("processes")
+        processes.add_argument(
+            "--workers", type=_natural, default=1, metavar="NUMBER", help="Default: 1."
+        )
+        processes.add_argument(
+            "--drain-delay",
+            type=_seconds,
+            default=5.0,
+            metavar="SECONDS",
+            help="Between being not ready and accepting nobody. Default: 5.",
+        )
+        processes.add_argument(
+            "--drain-seconds",
+            type=_seconds,
+            default=10.0,
+            metavar="SECONDS",
+            help="Over which sockets are closed. Default: 10.",
+        )
+        processes.add_argument(
+            "--sockets-only",
+            action="store_true",
+            help="No pages: only sockets, the HTTP API, health and metrics.",
+        )
+        development = parser.add_argument_group("development")
+        development.add_argument(
+            "--reload", action="store_true", help="Start again when a file changes."
+        )
+        development.add_argument(
+            "--debug", action="store_true", help="Print every frame and decision."
+        )
+        development.add_argument(
+            "--access-log", action="store_true", help="Log requests, signatures masked."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Check what can be checked, listen, serve."""
+        if missing is not None:
+            raise CommandError(
+                f"broadcast_serve needs packages that are not installed ({missing}). "
+                f'Install them: pip install "whik[serve]".'
+            ) from missing
+        _check_options(options)
+        try:
+            settings = get_settings()
+            alias = _check_connection(options["workers"])
+        except ImproperlyConfigured as exc:
+            raise CommandError(str(exc)) from exc
+        wanted = _options(options, *self._limits(settings.server.max_connections))
+        host = settings.server.host if options["host"] is None else options["host"]
+        port = settings.server.port if options["port"] is None else options["port"]
+        sockets = _listen(options, host, port)
+        if options["uds"] is None:
+            port = sockets[0].getsockname()[1]
+            warn_of_other_address(port)
+        directory = Path(tempfile.mkdtemp(prefix="broadcast-serve-"))
+        line = _line(options, sockets[0], alias)
+        try:
+            if not self._serve(wanted, sockets, directory, line):
+                raise CommandError("No worker could start. The lines above say why.")
+        except ImproperlyConfigured as exc:
+            raise CommandError(str(exc)) from exc
+        finally:
+            for sock in sockets:
+                sock.close()
+            if options["uds"] is not None:
+                Path(options["uds"]).unlink(missing_ok=True)
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _serve(
+        self, wanted: "Options", sockets: list[socket.socket], directory: Path, line: str
+    ) -> bool:
+        def say() -> None:
+            self.stdout.write(line)
+            self.stdout.flush()
+
+        if wanted.workers > 1:
+            from ...adapters.uvicorn_supervisor import Supervisor
+
+            return Supervisor(wanted, sockets, directory, say).run()
+        worker = Worker(1, directory, 1)
+        if wanted.reload:
+            from uvicorn.supervisors import ChangeReload
+
+            say()
+            target = partial(serve_until_changed, wanted, worker)
+            ChangeReload(wanted.config(), target, sockets).run()
+        else:
+            set_worker(worker)
+            serve(wanted, sockets, on_ready=say)
+        return True
+
+    def _limits(self, wanted: int | None) -> tuple[int | None, int | None]:
+        """Return how many sockets, and how many connections of all kinds, a process has."""
+        files = raise_file_limit()
+        if files is None:
+            return wanted, connections_that_fit(None, wanted)
+        fitting = sockets_that_fit(files)
+        if wanted is not None and wanted > fitting:
+            needed = wanted + files - fitting
+            self.stderr.write(
+                self.style.WARNING(
+                    f'BROADCASTING["SERVER"]["MAX_CONNECTIONS"] is {wanted}, but a process may '
+                    f"open {files} files here, which is enough for {fitting} sockets. Others will "
+                    f"be refused. Raise the limit to {needed}: LimitNOFILE={needed} in the unit "
+                    f"of systemd, `ulimit -n {needed}` in a shell."
+                )
+            )
+        sockets = fitting if wanted is None else min(wanted, fitting)
+        return sockets, connections_that_fit(files, sockets)
+
+
+def _options(options: dict[str, Any], max_sockets: int | None, max_open: int | None) -> "Options":
+    same = (
+        "workers tls_cert tls_key proxy_headers forwarded_allow_ips reload debug access_log "
+        "keep_alive drain_delay drain_seconds"
+    )
+    only = "sockets_only_application" if options["sockets_only"] else "application"
+    return Options(
+        app=f"broadcasting.asgi:{only}",
+        max_sockets=max_sockets,
+        max_open=max_open,
+        handshake_timeout=get_settings().server.handshake_timeout,
+        **{name: options[name] for name in same.split()},
+    )
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Raise `CommandError` if they contradict each other."""
+    if options["reload"] and options["workers"] > 1:
+        raise CommandError("--reload serves with one process; leave --workers out.")
+    if options["workers"] > 1 and IS_WINDOWS:
+        raise CommandError(
+            "--workers needs listening sockets that processes share, which Windows lacks. "
+            "Start a server for each of several ports, and a proxy before them."
+        )
+    places = [name for name in ("uds", "fd") if options[name] is not None]
+    if any(options[name] is not None for name in ("host", "port")):
+        places.append("host and --port")
+    if len(places) > 1:
+        raise CommandError(f"--{places[0]} and --{places[1]} exclude each other.")
+    if options["uds"] is not None and not hasattr(socket, "AF_UNIX"):
+        raise CommandError("--uds: this system has no Unix sockets.")
+    if options["tls_key"] is not None and options["tls_cert"] is None:
+        raise CommandError("--tls-key needs the certificate, too: --tls-cert FILE.")
+    if options["tls_cert"] is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                options["tls_cert"], options["tls_key"]
+            )
+        except (OSError, ssl.SSLError) as exc:
+            raise CommandError(
+                f"--tls-cert {options['tls_cert']}: the certificate and its key cannot be "
+                f"loaded: {exc}."
+            ) from exc
+
+
+def _check_connection(workers: int) -> str:
+    """Return the alias of the connection that servers read, if so many workers can."""
+    broadcaster = server_broadcaster()
+    settings = get_settings()
+    alias = settings.server.connection or settings.default
+    if broadcasters[alias] is not broadcaster:
+        alias = "memory"  # The default one only writes.
+    if workers > 1 and not asyncio.run(_is_shared()):
+        raise CommandError(
+            f"--workers {workers}: the connection {alias!r} ends at the process, so what one "
+            f"worker sends would not reach the clients of another. Set "
+            f'BROADCASTING["DEFAULT"], or BROADCASTING["SERVER"]["CONNECTION"], to a connection '
+            f"of broadcasting.drivers.redis.RedisBroadcaster, or leave --workers out."
+        )
+    return alias
+
+
+async def _is_shared() -> bool:
+    try:
+        return get_broker().is_shared
+    finally:
+        await close_broker()
+
+
+def _listen(options: dict[str, Any], host: str, port: int) -> list[socket.socket]:
+    try:
+        if options["fd"] is not None:
+            place = f"file descriptor {options['fd']}"
+            return take_over(options["fd"])
+        if options["uds"] is not None:
+            place = options["uds"]
+            return listen_on_path(options["uds"])
+        place = f"{host} port {port}"
+        return listen(host, port)
+    except OSError as exc:
+        raise CommandError(f"Cannot listen on {place}: {exc.strerror or exc}.") from exc
+
+
+def _line(options: dict[str, Any], sock: socket.socket, alias: str) -> str:
+    """Return what to tell whoever has started the server."""
+    settings = get_settings()
+    path = f"/{settings.server.path}/app/{settings.apps[0].key}".replace("//", "/")
+    if sock.family in (socket.AF_INET, getattr(socket, "AF_INET6", None)):
+        host, port = sock.getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
+        s = "s" if options["tls_cert"] is not None else ""
+        where = f"http{s}://{host}:{port}/ and ws{s}://{host}:{port}{path}"
+    else:
+        where = f"{sock.getsockname()} and its {path}"
+    workers = options["workers"]
+    return (
+        f"Serving {where} through connection {alias!r}, with {workers} "
+        f"worker{'' if workers == 1 else 's'}. Ctrl+C stops it."
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; it must be from 0 to 65535")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3600")
+    return value
