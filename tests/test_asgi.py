@@ -1,23 +1,39 @@
 """What stands in front of Django, driven through ASGI as a server would."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import pytest_asyncio
 from channels.routing import ProtocolTypeRouter
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest, HttpResponse
-from django.test import override_settings
+from django.test import AsyncClient, override_settings
 from django.urls import include, path
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from broadcasting import asgi
 from broadcasting.asgi import App, Front
+from broadcasting.drivers import base
 from broadcasting.protocol.messages import Message
 from broadcasting.server import stop_hub
+from broadcasting.views import api_body
+from tests.conftest import ROOT, end
+from tests.utils import free_port, wait_until
 from tests.views import conftest
-from tests.views.api_calls import PATH, body_of, settle, signed
+from tests.views.api_calls import PATH, batch_of, body_of, event_of, settle, signed
 
 two_apps, heard = conftest.two_apps, conftest.heard
 pytestmark = pytest.mark.usefixtures("two_apps")
@@ -174,6 +190,299 @@ async def test_sockets_alone_are_served_without_the_project(sockets_only: App) -
     assert (await call(sockets_only, "/sub")).status == 404
 
 
+# One API, whoever hands it the request
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request of the API, and the status that it is answered with."""
+
+    method: str
+    path: str
+    body: bytes
+    query: str
+    status: int
+
+
+def asked(status: int, method: str, call: str, body: bytes = b"", **signing: Any) -> Asked:
+    """Return a signed request for what stands below ``/apps/42/``."""
+    path = f"/apps/42/{call}"
+    return Asked(method, path, body, signed(body, path, method=method, **signing), status)
+
+
+def golden() -> list[Asked]:
+    """Return a request for each status of the API."""
+    event = body_of()
+    return [
+        asked(200, "POST", "events", event),
+        asked(200, "POST", "events", body_of(info="subscription_count")),
+        asked(200, "POST", "batch_events", batch_of(event_of(channel="a"))),
+        asked(200, "GET", "channels", info="subscription_count"),
+        asked(200, "GET", "channels/presence-x/users"),
+        asked(200, "POST", "users/u-1/terminate_connections", b"{}"),
+        asked(400, "POST", "events", b"{"),
+        asked(400, "POST", "events", body_of(channel="ż")),
+        asked(401, "POST", "events", event, secret="wrong"),
+        asked(401, "POST", "events", event, at=1),
+        asked(404, "GET", "nothing"),
+        asked(405, "GET", "events"),
+        asked(405, "HEAD", "channels"),
+        asked(413, "POST", "events", body_of(data="x" * 10_241)),
+        asked(413, "POST", "events", event.ljust(101_441)),
+        Asked("POST", "/apps/7/events", event, "", 404),
+        Asked("GET", "/apps/42/channels", b"", "", 401),
+        Asked("GET", "/apps/42/channels", b"", "a=1&a=1", 400),
+        Asked("POST", "/users/u/terminate_connections", b"", "", 401),
+    ]
+
+
+async def test_both_ways_give_the_same_answer(site: App) -> None:
+    """Django's view and what stands before it."""
+    for request in golden():
+        front = await call(
+            site, request.path, piece(request.body), method=request.method, query=request.query
+        )
+        view = await AsyncClient().generic(
+            request.method,
+            f"{request.path}?{request.query}",
+            request.body,
+            content_type="application/json",
+        )
+        assert front.status == view.status_code == request.status, request
+        assert front.body == (b"" if request.method == "HEAD" else view.content)
+        for name in ("Content-Type", "Cache-Control", "Allow"):
+            assert front.headers.get(name.lower()) == view.get(name)
+
+
+# Bodies
+
+
+async def test_a_body_in_pieces_is_put_together(site: App, heard: list[Message]) -> None:
+    """Also where some are empty."""
+    body = body_of()
+    pieces = [piece(body[:3], more=True), piece(b"", more=True), piece(body[3:], more=True)]
+    answer = await call(site, PATH, *pieces, piece(b""), method="POST", query=signed(body))
+    assert answer.status == 200
+    await settle(heard, 1)
+
+
+async def test_a_declared_length_is_enough_to_refuse(site: App) -> None:
+    """Nothing is read before the answer."""
+    for length in ("101441", "9" * 5_000):
+        body = body_of()
+        answer = await call(
+            site,
+            PATH,
+            GONE,
+            method="POST",
+            query=signed(body),
+            content_length=length,
+            expect="100-continue",
+        )
+        assert answer.status == 413
+        assert answer.unread == [GONE]  # To ask for it would tell the caller to send it.
+        assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "", "²", "+5"])
+async def test_a_length_that_is_none_is_found_out_by_reading(site: App, length: str) -> None:
+    """Servers refuse it; here it is no exception."""
+    body = body_of()
+    answer = await call(
+        site, PATH, piece(body), method="POST", query=signed(body), content_length=length
+    )
+    assert answer.status == 200
+
+
+async def test_no_more_than_the_limit_is_held(site: App) -> None:
+    """A body without an end is refused as soon as it is too long, and left behind."""
+    held = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal held
+        held += 50_000
+        return piece(b"x" * 50_000, more=True)
+
+    made = Call(PATH, "POST", signed(b"x"), {"transfer-encoding": "chunked"}, [])
+    sent_at: list[int] = []
+
+    async def send(message: Any) -> None:
+        sent_at.append(held)
+        await made.send(message)
+
+    await site(made.scope, receive, send)
+    assert (made.status, made.ended) == (413, True)
+    assert made.headers["connection"] == "close"
+    assert sent_at[0] == 150_000
+    assert held < 5_000_000
+
+
+async def test_who_does_not_end_a_refused_body_is_not_waited_for(
+    site: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than a moment."""
+    monkeypatch.setattr(api_body, "LINGER_SECONDS", 0.01)
+    answer = await call(
+        site, "/apps/42/nothing", piece(b"x", more=True), method="POST", transfer_encoding="chunked"
+    )
+    assert (answer.status, answer.ended) == (404, True)
+
+
+@pytest.mark.parametrize("length", ["5", "1048576"])
+async def test_a_small_body_that_nobody_wants_keeps_the_connection(site: App, length: str) -> None:
+    """A publisher with a wrong secret need not connect anew each time."""
+    answer = await call(site, PATH, piece(b"hello"), method="POST", query="", content_length=length)
+    assert answer.status == 401
+    assert "connection" not in answer.headers
+
+
+async def test_who_leaves_is_not_answered(site: App, heard: list[Message]) -> None:
+    """And publishes nothing, though what came so far may be JSON."""
+    body = body_of()
+    query = signed(body)
+    answer = await call(site, PATH, piece(body, more=True), GONE, method="POST", query=query)
+    assert answer.status is None
+    await settle(heard, 0)
+
+
+async def test_who_leaves_before_the_answer_is_no_error(site: App) -> None:
+    """Servers may raise OSError then."""
+
+    async def send(message: Any) -> None:
+        raise OSError("gone")
+
+    made = Call("/live", "GET", "", {}, [piece(b"")])
+    await site(made.scope, made.receive, send)
+
+
+# Addresses
+
+
+@pytest.mark.parametrize("path", ["/live", "/ready", "/up", "/metrics"])
+async def test_a_head_is_answered_without_a_body(site: App, path: str) -> None:
+    """With the length that it would have."""
+    answer = await call(site, path, method="HEAD")
+    assert (answer.status, answer.body) == (200, b"")
+    assert int(answer.headers["content-length"]) > 0
+
+
+@pytest.mark.parametrize(
+    "path", ["/apps/" + "x" * 1_000_000, "/" + "apps/" * 200_000, "/\n" * 9999]
+)
+async def test_a_path_beyond_measure_is_the_projects(path: str) -> None:
+    """None of ours is so long."""
+    assert (await call(Front(project), path)).status == 299
+    assert (await call(Front(None), path)).status == 404
+
+
+async def test_a_script_name_is_left_out(site: App) -> None:
+    """Whether the server or the settings say it."""
+    made = Call("/site/live", "GET", "", {}, [piece(b"")])
+    made.scope["root_path"] = "/site"
+    await site(made.scope, made.receive, made.send)
+    assert made.status == 200
+    with override_settings(FORCE_SCRIPT_NAME="/site"):
+        assert (await call(site, "/site/live")).status == 200
+
+
+async def test_a_server_need_not_say_how_the_path_was_written(site: App) -> None:
+    """What it may leave out in ASGI, it may."""
+    body = body_of()
+    made = Call(PATH, "POST", signed(body), {}, [piece(body)])
+    del made.scope["raw_path"], made.scope["root_path"], made.scope["client"]
+    await site(made.scope, made.receive, made.send)
+    assert made.status == 200
+    made = Call("/metrics", "GET", "", {}, [piece(b"")])
+    made.scope["client"] = None
+    await site(made.scope, made.receive, made.send)
+    assert made.status == 403
+
+
+async def test_metrics_are_not_told_to_strangers(site: App) -> None:
+    """Here as behind Django."""
+    assert b"broadcasting_bus_up" in (await call(site, "/metrics", host="10.0.0.1")).body
+    assert (await call(site, "/metrics", x_forwarded_for="8.8.8.8")).status == 403
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    method=st.sampled_from(["GET", "POST", "HEAD", "X"]),
+    path=st.text().map(lambda t: f"/apps/{t}") | st.text().map(lambda t: f"/{t}"),
+    query=st.binary(),
+    headers=st.dictionaries(
+        st.sampled_from([b"content-length", b"transfer-encoding", b"authorization", b"host"]),
+        st.binary(),
+    ),
+    body=st.binary(),
+)
+async def test_no_request_is_a_server_error(
+    method: str, path: str, query: bytes, headers: dict[bytes, bytes], body: bytes
+) -> None:
+    """Whatever bytes a server lets through."""
+    for app in (Front(project), Front(None)):
+        made = Call("/", method, "", {}, [piece(body)])
+        made.scope |= {
+            "path": path,
+            "raw_path": query + b"/apps/" + body,
+            "query_string": query,
+            "headers": list(headers.items()),
+        }
+        await app(made.scope, made.receive, made.send)
+        assert made.ended
+        assert made.status is not None
+        assert made.status < 500
+
+
+# Sockets
+
+
+async def socket_of(app: App) -> list[Any]:
+    """Return what a client that opens a socket at an unknown address is sent."""
+    sent: asyncio.Queue[Any] = asyncio.Queue()
+    messages = [{"type": "websocket.connect"}]
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    task = asyncio.ensure_future(
+        app({"type": "websocket", "path": "/x", "headers": []}, receive, sent.put)
+    )
+    try:
+        return [await asyncio.wait_for(sent.get(), 5) for _ in range(2)]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [None, ASGIHandler(), ASGIStaticFilesHandler(ASGIHandler())],
+)
+async def test_a_socket_that_nobody_serves_is_refused_for_good(behind: App | None) -> None:
+    """Django would raise, and pusher-js try again for ever."""
+    accepted, closed = await socket_of(Front(behind))
+    assert accepted["type"] == "websocket.accept"
+    assert (closed["type"], closed["code"]) == ("websocket.close", 4005)
+
+
+async def test_a_project_that_serves_sockets_keeps_them() -> None:
+    """Its own, and those of broadcasting where the server leaves them to ASGI."""
+
+    async def own(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": scope["path"]})
+
+    behind = ProtocolTypeRouter({"http": project, "websocket": own})
+    for app in (behind, ASGIStaticFilesHandler(behind)):
+        assert (await socket_of(Front(app)))[1]["text"] == "/x"
+
+
+# Beginning and end
+
+
 @pytest.mark.parametrize("behind", [None, ASGIHandler(), ProtocolTypeRouter({"http": None})])
 async def test_the_servers_beginning_and_end_are_answered(behind: App | None) -> None:
     """For a project that knows nothing of them."""
@@ -188,3 +497,143 @@ async def test_the_servers_beginning_and_end_are_answered(behind: App | None) ->
 
     await Front(behind)({"type": "lifespan", "asgi": {}, "state": {}}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_project_that_knows_the_servers_beginning_hears_of_it() -> None:
+    """And answers for itself."""
+    heard_of: list[str] = []
+    sent: list[Any] = []
+    messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+    async def behind(scope: Any, receive: Any, send: Any) -> None:
+        heard_of.append((await receive())["type"])
+        await send({"type": "lifespan.startup.failed", "message": "no"})
+        heard_of.append((await receive())["type"])
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await Front(behind)({"type": "lifespan"}, receive, send)
+    assert heard_of == ["lifespan.startup", "lifespan.shutdown"]
+    assert sent == [{"type": "lifespan.startup.failed", "message": "no"}]
+
+
+def test_a_process_that_is_built_so_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the project's asgi.py does not import our routes."""
+    for build in (asgi.application, asgi.sockets_only_application):
+        monkeypatch.setattr(base, "_serving", threading.Event())
+        with override_settings(ASGI_APPLICATION=None):
+            build()
+        assert base.is_serving_here()
+
+
+@pytest.mark.parametrize("path", ["tests.nothing.application", "tests.test_asgi.nothing", "x"])
+def test_a_wrong_application_is_named(path: str) -> None:
+    """At start, and with the setting."""
+    with (
+        override_settings(ASGI_APPLICATION=path),
+        pytest.raises(ImproperlyConfigured, match=f"ASGI_APPLICATION is '{path}'"),
+    ):
+        asgi.application()
+
+
+async def test_static_files_are_left_to_others_in_production() -> None:
+    """To a proxy, or to a middleware of the project."""
+    with override_settings(DEBUG=False, ASGI_APPLICATION=f"{__name__}.project"):
+        answer = await call(asgi.application(), "/static/broadcasting/echo.js")
+    assert answer.status == 299
+
+
+async def test_sockets_alone_need_nothing_of_the_project() -> None:
+    """Neither its asgi.py nor its URLs are imported."""
+    with override_settings(ASGI_APPLICATION="no.such", ROOT_URLCONF="no.such"):
+        app = asgi.sockets_only_application()
+        assert (await call(app, "/ready")).status == 200
+        assert (await call(app, "/apps/42/channels")).status == 401
+        assert (await call(app, "/static/broadcasting/echo.js")).status == 404
+    await stop_hub()
+
+
+# A real server
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Yield the port on which uvicorn serves the demo."""
+    tmp_path = tmp_path_factory.mktemp("served")
+    port = free_port()
+    env = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "whik.settings",
+        "WHIK_DATABASE": str(tmp_path / "db.sqlite3"),
+        "BROADCAST_CONNECTION": "memory",
+    }
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", "--factory", "broadcasting.asgi:application"),
+                *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
+            ],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def answers() -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        return False
+
+    try:
+        wait_until(answers, 20)
+        yield port
+    finally:
+        end(process)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_static_files_are_served_in_development(served: int) -> None:
+    """As runserver does."""
+    with urlopen(f"http://127.0.0.1:{served}/static/broadcasting/echo.js", timeout=10) as answer:
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/javascript")
+
+
+def test_a_server_and_its_clients_agree(served: int) -> None:
+    """On keeping a connection and on closing it, whatever was sent."""
+    head = b"POST /apps/1/events HTTP/1.1\r\nHost: x\r\n"
+    with socket.create_connection(("127.0.0.1", served), 10) as client:
+        stream = client.makefile("rb")
+
+        def answer() -> tuple[int, dict[str, str], bytes]:
+            status = int(stream.readline().split()[1])
+            headers = {}
+            while line := stream.readline().strip().decode():
+                name, _, value = line.partition(": ")
+                headers[name] = value
+            return status, headers, stream.read(int(headers["content-length"]))
+
+        # A refused body is left behind, and the next request is none of its bytes.
+        client.sendall(head + b"Content-Length: 900000\r\n\r\n" + b"GET / " * 150_000)
+        assert answer()[0] == 401
+        client.sendall(b"HEAD /live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert stream.readline().startswith(b"HTTP/1.1 200")
+        while stream.readline().strip():
+            pass
+        client.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer()[2] == b'{"status":"live"}'
+        # One that is longer is answered before it is there, and the answer can be read.
+        client.sendall(head + b"Content-Length: 3000000\r\n\r\n")
+        status, headers, _ = answer()
+        assert (status, headers["connection"]) == (401, "close")
+        client.sendall(b"x" * 3_000_000)
+        assert stream.read() == b""
+    with socket.create_connection(("127.0.0.1", served), 10) as client:
+        client.sendall(head + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 401")
+    with socket.create_connection(("127.0.0.1", served), 10) as client:
+        client.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel")  # And goes.
