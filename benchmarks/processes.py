@@ -5,9 +5,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 PROC = Path("/proc")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -62,11 +65,18 @@ class Measured:
 
     def cpu(self) -> float:
         """Return the CPU seconds it has used so far."""
-        return sum(cpu_seconds(pid) for pid in family(self.pid))
+        return self._sum(cpu_seconds)
 
     def memory(self) -> int:
         """Return the bytes it has in RAM."""
-        return sum(resident_bytes(pid) for pid in family(self.pid))
+        return self._sum(resident_bytes)
+
+    def _sum(self, figure: Callable[[int], Number]) -> Number:
+        total = figure(self.pid)
+        for pid in family(self.pid)[1:]:
+            with suppress(OSError):  # It has ended meanwhile.
+                total += figure(pid)
+        return total
 
     def stop(self) -> None:
         """Leave it alone: somebody else has started it."""

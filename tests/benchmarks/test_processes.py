@@ -80,5 +80,5 @@ def is_alive(pid: int) -> bool:
     """Tell whether a process runs; one that has ended may wait for init to take note."""
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
