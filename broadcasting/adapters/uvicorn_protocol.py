@@ -28,6 +28,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -78,6 +79,7 @@ class PusherProtocol(asyncio.Protocol):
     LIMIT = 1024 * 1024  # Bytes that may wait for a client.
     PATIENCE = 10.0  # Seconds that they may wait.
     HIGH_WATER = 64 * 1024  # Bytes in the transport from which on a socket is stalled.
+    KERNEL_BUFFER = 128 * 1024  # Bytes; Linux takes twice as many.
     FAREWELL = 5.0  # Seconds that a client may take to answer a close.
     SLICE = 4096  # Bytes of one client that are looked at in one turn of the loop.
 
@@ -270,7 +272,7 @@ class PusherProtocol(asyncio.Protocol):
             return
         app = find_application(get_settings().apps, key=key)
         self._inbound = _Inbound(app.max_frame_size if app else _DEFAULT_MAX_FRAME_SIZE)
-        self._transport.set_write_buffer_limits(high=self.HIGH_WATER)
+        self._bound_buffers()
         peer = _Peer.of(self._transport, self._config, request)
         if (reason := refusal(peer.address)) is not None:
             self.close(OverCapacity.code, reason)
@@ -283,6 +285,13 @@ class PusherProtocol(asyncio.Protocol):
             socket=self,
             is_secure=is_secure(peer.scheme, lambda name: ",".join(request.headers.get_all(name))),
         )
+
+    def _bound_buffers(self) -> None:
+        self._transport.set_write_buffer_limits(high=self.HIGH_WATER)
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            # Left to itself the kernel keeps megabytes for a client that does not read.
+            sock.setsockopt(SOL_SOCKET, SO_SNDBUF, self.KERNEL_BUFFER)
 
     def _shake_hands(self, head: bytes) -> Request | None:
         """Answer the request; return it, or `None` where it is no proper one."""
@@ -354,10 +363,12 @@ class PusherProtocol(asyncio.Protocol):
         if inbound.close_rcvd is not None:
             self._leave()
             self._transport.close()
-        elif inbound.eof_sent:
+        elif inbound.eof_sent and not self._transport.is_closing():
             # The rules of WebSockets were broken, and the client is told which. With more
-            # of its data unread, closing now could keep the message from arriving.
+            # of its data unread, closing both ways could keep that from arriving.
             self.close(CloseCode.PROTOCOL_ERROR, "")
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
 
     def _take_frame(self, inbound: "_Inbound", frame: InboundFrame) -> None:
         if frame.opcode is Opcode.TEXT:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 
 from tests.utils import client_event, ping, sign_in, subscribe, unsubscribe
@@ -34,13 +35,23 @@ class Stranger:
         careful: Whether to leave out what servers log of themselves with a traceback:
             uvicorn does for text that is not UTF-8, and for a frame that comes together
             with the handshake and breaks the rules.
+        paths: Where it goes beside the right address.
     """
 
-    def __init__(self, port: int, key: str, choose: random.Random, *, careful: bool) -> None:
+    def __init__(
+        self,
+        port: int,
+        key: str,
+        choose: random.Random,
+        *,
+        careful: bool,
+        paths: Sequence[str] = PATHS,
+    ) -> None:
         self.port = port
         self.key = key
         self.choose = choose
         self.careful = careful
+        self.paths = [f"/app/{key}", *paths]
 
     async def visit(self) -> None:
         """Come, say something and go."""
@@ -63,7 +74,7 @@ class Stranger:
     def handshake(self) -> bytes:
         """Return a request for a WebSocket, of sorts."""
         pick = self.choose.choice
-        path = pick([f"/app/{self.key}", pick(PATHS)])
+        path = pick([self.paths[0], pick(self.paths)])
         lines = [
             f"GET {path}{pick(QUERIES)} HTTP/1.1",
             f"Host: 127.0.0.1:{self.port}",

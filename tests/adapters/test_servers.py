@@ -112,7 +112,9 @@ async def test_an_unknown_address_is_refused_for_good(site: RunningServer) -> No
     assert "Traceback" not in site.log_text()
 
 
-async def test_slow_reader_is_closed_and_nobody_else_notices(site: RunningServer) -> None:
+async def test_slow_reader_is_closed_and_nobody_else_notices(
+    site: RunningServer, request: pytest.FixtureRequest
+) -> None:
     """A client that stops reading is closed; the others get everything in order."""
     count, size = 300, 9_000
     healthy = [await join(site, "whik") for _ in range(5)]
@@ -138,8 +140,12 @@ async def test_slow_reader_is_closed_and_nobody_else_notices(site: RunningServer
     site.wait_for_log("Closing a slow reader")
     received = await drain(slow)
     assert received < count
-    # Without an answer to the ping that followed them, this much and no more was sent.
-    assert received * size <= AsgiSocket.WINDOW + 2 * size
+    if request.node.callspec.params["site"] == "broadcast_serve":
+        # What the kernel and the transport had taken; the client's kernel took some, too.
+        assert received * size <= 1024 * 1024
+    else:
+        # Without an answer to the ping that followed them, this much and no more was sent.
+        assert received * size <= AsgiSocket.WINDOW + 2 * size
     for client in healthy:
         await client.close()
     broadcaster.close()
@@ -193,10 +199,13 @@ async def test_strangers_do_a_server_no_harm(
     site: RunningServer, request: pytest.FixtureRequest
 ) -> None:
     """Hundreds of broken handshakes and frames; who came before and who comes after is served."""
-    careful = request.node.callspec.params["site"] == "uvicorn"
-    stranger = Stranger(site.port, demo_app().key, random.Random(1), careful=careful)
+    server = request.node.callspec.params["site"]
+    key, choose = demo_app().key, random.Random(1)
+    strangers = [Stranger(site.port, key, choose, careful=server != "daphne")]
+    if server == "broadcast_serve":  # uvicorn's own class serves none but other paths there.
+        strangers.append(Stranger(site.port, key, choose, careful=False, paths=[]))
     witness = await join(site, "whik")
-    for _ in range(20):
+    for stranger in strangers * (20 // len(strangers)):
         await asyncio.gather(*(stranger.visit() for _ in range(20)))
     for conversation in CONVERSATIONS:
         await hold(site, conversation)

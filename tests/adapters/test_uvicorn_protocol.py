@@ -33,6 +33,7 @@ class FakeTransport(asyncio.Transport):
     Attributes:
         writes: What was written, one entry for each call.
         is_read: Whether it would hand over what the client sends.
+        is_half_closed: Whether the client has been told that nothing more comes.
         waiting: Bytes that count as not sent yet.
         end: ``closed`` or ``aborted``, once it is.
     """
@@ -42,6 +43,7 @@ class FakeTransport(asyncio.Transport):
         self.writes: list[bytes] = []
         self.is_read = True
         self.waiting = 0
+        self.is_half_closed = False
         self.end: str | None = None
         self.protocol: asyncio.BaseProtocol | None = None
 
@@ -67,6 +69,14 @@ class FakeTransport(asyncio.Transport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Note it."""
         self.protocol = protocol
+
+    def can_write_eof(self) -> bool:
+        """It is like TCP."""
+        return True
+
+    def write_eof(self) -> None:
+        """Note it."""
+        self.is_half_closed = True
 
     def is_closing(self) -> bool:
         """Tell whether it has ended."""
@@ -385,6 +395,7 @@ class TestReading:
         (close,) = await visitor.hear()
         assert close.code == code
         assert get_hub().session_count == 0
+        assert visitor.transport.is_half_closed
 
     async def test_a_flood_is_looked_at_in_turns(self, visitor: Visitor) -> None:
         """Others have their turn between its pieces, and all of it is answered in the end."""
