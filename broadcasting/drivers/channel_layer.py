@@ -284,7 +284,6 @@ class ChannelLayerBroker(Broker):
         self._reader: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._heard = 0  # Messages that came, of whatever kind.
-        self._away = False
 
     @property
     def is_connected(self) -> bool:
@@ -437,14 +436,15 @@ class ChannelLayerBroker(Broker):
             self._deliver(message)
 
     def _report_away(self, exc: Exception) -> None:
-        if not self._away:
-            self._away = True
+        if self.is_up:
+            self.is_up = False
             reason = str(exc) or type(exc).__name__
             logger.warning("Lost channel layer %r: %s. Trying again.", self._alias, reason)
 
     def _report_back(self) -> None:
-        if self._away:
-            self._away = False
+        if not self.is_up:
+            self.is_up = True
+            self.reconnects += 1
             logger.info(
                 "Channel layer %r is back; %d groups joined again.", self._alias, len(self._topics)
             )

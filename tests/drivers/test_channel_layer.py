@@ -139,12 +139,15 @@ class RedisLayerContract(LayerContract, SharedContract):
         caplog.set_level("CRITICAL", "channels_redis")
         caplog.set_level("INFO", "broadcasting.drivers")
         await broker.subscribe("1:whik")
+        assert (broker.is_up, broker.reconnects) == (True, 0)
         await asyncio.to_thread(redis_server.stop)
         await await_until(lambda: "Lost channel layer" in caplog.text)
+        assert not broker.is_up
         with pytest.raises(BroadcastError, match="did not take the message"):
             await broadcaster.abroadcast(["whik"], "Hello", "{}")
         await asyncio.to_thread(redis_server.start)
         await await_until(lambda: "is back; 1 groups" in caplog.text, timeout=15)
+        assert (broker.is_up, broker.reconnects) == (True, 1)
         await broadcaster.abroadcast(["whik"], "Hello", "{}")
         await inbox.wait_for(1)
         lines = [r.getMessage() for r in caplog.records if r.name == "broadcasting.drivers"]
