@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -26,10 +27,12 @@ from broadcasting.server.metrics import (
 )
 from broadcasting.server.prometheus import FAMILIES, render
 from broadcasting.server.worker import Worker, get_worker, set_worker
+from tests.conftest import ROOT
 from tests.server.fakes import FakeSocket
 from tests.utils import await_until, subscribe
 
 SECRET_NAME = "room-of-alice"
+OPERATIONS = ROOT / "docs" / "operations.md"
 
 
 @dataclass
@@ -280,3 +283,57 @@ async def test_a_directory_that_has_gone_is_no_error(
     set_worker(Worker(1, tmp_path / "gone", 2))
     publish_to_siblings(hub)
     assert siblings() == []
+
+
+# What operators were given
+
+
+def names_in(path: str) -> set[str]:
+    """Return the metrics that a file of the repository names."""
+    return set(re.findall(r"\bbroadcasting_[a-z_]+", (ROOT / path).read_text()))
+
+
+def sample_names() -> set[str]:
+    """Return what the samples of each family may be called."""
+    endings = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
+    return {
+        f"broadcasting_{name}{ending}"
+        for name, family in FAMILIES.items()
+        for ending in endings[family.kind]
+    }
+
+
+def test_every_metric_is_documented() -> None:
+    """With its kind and its labels."""
+    document = OPERATIONS.read_text()
+    for name, family in FAMILIES.items():
+        ending = "_total" if family.kind == "counter" else ""
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        if family.kind == "histogram":
+            labels = "`le`"
+        row = f"| `broadcasting_{name}{ending}` | {family.kind} | {labels} |"
+        assert row.replace("|  |", "| |") in document
+
+
+@pytest.mark.parametrize("path", ["deploy/alerts.yml", "deploy/grafana.json"])
+def test_alerts_and_the_dashboard_ask_for_what_there_is(path: str) -> None:
+    """A name that nobody tells would never alert."""
+    asked = names_in(path)
+    assert len(asked) > 5
+    assert asked <= sample_names()
+
+
+def test_the_dashboard_can_be_imported() -> None:
+    """It is JSON, each panel has a place of its own, and each asks something."""
+    dashboard = json.loads((ROOT / "deploy/grafana.json").read_text())
+    places = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in dashboard["panels"]]
+    assert len(set(places)) == len(places)
+    for panel in dashboard["panels"]:
+        assert panel["type"] == "row" or all(target["expr"] for target in panel["targets"])
+
+
+def test_every_alert_is_documented() -> None:
+    """By its name."""
+    named = set(re.findall(r"alert: (\w+)", (ROOT / "deploy/alerts.yml").read_text()))
+    documented = set(re.findall(r"^\| `(Broadcasting\w+)`", OPERATIONS.read_text(), re.M))
+    assert named == documented
