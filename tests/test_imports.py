@@ -57,8 +57,10 @@ PLACES = {
     "urllib3": {"broadcasting/drivers/pusher.py", "broadcasting/server/webhooks.py"},
     "uvicorn": {
         "broadcasting/adapters/uvicorn_http.py",
-        "broadcasting/adapters/uvicorn_server.py",
+        "broadcasting/adapters/uvicorn_options.py",
         "broadcasting/adapters/uvicorn_protocol.py",
+        "broadcasting/adapters/uvicorn_server.py",
+        "broadcasting/adapters/uvicorn_state.py",
         "broadcasting/management/commands/broadcast_serve.py",
     },
     "websockets": {

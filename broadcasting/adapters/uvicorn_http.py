@@ -2,13 +2,10 @@
 uvicorn's HTTP protocol class, with an end to what a client may do before it has asked.
 
 A connection is *young* while the head of a request is awaited: from the moment when it
-is open, and again from the first byte of each further request. All young connections
-stand in one list, in the order in which they became so, and one look a second at its
-front finds those that took too long: no timer for each.
+is open, and again from the first byte of each further request.
 """
 
 import asyncio
-from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -16,59 +13,24 @@ from uvicorn.protocols.http.httptools_impl import (
     HttpToolsProtocol,
     RequestResponseCycle,
 )
-from uvicorn.server import ServerState
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
 
+    from .uvicorn_state import State
+
 MAX_HEAD = 64 * 1024  # Bytes. httptools would take any number.
-
-
-class State(ServerState):
-    """
-    What the connections of one server share.
-
-    Args:
-        max_open: Connections of all kinds, `None` for no limit.
-        head_timeout: Seconds for the head of a request.
-
-    Attributes:
-        refused: Counts what was turned away, by reason.
-    """
-
-    def __init__(self, max_open: int | None, head_timeout: float) -> None:
-        super().__init__()
-        self.max_open = max_open
-        self.head_timeout = head_timeout
-        self.refused: Counter[str] = Counter()
-        self.young: OrderedDict[HttpProtocol, float] = OrderedDict()  # -> since when.
-
-    @property
-    def is_full(self) -> bool:
-        """Whether one more connection is too many."""
-        return self.max_open is not None and len(self.connections) >= self.max_open
-
-    def sweep(self, now: float) -> None:
-        """End the connections that were young too long. Call it once a second."""
-        while self.young:
-            protocol, since = next(iter(self.young.items()))
-            if now - since <= self.head_timeout:
-                return
-            # At the end of the list: one that does not take its answer is ended there.
-            self.young[protocol] = now
-            self.young.move_to_end(protocol)
-            protocol.expire()
 
 
 class HttpProtocol(HttpToolsProtocol):
     """One client's connection, until it asks for a WebSocket."""
 
-    server_state: State
+    server_state: "State"
 
     def __init__(
         self,
         config: "Config",
-        server_state: State,
+        server_state: "State",
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -111,6 +73,13 @@ class HttpProtocol(HttpToolsProtocol):
         self.server_state.young.pop(self, None)
         self._head_size = 0
         super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand over a handshake; no other version of HTTP has one (RFC 6455, section 4.1)."""
+        if self.scope["http_version"] == "1.1":
+            super().handle_websocket_upgrade()
+        else:
+            self._refuse(505)
 
     def expire(self) -> None:
         """End the connection: the head of a request took too long."""

@@ -33,7 +33,8 @@ from pathlib import Path
 from types import FrameType
 
 from ..server.worker import Worker
-from .uvicorn_server import HURRY, KEEP, READY, REPLACE, Options, serve_as_worker
+from .uvicorn_options import Options
+from .uvicorn_server import HURRY, KEEP, READY, REPLACE, serve_as_worker
 
 logger = logging.getLogger("broadcasting.server")
 
@@ -79,6 +80,7 @@ class Supervisor:
         self._due: list[float] = []
         self._failures = 0
         self._has_served = False
+        self._is_broken = False
         # Leaving
         self._is_leaving = False
         self._is_hurried = False
@@ -100,7 +102,7 @@ class Supervisor:
                         self._bury(worker)
                 self._do_what_is_due(time.monotonic())
         self._close_sockets()
-        return self._has_served or self._is_hurried or self._is_leaving
+        return not self._is_broken
 
     # Signals
 
@@ -150,6 +152,7 @@ class Supervisor:
             for worker in self._workers:
                 worker.process.kill()
             return
+        logger.info("Leaving at once")
         self._give_up_replacing()
         self._is_leaving = self._is_hurried = True
         self._close_at = time.monotonic()
@@ -220,6 +223,7 @@ class Supervisor:
         )
         if not self._has_served:
             logger.error("No worker could start; the server ends")
+            self._is_broken = True
             self._hurry()
             return
         if worker is self._old:  # The one that is starting takes its place.

@@ -1,7 +1,6 @@
 """Serve the site and its sockets, in production."""
 
 import argparse
-import asyncio
 import shutil
 import socket
 import ssl
@@ -16,18 +15,16 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...adapters.listeners import listen, listen_on_path, take_over
 from ...conf import get_settings
-from ...drivers import (
-    broadcasters,
-    close_broker,
-    get_broker,
-    server_broadcaster,
-    warn_of_other_address,
-)
+from ...drivers import warn_of_other_address
 from ...server.admission import connections_that_fit, raise_file_limit, sockets_that_fit
 from ...server.worker import Worker, set_worker
+from ._server_connection import find_server_connection
 
 try:
-    from ...adapters.uvicorn_server import Options, serve, serve_until_changed
+    import websockets  # noqa: F401  (PusherProtocol is imported late)
+
+    from ...adapters.uvicorn_options import Options
+    from ...adapters.uvicorn_server import serve, serve_until_changed
 except ImportError as exc:  # One of the extra's packages.
     missing: ImportError | None = exc
 else:
@@ -240,26 +237,15 @@ def _check_options(options: dict[str, Any]) -> None:
 
 def _check_connection(workers: int) -> str:
     """Return the alias of the connection that servers read, if so many workers can."""
-    broadcaster = server_broadcaster()
-    settings = get_settings()
-    alias = settings.server.connection or settings.default
-    if broadcasters[alias] is not broadcaster:
-        alias = "memory"  # The default one only writes.
-    if workers > 1 and not asyncio.run(_is_shared()):
+    connection = find_server_connection()
+    if workers > 1 and not connection.is_shared:
         raise CommandError(
-            f"--workers {workers}: the connection {alias!r} ends at the process, so what one "
-            f"worker sends would not reach the clients of another. Set "
+            f"--workers {workers}: the connection {connection.alias!r} ends at the process, so "
+            f"what one worker sends would not reach the clients of another. Set "
             f'BROADCASTING["DEFAULT"], or BROADCASTING["SERVER"]["CONNECTION"], to a connection '
             f"of broadcasting.drivers.redis.RedisBroadcaster, or leave --workers out."
         )
-    return alias
-
-
-async def _is_shared() -> bool:
-    try:
-        return get_broker().is_shared
-    finally:
-        await close_broker()
+    return connection.alias
 
 
 def _listen(options: dict[str, Any], host: str, port: int) -> list[socket.socket]:

@@ -1,0 +1,40 @@
+"""Have all server processes restart, one after the other."""
+
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+
+from ...drivers.base import CONTROL, RESTART
+from ...exceptions import BroadcastError
+from ...protocol.messages import encode
+from ._server_connection import find_server_connection
+
+
+class Command(BaseCommand):
+    """
+    Tell the processes that ``broadcast_serve`` started, on every machine, to restart.
+
+    It returns when the bus has been told, not when they have done so.
+    """
+
+    help = "Restart all workers of broadcast_serve, on every machine, one after the other."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Say it on the bus, or why that is impossible."""
+        try:
+            connection = find_server_connection()
+            if not connection.is_shared:
+                raise CommandError(
+                    f"The connection {connection.alias!r} ends at the server's process, which "
+                    f"cannot be told from here. Send that the signal SIGHUP: "
+                    f"kill -HUP <process id>."
+                )
+            connection.broadcaster.broadcast([CONTROL], RESTART, encode({}))
+        except (BroadcastError, ImproperlyConfigured) as exc:
+            raise CommandError(str(exc)) from exc
+        if options["verbosity"] > 0:
+            self.stdout.write(
+                f"Told the servers through connection {connection.alias!r}. Their workers "
+                f"restart one after the other."
+            )
