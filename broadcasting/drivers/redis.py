@@ -120,7 +120,7 @@ class RedisBroadcaster(Broadcaster):
                 raise ValueError('its "PREFIX" has a brace, which "CLUSTER" does not allow')
             self._layout = Layout(prefix, first_app_id, None)
             nodes = Cluster(urls)
-            self._servers = [ClusterServer(nodes, names.state) for names in self._layout.parts]
+            self._servers = [ClusterServer(nodes, names.tag) for names in self._layout.parts]
         self._clients = Clients(max_connections=max_connections, timeout=timeout)
         self._known: list[set[str]] = [set() for _ in self._servers]  # Scripts, by part.
 

@@ -31,14 +31,15 @@ class Names:
     Attributes:
         prefix: Stands before every name.
         first: The start of the first application's topics.
-        state: Stands before the keys of what is remembered. Its hash tag keeps them
-            together, since one script touches several.
+        tag: The hash tag of the keys, which keeps them together: one script touches several.
+        state: Stands before the keys of what is remembered.
         publish: The command that publishes; those that subscribe are called alike.
     """
 
     def __init__(self, prefix: str, first_app_id: str, tag: str | None = None) -> None:
         self.first = f"{first_app_id}:"
-        self.state = f"{{{tag or f'{prefix}broadcasting'}}}:"
+        self.tag = tag or f"{prefix}broadcasting"
+        self.state = f"{{{self.tag}}}:"
         self.prefix = prefix if tag is None else self.state
         self.is_sharded = tag is not None
         self.publish = "SPUBLISH" if self.is_sharded else "PUBLISH"

@@ -244,7 +244,8 @@ class Reader:
     def _report_lost(self, exc: Exception) -> None:
         if not self._is_lost:
             self._is_lost = True
-            logger.warning("Lost Redis: %s. Trying again until it is back.", exc)
+            reason = str(exc).rstrip(".")
+            logger.warning("Lost Redis: %s. Trying again until it is back.", reason)
 
     def _report_back(self) -> None:
         self.is_up = True

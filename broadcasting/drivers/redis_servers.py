@@ -40,7 +40,8 @@ from .redis_names import slot_of
 Address = tuple[str, int]
 
 CONNECT_TIMEOUT = 2.0  # Seconds, of a connection and of a question where the server is.
-# What is refused because it has just moved is sent again, so often and after such a pause.
+# What is refused because it has just moved is sent again, so often: at once, then after
+# such a pause.
 TRIES = 20
 PAUSE = 0.1
 
@@ -338,8 +339,8 @@ def pause_before(answers: Sequence[object], server: Server, tries: int) -> float
         return 0
     server.forget()
     if tries >= TRIES:
-        raise BroadcastError(f"Redis refused: {refused[0]}")
-    return PAUSE
+        raise BroadcastError(f"Redis refused, since it is elsewhere or moving: {refused[0]}")
+    return PAUSE if tries > 1 else 0
 
 
 def _host(address: Address | None) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import redis
 from broadcasting.credentials import Application
 from broadcasting.drivers.base import Broadcaster, Broker
 from broadcasting.drivers.redis import RedisBroadcaster, RedisBroker
-from broadcasting.drivers.redis_names import Names
 from broadcasting.drivers.redis_presence import RedisPresence
 from broadcasting.drivers.redis_wire import decode_wire, encode_wire
 from broadcasting.exceptions import BroadcastError
@@ -512,10 +511,3 @@ def test_other_data_is_encoded_once() -> None:
     payload = encode_wire(Message("1", "c", "X", '{"a":1}'), verbatim=False)
     assert json.loads(payload) == {"event": "X", "data": {"a": 1}, "socket": None}
     assert decode_wire("1:c", payload.encode()).data == '{"a":1}'
-
-
-def test_names_of_two_applications_cannot_meet() -> None:
-    """The first application's names are bare, others carry their id and a colon."""
-    names = Names("p_", "1")
-    assert names.of("1:whik") == "p_whik"
-    assert names.of("12:whik") == "p_12:whik"
