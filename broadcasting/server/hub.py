@@ -25,6 +25,7 @@ Rules of this file:
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ from ..protocol.messages import (
 from ..protocol.messages import topic as topic_of
 from ..protocol.names import is_cache
 from .counts import SubscriptionCounts
-from .metrics import HubStats
+from .metrics import HubStats, publish_to_siblings
 from .reports import Reports
 
 logger = logging.getLogger("broadcasting.server")
@@ -142,6 +143,7 @@ class Hub:
         self._elsewhere: Mapping[str, int] = {}
         self._online: dict[str, tuple[str, str]] = {}  # Socket id -> topic, entry.
         self._reports = Reports(self._apps.values())
+        self.stats.deliveries = self._reports.deliveries
         self._counts = SubscriptionCounts(
             self._broker, self._apps, self._reports, self._sockets_in, self.spawn
         )
@@ -516,6 +518,7 @@ class Hub:
             await asyncio.sleep(SWEEP_EVERY)
             now = self._loop.time()
             self.stats.loop_lag = max(0.0, now - due)
+            publish_to_siblings(self)
             sessions = list(self._sessions)
             for start in range(0, len(sessions), SWEEP_SLICE):
                 self._tick(sessions[start : start + SWEEP_SLICE], now)
@@ -539,7 +542,9 @@ class Hub:
         try:
             if with_heartbeat:
                 own = dict(self._connections)
+                begin = time.monotonic()  # uvloop's own clock counts whole milliseconds.
                 everywhere = await self._broker.presence.heartbeat(own)
+                self.stats.bus_lag = time.monotonic() - begin
                 self._elsewhere = {
                     app_id: number - own.get(app_id, 0) for app_id, number in everywhere.items()
                 }

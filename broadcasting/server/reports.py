@@ -1,6 +1,6 @@
 """What happens on the sockets, told to webhooks and to receivers of Django signals."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from django.dispatch import Signal
 
@@ -10,7 +10,7 @@ from ..drivers.base import Change
 from ..protocol.messages import Message
 from ..protocol.names import is_reserved
 from .announcements import SignalQueue
-from .webhooks import Webhooks
+from .webhooks import Delivery, Webhooks
 
 CLOSE_TIMEOUT = 5.0  # Seconds that what waits may take when the server goes away.
 
@@ -28,6 +28,11 @@ class Reports:
     def __init__(self, apps: Iterable[Application]) -> None:
         self._webhooks = Webhooks(apps)
         self._signals = SignalQueue()
+
+    @property
+    def deliveries(self) -> Sequence[Delivery]:
+        """The webhooks, with what became of their events."""
+        return self._webhooks.deliveries
 
     def opened(self, app_id: str, socket_id: str) -> None:
         """Tell of a socket that was admitted."""

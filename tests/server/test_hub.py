@@ -1,10 +1,12 @@
 """Who hears what: the fan-out, its joins and leaves, and every interleaving of them."""
 
 import asyncio
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from broadcasting.conf import get_settings
 from broadcasting.drivers.base import CONTROL, RESTART
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.errors import UserTerminated
-from broadcasting.server import get_hub, open_session, stop_hub
+from broadcasting.server import get_hub, open_session, stop_hub, worker
 from broadcasting.server import hub as hub_module
 from broadcasting.server.hub import Hub
 from tests.server.fakes import (
@@ -27,6 +29,7 @@ from tests.server.fakes import (
     message,
     settle,
 )
+from tests.utils import await_until
 
 SUBSCRIBED = ("subscribe", address("x"))
 UNSUBSCRIBED = ("unsubscribe", address("x"))
@@ -525,6 +528,26 @@ class TestSweep:
         await settle()
         assert len(broken.socket.ticks) > counts[0]
         assert len(sound.socket.ticks) > counts[1]
+
+    async def test_other_workers_and_metrics_are_told(
+        self, hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """What this one has done, how long the bus takes, and what became of webhooks."""
+        monkeypatch.setattr(hub_module, "SWEEP_EVERY", 0)
+        monkeypatch.setattr(worker, "_worker", worker.Worker(2, tmp_path, 2))
+        heartbeat = broker.presence.heartbeat
+
+        async def slow_heartbeat(connections: Mapping[str, int]) -> Mapping[str, int]:
+            await asyncio.sleep(0.02)
+            return await heartbeat(connections)
+
+        monkeypatch.setattr(broker.presence, "heartbeat", slow_heartbeat)
+        Tab(hub, 1)
+        await await_until(lambda: hub.stats.bus_lag > 0)
+        assert hub.stats.bus_lag >= 0.01
+        said = json.loads((tmp_path / "metrics-2.json").read_text())
+        assert said["families"]["connections_opened"] == [[[], 1]]
+        assert hub.stats.deliveries == []
 
 
 class TestStart:

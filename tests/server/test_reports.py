@@ -14,6 +14,7 @@ from broadcasting import signals
 from broadcasting.credentials import Application
 from broadcasting.server import reports
 from broadcasting.server.hub import Hub
+from broadcasting.server.webhooks import Delivery
 from tests.server.fakes import APP, APP_ID, FakeBroker, Tab, hub_on, message, settle
 from tests.utils import await_until
 
@@ -28,6 +29,7 @@ class Told:
 
     def __init__(self, apps: Iterable[Application]) -> None:
         type(self).events = []
+        self.deliveries: list[Delivery] = []
 
     def wants(self, app_id: str, name: str, channel: str) -> bool:
         """Ask for everything."""
