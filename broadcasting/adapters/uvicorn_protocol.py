@@ -371,11 +371,14 @@ class PusherProtocol(asyncio.Protocol):
                 self._transport.write_eof()
 
     def _take_frame(self, inbound: "_Inbound", frame: InboundFrame) -> None:
+        if frame.opcode is Opcode.TEXT and frame.fin:
+            self._say(inbound, frame.data)
+            return
+        # Any frame is a sign of life (Pusher, "Channels protocol", "Ping and pong messages").
+        if self._session is not None:
+            self._session.noticed()
         if frame.opcode is Opcode.TEXT:
-            if frame.fin:
-                self._say(inbound, frame.data)
-            else:
-                self._partial = bytearray(frame.data)
+            self._partial = bytearray(frame.data)
         elif frame.opcode is Opcode.CONT and self._partial is not None:
             self._partial += frame.data
             if frame.fin:

@@ -205,13 +205,17 @@ class Connection:
         """
         if self.close_code is not None or self._policy is None:
             return []
-        self._last_activity = now
-        self._pinged_at = None
+        self.noticed(now)
         try:
             return self._handle(text, self._policy)
         except PusherError as error:
             self._fail(error)
             return []
+
+    def noticed(self, now: float) -> None:
+        """Take note of a frame that says nothing, such as a ping of WebSocket's own."""
+        self._last_activity = now
+        self._pinged_at = None
 
     def awaits(self, attempt: int) -> bool:
         """Tell whether the answer to `attempt` still matters."""

@@ -83,6 +83,10 @@ class Session:
         for action in actions:
             self._run(action)
 
+    def noticed(self) -> None:
+        """Take a frame that says nothing, and is a sign of life all the same."""
+        self.connection.noticed(self._clock())
+
     def tick(self, now: float) -> None:
         """Let connection and socket notice the time."""
         self.socket.tick(now)

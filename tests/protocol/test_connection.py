@@ -179,6 +179,18 @@ class TestHeartbeat:
         pair.connection.tick(pair.clock.advance(29))
         assert pair.close_code == 4201
 
+    def test_a_frame_that_says_nothing_is_a_sign_of_life(self) -> None:
+        """A ping of WebSocket's own puts the ping off, and answers one."""
+        pair = joined_pair()
+        for _ in range(3):
+            pair.connection.tick(pair.clock.advance(29))
+            pair.connection.noticed(pair.clock.now)
+        assert pair.connection.frames_to_send() == []
+        pair.connection.tick(pair.clock.advance(30))
+        pair.connection.noticed(pair.clock.advance(20))
+        pair.connection.tick(pair.clock.advance(20))
+        assert not pair.is_closed
+
     @pytest.mark.parametrize("text", [pong(), ping(), "nonsense", subscribe("x"), "{}"])
     def test_any_frame_is_a_sign_of_life(self, text: str) -> None:
         """It puts the ping off, and answers one."""
