@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test style types coverage bench clean
+.PHONY: help run test test-all style types coverage bench clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -24,6 +24,9 @@ run: $(VENV)/.installed ## Start the demo: make run PORT=8001
 test: $(VENV)/.installed-dev ## Run the tests: make test ARGS="tests/events -x"
 	@scripts/install-test-programs
 	$(BIN)/python -m pytest $(ARGS)
+
+test-all: ## Run the tests on every Python that is here, from 3.11 on, without the pages'
+	@scripts/test-all $(ARGS)
 
 style: $(VENV)/.installed-dev ## Check style and formatting
 	$(BIN)/ruff check .
