@@ -79,10 +79,6 @@ def serve(
     on_ready: Callable[[], object] | None = None,
 ) -> None:
     """Serve in this process, where Django is set up, until told to leave."""
-    if options.debug:
-        trace()
-    if options.access_log:
-        mask_signatures()
     get_admission().max_connections = options.max_sockets
     Server(options, supervisor, on_ready).run(sockets)
 
@@ -137,6 +133,12 @@ class Server(uvicorn.Server):
     def run(self, sockets: list[socket] | None = None) -> None:
         """Serve until told to leave. The application is imported before the loop runs."""
         self.config.load()
+        # Not before: importing the application may configure logging once more.
+        self.config.configure_logging()
+        if self._options.debug:
+            trace()
+        if self._options.access_log:
+            mask_signatures()
         super().run(sockets)
 
     # Signals

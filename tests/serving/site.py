@@ -7,7 +7,7 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -34,7 +34,12 @@ class ServedSite:
     """
 
     def __init__(
-        self, arguments: tuple[str, ...], directory: Path, env: dict[str, str], files: int | None
+        self,
+        arguments: tuple[str, ...],
+        directory: Path,
+        env: dict[str, str],
+        files: int | None,
+        pass_fds: Sequence[int],
     ) -> None:
         self.port = free_port()
         self.directory = directory
@@ -58,6 +63,7 @@ class ServedSite:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=pass_fds,
                 preexec_fn=None if files is None else _limit(files),
             )
 
@@ -160,12 +166,14 @@ def served_sites(directory: Path) -> Iterator[Callable[..., ServedSite]]:
         *arguments: str,
         server: dict[str, object] | None = None,
         files: int | None = None,
+        pass_fds: Sequence[int] = (),
         wait: bool = True,
         **env: str,
     ) -> ServedSite:
         place = directory / f"site-{len(sites) + 1}"
         place.mkdir()
-        site = ServedSite(arguments, place, {"SERVER": json.dumps(server or {}), **env}, files)
+        own = {"SERVER": json.dumps(server or {}), **env}
+        site = ServedSite(arguments, place, own, files, pass_fds)
         sites.append(site)
         if wait:
             site.wait_for_log("Ctrl+C stops it", 40)

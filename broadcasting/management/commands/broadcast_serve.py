@@ -133,6 +133,13 @@ class Command(BaseCommand):
         if options["uds"] is None:
             port = sockets[0].getsockname()[1]
             warn_of_other_address(port)
+        if wanted.config().http == "h11":
+            self.stderr.write(
+                self.style.WARNING(
+                    "httptools is not installed: pages are slower, and the head of a request "
+                    'may take any time. pip install "whik[serve]" brings it.'
+                )
+            )
         directory = Path(tempfile.mkdtemp(prefix="broadcast-serve-"))
         line = _line(options, sockets[0], alias)
         try:

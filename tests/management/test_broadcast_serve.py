@@ -1,0 +1,359 @@
+"""``manage.py broadcast_serve``: what it is told, what it refuses, what it tells."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import Error, register
+from django.core.checks.registry import registry
+from django.core.management import CommandError, call_command
+from django.core.management.base import SystemCheckError
+from pytest_django import Settings
+
+from broadcasting.adapters.uvicorn_options import Options
+from broadcasting.management.commands import broadcast_serve
+from broadcasting.server import worker as worker_module
+from broadcasting.server.worker import get_worker
+from tests.conftest import ROOT
+from tests.serving.site import ServedSite, served_sites
+from tests.utils import free_port, wait_until
+
+PEM = str(ROOT / "tests" / "server" / "hooks.test.pem")  # A key and its certificate.
+IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+class Served:
+    """What the command would have served with."""
+
+    def __init__(self) -> None:
+        self.options = Options()
+        self.addresses: list[Any] = []
+        self.directory: Path | None = None
+        self.mode = 0
+        self.output = ""
+        self.errors = ""
+
+    def __call__(
+        self, options: Options, sockets: list[socket.socket], on_ready: Callable[[], object]
+    ) -> None:
+        """Take the place of what serves."""
+        self.options = options
+        self.addresses = [sock.getsockname() for sock in sockets]
+        self.directory = get_worker().directory
+        assert self.directory is not None
+        self.mode = self.directory.stat().st_mode & 0o777
+        on_ready()
+
+    def run(self, *arguments: str) -> "Served":
+        """Run the command."""
+        output, errors = io.StringIO(), io.StringIO()
+        call_command("broadcast_serve", *arguments, stdout=output, stderr=errors)
+        self.output, self.errors = output.getvalue(), errors.getvalue()
+        return self
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Served:
+    """Return what the command serves with, in place of a server."""
+    instance = Served()
+    monkeypatch.setattr(broadcast_serve, "serve", instance)
+    monkeypatch.setattr(worker_module, "_worker", get_worker())
+    settings.BROADCASTING = {"DEFAULT": "memory", "SERVER": {"PORT": free_port()}}
+    return instance
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., ServedSite]]:
+    """Return a function that starts a server, as `served_sites` describes it."""
+    with served_sites(tmp_path) as start:
+        yield start
+
+
+def test_it_serves_where_the_settings_say(served: Served, settings: Settings) -> None:
+    """Without an option the address is the project's."""
+    port = free_port()
+    settings.BROADCASTING = {"DEFAULT": "memory", "SERVER": {"HOST": "127.0.0.2", "PORT": port}}
+    assert served.run().addresses == [("127.0.0.2", port)]
+    assert served.run("--host", "127.0.0.1", "--port", "0").addresses[0][0] == "127.0.0.1"
+
+
+def test_a_name_stands_for_all_its_addresses(served: Served) -> None:
+    """A client may take any of them, and the port is the same."""
+    addresses = served.run("--host", "localhost").addresses
+    assert "127.0.0.1" in [address[0] for address in addresses]
+    assert len({address[1] for address in addresses}) == 1
+
+
+def test_defaults_are_safe(served: Served) -> None:
+    """One process, the nearest proxy believed, no log of requests, time to leave."""
+    options = served.run().options
+    assert options.app == "broadcasting.asgi:application"
+    assert (options.workers, options.proxy_headers, options.forwarded_allow_ips) == (1, True, None)
+    assert (options.drain_delay, options.drain_seconds, options.handshake_timeout) == (5, 10, 10)
+    assert not any((options.reload, options.debug, options.access_log))
+    assert options.max_sockets is not None
+    assert options.max_open is not None
+    assert options.max_sockets < options.max_open
+
+
+def test_options_reach_the_server(served: Served, settings: Settings) -> None:
+    """Each under its own name."""
+    settings.BROADCASTING = {
+        "DEFAULT": "memory",
+        "SERVER": {"MAX_CONNECTIONS": 7, "HANDSHAKE_TIMEOUT": 3},
+    }
+    options = served.run(
+        *("--port", "0"),
+        *("--tls-cert", PEM, "--no-proxy-headers", "--forwarded-allow-ips", "10.0.0.0/8"),
+        *("--keep-alive", "75", "--drain-delay", "0.5", "--drain-seconds", "20"),
+        *("--sockets-only", "--debug", "--access-log"),
+    ).options
+    assert options == Options(
+        app="broadcasting.asgi:sockets_only_application",
+        tls_cert=PEM,
+        proxy_headers=False,
+        forwarded_allow_ips="10.0.0.0/8",
+        keep_alive=75,
+        drain_delay=0.5,
+        drain_seconds=20.0,
+        debug=True,
+        access_log=True,
+        max_sockets=7,
+        max_open=1007,
+        handshake_timeout=3,
+    )
+
+
+def test_uvicorn_is_told_what_is_asked(served: Served) -> None:
+    """Compression and long frames stay off, and the project's LOGGING stays as it is."""
+    config = served.run("--tls-cert", PEM, "--keep-alive", "75").options.config()
+    assert config.http == "broadcasting.adapters.uvicorn_http:HttpProtocol"
+    assert config.ws == "broadcasting.adapters.uvicorn_protocol:PusherProtocol"
+    assert (config.ws_max_size, config.ws_per_message_deflate) == (65_536, False)
+    assert (config.log_config, config.server_header, config.timeout_keep_alive) == (None, False, 75)
+    assert config.ssl_certfile == PEM
+
+
+def test_without_httptools_pages_are_served_all_the_same(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By h11, and whoever has started the server learns what that lacks."""
+    options = "broadcasting.adapters.uvicorn_options.find_spec"
+    monkeypatch.setattr(options, lambda name: None)
+    assert served.run().options.config().http == "h11"
+    assert "httptools" in served.errors
+
+
+def test_it_says_where_it_serves(served: Served, settings: Settings) -> None:
+    """In one line, with the address that clients need."""
+    settings.BROADCASTING = {
+        "DEFAULT": "memory",
+        "SERVER": {"PATH": "/live/"},
+        "APPS": [{"ID": "1", "KEY": "the-key", "SECRET": "the-secret"}],
+    }
+    port = free_port()
+    assert served.run("--port", str(port)).output == (
+        f"Serving http://127.0.0.1:{port}/ and ws://127.0.0.1:{port}/live/app/the-key through "
+        f"connection 'memory', with 1 worker. Ctrl+C stops it.\n"
+    )
+    output = served.run("--port", str(port), "--tls-cert", PEM).output
+    assert f"https://127.0.0.1:{port}/ and wss://127.0.0.1:{port}/live/app/the-key" in output
+    assert "the-secret" not in output
+
+
+def test_workers_meet_in_a_place_of_their_own(served: Served) -> None:
+    """Nobody else reads it, and it is removed with the server."""
+    served.run()
+    assert served.mode == 0o700
+    assert served.directory is not None
+    assert not served.directory.exists()
+
+
+def test_a_wrong_address_of_the_server_is_told(
+    served: Served, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What other processes broadcast would arrive nowhere."""
+    driver = "broadcasting.drivers.memory.MemoryBroadcaster"
+    settings.BROADCASTING = {
+        "DEFAULT": "here",
+        "CONNECTIONS": {"here": {"DRIVER": driver, "URL": "http://127.0.0.1:1"}},
+    }
+    port = free_port()
+    served.run("--port", str(port))
+    assert f"listens on port {port}, but other processes send" in caplog.text
+
+
+def test_a_limit_that_does_not_fit_is_told(served: Served, settings: Settings) -> None:
+    """With both numbers, and how to raise the one."""
+    settings.BROADCASTING = {
+        "DEFAULT": "memory",
+        "SERVER": {"MAX_CONNECTIONS": 90_000_000},
+    }
+    served.run("--port", "0")
+    assert "is 90000000, but a process may open" in served.errors
+    assert "LimitNOFILE=90000256" in served.errors
+    assert "ulimit -n 90000256" in served.errors
+    assert served.options.max_sockets is not None
+    assert served.options.max_sockets < 90_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--workers", "2"), "'memory' ends at the process.*RedisBroadcaster"),
+        (("--workers", "2", "--reload"), "leave --workers out"),
+        (("--workers", "0"), "no whole number above 0"),
+        (("--workers", "two"), "no whole number above 0"),
+        (("--port", "65536"), "from 0 to 65535"),
+        (("--port", "-1"), "from 0 to 65535"),
+        (("--port", "²"), "from 0 to 65535"),
+        (("--drain-delay", "-1"), "no number of seconds"),
+        (("--drain-seconds", "nan"), "no number of seconds"),
+        (("--drain-seconds", "1e9"), "no number of seconds"),
+        (("--keep-alive", "1.5"), "no whole number"),
+        (("--tls-key", PEM), "--tls-cert FILE"),
+        (("--tls-cert", "/nowhere.pem"), "/nowhere.pem: .*No such file"),
+        (("--tls-cert", __file__), "cannot be loaded"),
+        (("--uds", "/tmp/x.sock", "--port", "80"), "exclude each other"),
+        (("--uds", "/tmp/x.sock", "--fd", "3"), "exclude each other"),
+        (("--uds", __file__), "is no socket"),
+        (("--uds", "/nowhere/x.sock"), "No such file"),
+        (("--fd", "12345"), "file descriptor 12345: Bad file descriptor"),
+        (("--host", "192.0.2.1"), r"192.0.2.1 port \d+: Cannot assign"),
+        (("--host", "no.such.host.invalid"), "Cannot listen on no.such.host.invalid port"),
+    ],
+)
+def test_what_cannot_be_is_refused(served: Served, arguments: tuple[str, ...], words: str) -> None:
+    """In one line that says what to change, before anything is begun."""
+    with pytest.raises(CommandError, match=words) as caught:
+        served.run(*arguments)
+    assert "\n" not in str(caught.value)
+    assert served.addresses == []
+
+
+def test_a_layer_in_memory_is_not_for_workers(served: Served, settings: Settings) -> None:
+    """It ends at the process as well."""
+    settings.BROADCASTING = {"DEFAULT": "channels"}
+    settings.CHANNEL_LAYERS = IN_MEMORY
+    with pytest.raises(CommandError, match="'channels' ends at the process"):
+        served.run("--workers", "2")
+
+
+def test_what_is_only_written_to_is_not_served_by_workers(
+    served: Served, settings: Settings
+) -> None:
+    """A server then reads memory, which ends at the process."""
+    settings.BROADCASTING = {"DEFAULT": "log"}
+    with pytest.raises(CommandError, match="'memory' ends at the process"):
+        served.run("--workers", "2")
+
+
+def test_a_connection_that_cannot_be_read_is_refused(served: Served, settings: Settings) -> None:
+    """A server could not hear anything."""
+    settings.BROADCASTING = {"SERVER": {"CONNECTION": "log"}}
+    with pytest.raises(CommandError, match="whose driver only writes"):
+        served.run()
+
+
+def test_wrong_settings_are_one_line(served: Served, settings: Settings) -> None:
+    """As the settings' own checks word it."""
+    settings.BROADCASTING = {"SERVER": {"PORT": "8000"}}
+    with pytest.raises((CommandError, SystemCheckError), match=r'"PORT"\] is '):
+        served.run()
+
+
+def test_a_missing_package_is_named(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the extra that brings it."""
+    monkeypatch.setattr(broadcast_serve, "missing", ImportError("No module named 'uvicorn'"))
+    with pytest.raises(CommandError, match=r"No module named 'uvicorn'.*whik\[serve\]"):
+        served.run()
+
+
+def test_the_command_can_be_found_without_its_packages() -> None:
+    """Else the message that names them could not be given."""
+    code = (
+        "import sys; sys.modules['uvicorn'] = None\n"
+        "import django; django.setup()\n"
+        "from django.core.management import call_command\n"
+        "call_command('broadcast_serve', '--skip-checks')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "whik[serve]" in done.stderr.splitlines()[-1]
+
+
+def test_a_port_that_is_taken_is_refused(served: Served, tmp_path: Path) -> None:
+    """By another server; the same goes for a Unix socket."""
+    path = str(tmp_path / "taken.sock")
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket(socket.AF_UNIX) as local:
+        port = taken.getsockname()[1]
+        with pytest.raises(CommandError, match=f"127.0.0.1 port {port}: Address already in use"):
+            served.run("--port", str(port))
+        local.bind(path)
+        local.listen()
+        with pytest.raises(CommandError, match="Somebody listens there already"):
+            served.run("--uds", path)
+    assert Path(path).exists()
+
+
+def test_a_socket_that_listens_already_is_taken_over(served: Served) -> None:
+    """As systemd opens it; it stays open for whoever comes next."""
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        assert served.run("--fd", str(given.fileno())).addresses == [given.getsockname()]
+        socket.create_connection(given.getsockname(), 5).close()
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        with pytest.raises(CommandError, match="no socket that listens"):
+            served.run("--fd", str(deaf.fileno()))
+
+
+def test_a_project_with_errors_is_not_served(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its system checks come first."""
+    monkeypatch.setattr(registry, "registered_checks", set(registry.registered_checks))
+    register(lambda app_configs, **kwargs: [Error("wrong", id="tests.E001")])
+    with pytest.raises(SystemCheckError, match=r"tests\.E001"):
+        call_command("broadcast_serve", skip_checks=False)
+    assert served.addresses == []
+
+
+async def test_sockets_may_be_served_alone(serve: Callable[..., ServedSite]) -> None:
+    """Without a page, by processes of their own."""
+    site = serve("--sockets-only", "--drain-delay", "0", "--drain-seconds", "0")
+    await (await site.join()).close()
+    assert (await site.aget("/live"))[0] == 200
+    assert (await site.aget("/wait/0"))[0] == 404
+
+
+async def test_frames_are_printed_when_asked_for(serve: Callable[..., ServedSite]) -> None:
+    """Each with its client, on the terminal."""
+    site = serve("--debug")
+    await (await site.join()).close()
+    assert wait_until(lambda: "connection_established" in site.log(), what="a frame is printed")
+
+
+def test_it_serves_on_a_given_descriptor(serve: Callable[..., ServedSite]) -> None:
+    """And leaves it to whoever opened it: its clients wait for the next server."""
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        given.set_inheritable(True)
+        port = given.getsockname()[1]
+        site = serve("--fd", str(given.fileno()), "--drain-delay", "0", pass_fds=[given.fileno()])
+        site.port = port
+        assert site.is_ready()
+        site.tell(signal.SIGTERM)
+        assert site.status() == 0
+        socket.create_connection(given.getsockname(), 5).close()
