@@ -316,7 +316,7 @@ def to_be_sent_again(
         if isinstance(answer, NoScriptError):
             known.discard(KEEP_AND_PUBLISH.sha)
             again.append(message)
-        elif isinstance(answer, server.ELSEWHERE):
+        elif server.is_elsewhere(answer):
             again.append(message)
         elif isinstance(answer, RedisError):
             raise answer

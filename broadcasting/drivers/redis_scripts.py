@@ -152,7 +152,7 @@ class ScriptQueue:
             if isinstance(answer, NoScriptError):
                 self._known.clear()
                 again.append(call)
-            elif isinstance(answer, self._endpoint.server.ELSEWHERE):
+            elif self._endpoint.server.is_elsewhere(answer):
                 again.append(call)
             elif isinstance(answer, Exception):
                 call.done.set_exception(BroadcastError(f"Redis refused: {answer}"))

@@ -29,7 +29,7 @@ from redis.asyncio.connection import parse_url as parse_async_url
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, parse_url
-from redis.exceptions import AskError, ReadOnlyError, RedisError, TryAgainError
+from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
@@ -54,8 +54,10 @@ class Server:
         url: As redis-py takes it. Raises `ValueError` or `TypeError` if it does not.
     """
 
-    # What it answers when the caller should ask where it is now, and send again.
-    ELSEWHERE: tuple[type[RedisError], ...] = ()
+    # Whether its address may change, and what it answers then: the caller asks where it is
+    # now, and sends again. Before redis-py 6 only a cluster client knew some of these errors.
+    moves = False
+    ELSEWHERE: tuple[str, ...] = ()
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -72,6 +74,10 @@ class Server:
 
     def forget(self) -> None:
         """Find the address out anew for the next one who asks."""
+
+    def is_elsewhere(self, answer: object) -> bool:
+        """Tell whether `answer` is a refusal, since what was asked for is not here, or not yet."""
+        return isinstance(answer, RedisError) and _code(answer) in self.ELSEWHERE
 
     def options(self, address: Address | None) -> dict[str, Any]:
         """Return redis-py's options of a pool of blocking connections to `address`."""
@@ -115,7 +121,8 @@ class SentinelServer(Server):
         sentinel_options: redis-py's options of the connections to Sentinels.
     """
 
-    ELSEWHERE = (ReadOnlyError,)
+    moves = True
+    ELSEWHERE = ("READONLY",)
 
     def __init__(
         self,
@@ -174,7 +181,8 @@ class ClusterServer(Server):
         tag: The partition's hash tag.
     """
 
-    ELSEWHERE = (AskError, TryAgainError, ReadOnlyError)  # MovedError is an AskError.
+    moves = True
+    ELSEWHERE = ("MOVED", "ASK", "TRYAGAIN", "READONLY")
 
     def __init__(self, cluster: "Cluster", tag: str) -> None:
         super().__init__(cluster.url)
@@ -323,7 +331,7 @@ class Endpoint:
 
     async def _locate(self) -> Address | None:
         address = self.server.address
-        if address is None and self.server.ELSEWHERE:
+        if address is None and self.server.moves:
             address = await asyncio.to_thread(self.server.locate)
         return address
 
@@ -334,13 +342,26 @@ def pause_before(answers: Sequence[object], server: Server, tries: int) -> float
 
     Raise `BroadcastError` if that was sent `TRIES` times already.
     """
-    refused = [answer for answer in answers if isinstance(answer, server.ELSEWHERE)]
+    refused = [answer for answer in answers if server.is_elsewhere(answer)]
     if not refused:
         return 0
     server.forget()
     if tries >= TRIES:
         raise BroadcastError(f"Redis refused, since it is elsewhere or moving: {refused[0]}")
     return PAUSE if tries > 1 else 0
+
+
+# Of an error whose text does not begin with its code.
+_CODES = {
+    MovedError: "MOVED",
+    AskError: "ASK",
+    TryAgainError: "TRYAGAIN",
+    ReadOnlyError: "READONLY",
+}
+
+
+def _code(error: RedisError) -> str:
+    return _CODES.get(type(error)) or str(error).partition(" ")[0]
 
 
 def _host(address: Address | None) -> dict[str, Any]:

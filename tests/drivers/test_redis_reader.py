@@ -132,6 +132,37 @@ class TestSubscribing:
         client.publish("a", "end")
         assert await taken.wait_for(b"end") == [b"wanted %d" % n for n in range(50)] + [b"end"]
 
+    @pytest.mark.parametrize("seed", [1, 2, 3])
+    async def test_any_order_of_coming_and_going(
+        self, reader: Reader, taken: Taken, client: redis.Redis, seed: int
+    ) -> None:
+        """All that is published while somebody listens is taken, in order, and nothing else."""
+        dice = random.Random(seed)
+        reader.LEAVE_AFTER = reader.LEAVE_EVERY = 0.005  # So Redis is told in between, too.
+        wanted: set[str] = set()
+        expected: list[bytes] = []
+        for number in range(400):
+            channel = dice.choice("abc")
+            action = dice.choice(["publish", "publish", "turn", "rest"])
+            if action == "publish":
+                client.publish(channel, number)
+                if channel in wanted:
+                    expected.append(b"%d" % number)
+            elif action == "rest":
+                await asyncio.sleep(0.005)
+            elif channel in wanted:
+                if expected:
+                    await taken.wait_for(expected[-1])
+                wanted.discard(channel)
+                reader.unsubscribe(channel)
+            else:
+                await reader.subscribe(channel, channel)
+                wanted.add(channel)
+        await reader.subscribe("end", "end")
+        client.publish("end", "end")
+        assert await taken.wait_for(b"end") == [*expected, b"end"]
+        assert calls(client, "unsubscribe") > 0
+
     async def test_what_is_left_does_not_pile_up(self, reader: Reader, client: redis.Redis) -> None:
         """Past a bound the oldest are told at once."""
         reader.LEAVE_EVERY = 0.01
