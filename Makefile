@@ -1,7 +1,9 @@
 # PYTHON chooses the interpreter that makes the virtual environment, PORT where the demo listens,
-# ARGS what pytest is given besides: make test ARGS="tests/events -x".
+# ARGS what pytest is given besides: make test ARGS="tests/events -x". SERVER is the command that
+# serves the demo: runserver reloads, broadcast_serve is what sites run in production.
 PYTHON ?= python3
 PORT ?= 8000
+SERVER ?= runserver
 ARGS ?=
 
 VENV := .venv
@@ -15,11 +17,11 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: export BROADCAST_URL ?= http://127.0.0.1:$(PORT)
-run: $(VENV)/.installed ## Start the demo: make run PORT=8001
+run: $(VENV)/.installed ## Start the demo: make run PORT=8001 SERVER=broadcast_serve
 	@$(BIN)/python scripts/check_port.py $(PORT)
 	@$(BIN)/python manage.py migrate --no-input --verbosity 0
 	@$(BIN)/python manage.py demo_admin
-	@exec $(BIN)/python manage.py runserver 127.0.0.1:$(PORT)
+	@exec $(BIN)/python manage.py $(SERVER) $(if $(filter broadcast_serve,$(SERVER)),--port $(PORT),127.0.0.1:$(PORT))
 
 test: $(VENV)/.installed-dev ## Run the tests: make test ARGS="tests/events -x"
 	@scripts/install-test-programs

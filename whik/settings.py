@@ -12,6 +12,7 @@ CHANNEL_LAYER         pubsub (default) or core: which layer of channels_redis.
 """
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,11 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
+if not DEBUG and STATIC_ROOT.is_dir():  # What `manage.py collectstatic` has put there.
+    _after_security = MIDDLEWARE.index("django.middleware.security.SecurityMiddleware") + 1
+    MIDDLEWARE.insert(_after_security, "whitenoise.middleware.WhiteNoiseMiddleware")
+    # Under ASGI its files are read whole before they are sent. These are small.
+    warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
 LANGUAGE_COOKIE_HTTPONLY = True

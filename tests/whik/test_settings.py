@@ -59,6 +59,24 @@ def test_production_uses_secure_cookies(load: Any) -> None:
     assert settings["LANGUAGE_COOKIE_SECURE"] is True
 
 
+@pytest.mark.parametrize("collected", [True, False])
+def test_production_serves_the_files_that_were_collected(
+    load: Any, monkeypatch: pytest.MonkeyPatch, collected: bool
+) -> None:
+    """No page is slower where there are none, and development has files of its own."""
+    middleware = "whitenoise.middleware.WhiteNoiseMiddleware"
+    is_dir = Path.is_dir
+    monkeypatch.setattr(
+        Path, "is_dir", lambda path: collected if path.name == "static" else is_dir(path)
+    )
+    production = load(DJANGO_DEBUG="0", SECRET_KEY="s")["MIDDLEWARE"]
+    assert (middleware in production) is collected
+    if collected:
+        before = production[production.index(middleware) - 1]
+        assert before == "django.middleware.security.SecurityMiddleware"
+    assert middleware not in load()["MIDDLEWARE"]
+
+
 def test_each_driver_has_an_alias(load: Any) -> None:
     """One variable chooses among them, and the names are those of the documentation."""
     settings = load(BROADCAST_CONNECTION="redis", REDIS_URL="redis://r/1")
