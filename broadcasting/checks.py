@@ -7,6 +7,7 @@ System checks.
 * ``broadcasting.W001``: Two rules for channels may match the same name.
 * ``broadcasting.W002``: A connection does not share presence between server processes.
 * ``broadcasting.W003``: Encrypted channels need a package that is missing.
+* ``broadcasting.W004``: hiredis is not installed.
 """
 
 from collections.abc import Sequence
