@@ -45,7 +45,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 def listen_on_path(path: str) -> list[socket.socket]:
     """
-    Listen on the Unix socket `path`. Whoever closes it removes the path.
+    Listen on the Unix socket `path`, which `identity` and `remove` see to afterwards.
 
     What a server left there that has died is replaced. Every user of the machine may
     connect; the permissions of the directory can narrow that.
@@ -72,6 +72,19 @@ def listen_on_path(path: str) -> list[socket.socket]:
         listener.close()
         raise
     return [listener]
+
+
+def identity(path: str) -> tuple[int, int, int]:
+    """Return what tells the socket at `path` from any that will be there later."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_ctime_ns
+
+
+def remove(path: str, what: tuple[int, int, int]) -> None:
+    """Remove `path` if `what` is still there: another server may listen there by now."""
+    with suppress(FileNotFoundError):
+        if identity(path) == what:
+            os.unlink(path)
 
 
 def take_over(descriptor: int) -> list[socket.socket]:

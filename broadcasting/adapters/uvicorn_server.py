@@ -63,7 +63,8 @@ HURRY = b"hurry"
 
 REQUEST_GRACE = 5.0  # Seconds that requests have after the drain.
 HURRY_GRACE = 2.0  # Seconds that they have in a hurry.
-STOP_TIMEOUT = 8.0  # Seconds that the hub has to stop.
+START_TIMEOUT = 2.0  # Seconds that the bus has before clients are served without it.
+STOP_TIMEOUT = 6.0  # Seconds that the hub has to stop.
 # Seconds that a process may live on when all is done: a thread may hang in a view.
 LAST_GRACE = 3.0
 TICK = 0.05  # Seconds between two looks at whether something has ended.
@@ -186,9 +187,10 @@ class Server(uvicorn.Server):
         hub.on_restart = self._asked_to_restart
         self.server_state.refused = hub.stats.refused
         try:
-            await hub.start()  # It does not wait for a bus that is away.
-        except BroadcastError as exc:
-            logger.warning("The bus cannot be reached yet: %s", exc)
+            async with asyncio.timeout(START_TIMEOUT):
+                await hub.start()
+        except (BroadcastError, TimeoutError) as exc:
+            logger.warning("The bus cannot be reached yet: %r", exc)
         loop = asyncio.get_running_loop()
         tls = self.config.ssl
         for sock in sockets or ():

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from broadcasting.adapters.uvicorn_options import Options
+from broadcasting.adapters.uvicorn_server import Server
 from tests.serving.site import ServedSite, farewell, is_alive, served_sites
 from tests.utils import await_until, wait_until
 
@@ -119,6 +121,21 @@ async def test_without_workers_a_reload_is_an_end(serve: Serve) -> None:
     site.tell(signal.SIGHUP)
     assert (await farewell(client))[0] == 4200
     assert await asyncio.to_thread(site.status) == 0
+
+
+def test_a_closed_terminal_ends_nothing_that_shall_outlive_it() -> None:
+    """``nohup`` has the signal ignored, and so it stays; else it is obeyed, for as long."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Server(Options()).capture_signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with Server(Options()).capture_signals():
+            assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 # What a client may do before it has asked

@@ -309,11 +309,16 @@ def test_a_port_that_is_taken_is_refused(served: Served, tmp_path: Path) -> None
     assert Path(path).exists()
 
 
-def test_a_socket_that_listens_already_is_taken_over(served: Served) -> None:
+def test_a_socket_that_listens_already_is_taken_over(served: Served, tmp_path: Path) -> None:
     """As systemd opens it; it stays open for whoever comes next."""
     with socket.create_server(("127.0.0.1", 0)) as given:
         assert served.run("--fd", str(given.fileno())).addresses == [given.getsockname()]
         socket.create_connection(given.getsockname(), 5).close()
+    with socket.socket(socket.AF_UNIX) as given:
+        given.bind(str(tmp_path / "given.sock"))
+        given.listen()
+        served.run("--fd", str(given.fileno()))
+        assert f"Serving {tmp_path}/given.sock and its /app/" in served.output
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         with pytest.raises(CommandError, match="no socket that listens"):

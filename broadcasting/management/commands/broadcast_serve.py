@@ -13,7 +13,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...adapters.listeners import listen, listen_on_path, take_over
+from ...adapters.listeners import identity, listen, listen_on_path, remove, take_over
 from ...conf import get_settings
 from ...drivers import warn_of_other_address
 from ...server.admission import connections_that_fit, raise_file_limit, sockets_that_fit
@@ -130,9 +130,10 @@ class Command(BaseCommand):
         host = settings.server.host if options["host"] is None else options["host"]
         port = settings.server.port if options["port"] is None else options["port"]
         sockets = _listen(options, host, port)
-        if options["uds"] is None:
-            port = sockets[0].getsockname()[1]
-            warn_of_other_address(port)
+        uds = options["uds"]
+        own = None if uds is None else identity(uds)
+        if _has_port(sockets[0]):
+            warn_of_other_address(sockets[0].getsockname()[1])
         if wanted.config().http == "h11":
             self.stderr.write(
                 self.style.WARNING(
@@ -150,8 +151,8 @@ class Command(BaseCommand):
         finally:
             for sock in sockets:
                 sock.close()
-            if options["uds"] is not None:
-                Path(options["uds"]).unlink(missing_ok=True)
+            if own is not None:
+                remove(uds, own)
             shutil.rmtree(directory, ignore_errors=True)
 
     def _serve(
@@ -273,7 +274,7 @@ def _line(options: dict[str, Any], sock: socket.socket, alias: str) -> str:
     """Return what to tell whoever has started the server."""
     settings = get_settings()
     path = f"/{settings.server.path}/app/{settings.apps[0].key}".replace("//", "/")
-    if sock.family in (socket.AF_INET, getattr(socket, "AF_INET6", None)):
+    if _has_port(sock):
         host, port = sock.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         s = "s" if options["tls_cert"] is not None else ""
@@ -285,6 +286,10 @@ def _line(options: dict[str, Any], sock: socket.socket, alias: str) -> str:
         f"Serving {where} through connection {alias!r}, with {workers} "
         f"worker{'' if workers == 1 else 's'}. Ctrl+C stops it."
     )
+
+
+def _has_port(sock: socket.socket) -> bool:
+    return sock.family in (socket.AF_INET, socket.AF_INET6)
 
 
 def _port(text: str) -> int:
