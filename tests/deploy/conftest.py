@@ -176,7 +176,7 @@ def front(
     directory = tmp_path_factory.mktemp(request.param)
     if request.param == "nginx-socket":
         path: Path = request.getfixturevalue("_two_workers")
-        proxy = start_nginx(directory / "nginx", sockets=f"server unix:{path};")
+        proxy = start_nginx(directory / "nginx", [f"unix:{path}"] * 2)
         places: list[Place] = [proxy]  # Any worker tells of all.
     else:
         ports: tuple[int, int] = request.getfixturevalue("_two_ports")

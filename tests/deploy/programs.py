@@ -9,12 +9,14 @@ fails the test, so that a file and its test cannot drift apart.
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -27,9 +29,9 @@ DEPLOY = ROOT / "deploy"
 PEM = ROOT / "tests" / "server" / "hooks.test.pem"  # A key and its certificate.
 START_TIMEOUT = 30.0
 
-# Two processes on ports, as nginx is told of them.
-PORTS = " ".join(["server 127.0.0.1:{} max_fails=1 fail_timeout=5s;"] * 2)
-SOCKET = "server unix:/run/whik/serve.sock max_fails=0;"
+# A line of an upstream, as it is shipped and as it is for a port.
+ON_SOCKET = "server unix:/run/whik/serve.sock max_fails=0;"
+ON_PORT = "server {} max_fails=1 fail_timeout=5s;"
 
 
 def find(name: str) -> str:
@@ -105,7 +107,11 @@ class Process:
         wait_until(listens, START_TIMEOUT, f"somebody listens on port {port}")
 
     def stop(self) -> None:
-        """End it, and whatever it has started."""
+        """End it, and whatever it has started, as Ctrl+C does: nobody is left to drain."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
         end(self.process)
 
 
@@ -148,9 +154,14 @@ class Proxy(Place):
 
 
 def nginx_file(
-    directory: Path, port: int, plain_port: int, *, sockets: str, site: str | None = None
+    directory: Path, port: int, plain_port: int, sockets: Sequence[str], site: Sequence[str]
 ) -> Path:
-    """Write ``deploy/nginx.conf``, in a file that includes it, and return that."""
+    """
+    Write ``deploy/nginx.conf``, in a file that includes it, and return that.
+
+    `sockets` and `site` are the two addresses of each upstream: ``127.0.0.1:8000``, or
+    ``unix:/path`` twice.
+    """
     static = directory / "static"
     static.mkdir(parents=True)
     (static / "note.txt").write_text("A static file.\n")
@@ -168,8 +179,9 @@ def nginx_file(
     # Not every machine has IPv6.
     text, found = re.subn(r"^ *listen \[::\].*\n", "", text, flags=re.M)
     assert found == 2
-    first, second, third = text.split(SOCKET)  # The two upstreams.
-    text = f"{first}{sockets}{second}{site or sockets}{third}"
+    parts = text.split(ON_SOCKET)
+    lines = [_line(address) for address in (*sockets, *site)]
+    text = "".join(chain.from_iterable(zip(parts, [*lines, ""], strict=True)))
     (directory / "whik.conf").write_text(text)
     places = "client_body proxy fastcgi uwsgi scgi"
     temporary = " ".join(f"{name}_temp_path {directory}/{name};" for name in places.split())
@@ -185,13 +197,21 @@ def nginx_file(
     return main
 
 
-def start_nginx(directory: Path, *, sockets: str, site: str | None = None) -> Proxy:
-    """Start nginx; `sockets` and `site` are lines in place of those of the two upstreams."""
+def start_nginx(
+    directory: Path, sockets: Sequence[str], site: Sequence[str] | None = None
+) -> Proxy:
+    """Start nginx; the addresses are those of `nginx_file`."""
     port, plain_port = free_port(), free_port()
-    file = nginx_file(directory, port, plain_port, sockets=sockets, site=site)
+    file = nginx_file(directory, port, plain_port, sockets, site or sockets)
     log = directory / "error.log"
     process = Process([find("nginx"), "-e", str(log), "-c", str(file)], log)
     return Proxy(port, plain_port, process=process)
+
+
+def _line(address: str) -> str:
+    if address.startswith("unix:"):
+        return ON_SOCKET.replace("unix:/run/whik/serve.sock", address)
+    return ON_PORT.format(address)
 
 
 def haproxy_file(directory: Path, port: int, plain_port: int, servers: Sequence[int]) -> Path:
@@ -257,4 +277,4 @@ def start_proxy(name: str, directory: Path, servers: Sequence[int]) -> Proxy:
         return start_haproxy(directory, servers)
     if name == "caddy":
         return start_caddy(directory, servers)
-    return start_nginx(directory / "nginx", sockets=PORTS.format(*servers))
+    return start_nginx(directory / "nginx", [f"127.0.0.1:{port}" for port in servers])

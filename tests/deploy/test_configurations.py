@@ -18,9 +18,7 @@ from broadcasting.management.commands.broadcast_serve import Command
 from broadcasting.views.api_events import max_batch_body
 from tests.deploy.programs import (
     DEPLOY,
-    PORTS,
     ROOT,
-    SOCKET,
     caddy_environment,
     caddy_file,
     find,
@@ -41,11 +39,15 @@ def check(command: Sequence[str], env: dict[str, str] | None = None) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("sockets", [SOCKET, PORTS.format(8001, 8002)], ids=["socket", "ports"])
-def test_nginx_takes_its_file(tmp_path: Path, sockets: str) -> None:
+@pytest.mark.parametrize(
+    "sockets",
+    [["unix:/run/a.sock"] * 2, ["127.0.0.1:8001", "127.0.0.1:8002"]],
+    ids=["socket", "ports"],
+)
+def test_nginx_takes_its_file(tmp_path: Path, sockets: list[str]) -> None:
     """`nginx -t` finds no fault."""
     directory = tmp_path / "nginx"
-    file = nginx_file(directory, free_port(), free_port(), sockets=sockets)
+    file = nginx_file(directory, free_port(), free_port(), sockets, sockets)
     check([find("nginx"), "-t", "-e", str(directory / "error.log"), "-c", str(file)])
 
 
