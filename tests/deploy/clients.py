@@ -6,7 +6,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPSConnection
+from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
 from itertools import count
 from typing import Any
 from urllib.parse import urlencode
@@ -141,7 +141,7 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     address: str = "127.0.0.1",
     plain: bool = False,
-) -> tuple[int, str, dict[str, str]]:
+) -> tuple[int, str, HTTPMessage]:
     """Return status, body and headers of an answer."""
     connection: HTTPConnection
     where: dict[str, Any] = {"timeout": PATIENCE, "source_address": (address, 0)}
@@ -154,7 +154,7 @@ def fetch(
         connection.request(method, target, body or None, dict(headers or {}))
         response = connection.getresponse()
         answer = response.read().decode()
-        return response.status, answer, {k.lower(): v for k, v in response.getheaders()}
+        return response.status, answer, response.headers
     finally:
         connection.close()
 
