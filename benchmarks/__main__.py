@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "--only", type=_choice(GROUPS), metavar="NAME,NAME", help=f"of: {', '.join(GROUPS)}"
     )
     parser.add_argument("--rounds", type=int, help="how often each server has its turn (3)")
-    parser.add_argument("--seconds", type=float, help="for each way of publishing (3)")
+    parser.add_argument("--seconds", type=float, help="for each way of publishing (2.5)")
     parser.add_argument("--subscribers", type=int, help="of the one channel (1000)")
     parser.add_argument("--idle", type=int, help="sockets whose memory is measured (5000)")
     parser.add_argument("--minutes", type=float, help="begin nothing after so many (24)")

@@ -13,6 +13,7 @@ by frame lengths: pings are answered, a new message is put on the stream, and on
 belongs elsewhere is a stray.
 """
 
+import os
 import socket
 import time
 from bisect import bisect_right
@@ -59,7 +60,7 @@ class Crowd:
         self._ends: list[int] = []
         # When (ns), and a socket's positions before and after.
         self._arrivals: list[tuple[int, int, int]] = []
-        self._waiting = 0  # Sockets whose handshake is under way.
+        self._waiting: set[Member] = set()  # Their handshakes are under way.
 
     def connect(
         self,
@@ -88,15 +89,16 @@ class Crowd:
         lost = sum(self.closed.values())
 
         def is_done() -> bool:
-            while len(new) < number and self._waiting < in_flight:
-                self._waiting += 1
-                new.append(Member(self, dialect, len(self.members) + self._waiting, receive_buffer))
+            while len(new) < number and len(self._waiting) < in_flight:
+                taken = len(self.members) + len(self._waiting)
+                new.append(Member(self, dialect, taken + 1, receive_buffer))
+                self._waiting.add(new[-1])
             if sum(self.closed.values()) > lost:
                 raise ConnectionError(f"The server closed a socket: {dict(self.closed)}")
             return len(new) == number and not self._waiting
 
         if not self.poller.run_until(is_done, timeout):
-            raise TimeoutError(f"{self._waiting} of {number} sockets are not subscribed")
+            raise TimeoutError(f"{len(self._waiting)} of {number} sockets are not subscribed")
         return new
 
     def open(self, member: "Member", receive_buffer: int | None) -> socket.socket:
@@ -149,20 +151,22 @@ class Crowd:
         """Close `number` sockets, or all."""
         number = len(self.members) if number is None else number
         leaving, self.members = self.members[:number], self.members[number:]
-        for member in leaving:
+        for member in (*leaving, *self._waiting):
             member.close()
+        self._waiting.clear()
 
     # For members
 
     def welcome(self, member: "Member") -> None:
         """Count a socket in."""
-        self._waiting -= 1
+        self._waiting.discard(member)
         self.members.append(member)
         member.position = len(self.stream)
 
     def lose(self, member: "Member", code: int) -> None:
         """Count a socket that the server has closed."""
         self.closed[code] += 1
+        self._waiting.discard(member)
         with suppress(ValueError):
             self.members.remove(member)
 
@@ -235,7 +239,7 @@ class Member:
         """Ask for a WebSocket."""
         error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
-            raise ConnectionError(f"Cannot connect: {error}")
+            raise ConnectionError(f"Cannot connect: {os.strerror(error)}")
         self._socket.send(
             f"GET {self._dialect.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Key: d2hpay1iZW5jaG1hcms0Mg==\r\n"

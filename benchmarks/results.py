@@ -31,6 +31,11 @@ class Row:
     faults: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def note(self, text: str) -> None:
+        """Say, once, why something is missing."""
+        if text not in self.notes:
+            self.notes.append(text)
+
 
 class Results:
     """All rows, by a server's name, and where they were found."""

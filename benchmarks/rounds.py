@@ -22,8 +22,9 @@ GROUPS = (
     *("fanout", "latency", "connect", "publish"),
     *("memory", "growth", "features", "slow", "event"),
 )
-# What only these are asked.
+# What only these are asked: what others do would take most of the time.
 GROWN = (OURS, "soketi")
+CHURNED = (OURS, f"{OURS}-redis", "soketi")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class Extent:
     """
 
     rounds: int = 3
-    seconds: float = 3.0
+    seconds: float = 2.5
     subscribers: int = 1_000
     idle: int = 5_000
     churn: int = 3
@@ -101,7 +102,7 @@ class Bench:
                 self._say(f"Looking for {need}, for {server.title}")
                 install(need)
             except NotInstalled as exc:
-                row.notes.append(f"not measured: {exc}")
+                row.note(f"not measured: {exc}")
                 return False
         return True
 
@@ -109,7 +110,7 @@ class Bench:
         """Start `server` for `work`, and take what it finds; say what went wrong."""
         row = self.results.row(server.name, server.title)
         if time.monotonic() > self._deadline:
-            row.notes.append("not all was measured: time is over")
+            row.note("not all was measured: time is over")
             return
         redis = None
         if "redis" in server.needs:
@@ -117,13 +118,13 @@ class Bench:
         try:
             running = server.start(redis, **environment)
         except (OSError, RuntimeError) as exc:
-            row.notes.append(f"cannot be started: {exc}")
+            row.note(f"cannot be started: {exc}")
             return
         run = Run(server, running, redis)
         try:
             work(run)
         except (OSError, RuntimeError) as exc:
-            row.notes.append(f"failed: {type(exc).__name__}: {exc}")
+            row.note(f"failed: {type(exc).__name__}: {exc}")
         finally:
             run.close()
             running.stop()
@@ -136,8 +137,6 @@ class Bench:
             self._measure(server, self._fan_out)
         if "publish" in self._groups and server.speaks == "pusher":
             self._measure(server, lambda run: figures.publish(run, seconds))
-        if "growth" in self._groups and server.name in GROWN:
-            self._measure(server, lambda run: figures.growth(run, self._extent.growth, seconds))
         if "features" in self._groups and server.name.startswith(OURS):
             self._measure(server, self._features, BENCH_COUNT="1")
         if "slow" in self._groups and server.name == OURS:
@@ -172,13 +171,17 @@ class Bench:
         if "memory" in self._groups:
             self._say(f"Memory: {server.title}")
             self._measure(server, self._memory)
-            if server.is_ours:
+            if server.name.startswith(OURS):
                 self._measure(server, self._memory_of_own_channels)
+        if "growth" in self._groups and server.name in GROWN:
+            self._say(f"Growth: {server.title}")
+            extent = self._extent
+            self._measure(server, lambda run: figures.growth(run, extent.growth, extent.seconds))
 
     def _memory(self, run: Run) -> None:
         number = min(self._extent.idle, 1_000) if run.server.is_stock else self._extent.idle
         crowd = figures.memory(run, number)
-        if not run.server.is_stock:
+        if run.server.name in CHURNED:
             figures.churn(run, crowd, self._extent.churn)
 
     def _memory_of_own_channels(self, run: Run) -> None:
@@ -205,9 +208,9 @@ class Bench:
                 check=True,
             )
         except NotInstalled as exc:
-            row.notes.append(f"not measured: {exc}")
+            row.note(f"not measured: {exc}")
         except subprocess.CalledProcessError as exc:
-            row.notes.append(f"failed: {exc.stderr[-500:]}")
+            row.note(f"failed: {exc.stderr[-500:]}")
         else:
             self.results.add(row, json.loads(done.stdout), {})
 

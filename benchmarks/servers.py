@@ -47,7 +47,6 @@ class Server:
     needs: frozenset[str] = frozenset()
     bus: Literal["own", "redis"] = "own"
     keys: Keys = KEYS
-    is_ours: bool = False
     is_stock: bool = False
 
     def start(self, redis: Redis | None, **environment: str) -> Measured:
@@ -108,6 +107,7 @@ _OWN_SITE = {
 _SERVE = (
     *(sys.executable, "manage.py", "broadcast_serve"),
     *("--host", "127.0.0.1", "--port", "{port}"),
+    *("--drain-delay", "0", "--drain-seconds", "0"),
 )
 _DAPHNE = (
     *(sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", "{port}"),
@@ -123,7 +123,6 @@ _broadcast_serve = Server(
     title="broadcast_serve",
     command=_SERVE,
     environment=_OWN_SITE,
-    is_ours=True,
 )
 _daphne = replace(_broadcast_serve, name="daphne", title="our consumer on daphne", command=_DAPHNE)
 _uvicorn = replace(
