@@ -176,7 +176,7 @@ async def run(
     workers = 1 if redis is None else 2
     server = _start(redis, workers)
     stack.callback(server.stop)
-    while not _has_workers(server.address, workers):
+    while not _has_workers(server.address, workers):  # noqa: ASYNC110  (another process)
         await asyncio.sleep(0.1)
     begin = time.monotonic()
     before = await Look.take(server.address, begin)
@@ -283,7 +283,8 @@ def main() -> None:
         wrong = asyncio.run(run(arguments.minutes, redis, arguments.seed, say, stack))
     for what in wrong:
         print(f"WRONG: {what}")
-    print("" if wrong else "Nothing has stayed behind.")
+    if not wrong:
+        print("Nothing has stayed behind.")
     sys.exit(bool(wrong))
 
 
