@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("broadcasting.server")
 
+MAX_AGE = 60.0  # Seconds that a count of channels may be old.
 FRESH = 10.0  # Seconds after which a worker that says nothing is taken for gone.
 
 # Of one family of metrics: the values of its labels, and a number or a histogram's list.
@@ -127,7 +128,8 @@ class Census:
     How many channels there are of each kind, and subscriptions to them.
 
     Looking at all topics costs a moment of the loop, so it is done again only after a
-    thousand times as long.
+    thousand times as long, and within a minute. It is the work that counts: on a busy
+    machine a moment may take long, and the numbers would be old for no reason.
 
     Attributes:
         channels: How many have sockets of this process.
@@ -143,9 +145,10 @@ class Census:
 
     def take(self, hub: "Hub") -> None:
         """Count again, unless that was done just now."""
-        begin = time.monotonic()
-        if begin < self._due:
+        now = time.monotonic()
+        if now < self._due:
             return
+        begin = time.thread_time()
         self.channels = Counter(dict.fromkeys(KINDS, 0))
         self.subscriptions = Counter(dict.fromkeys(KINDS, 0))
         for topic, sockets in hub.topics.items():
@@ -153,8 +156,7 @@ class Census:
             if kind is not None:
                 self.channels[kind] += 1
                 self.subscriptions[kind] += sockets
-        now = time.monotonic()
-        self._due = now + 1000 * (now - begin)
+        self._due = now + min(MAX_AGE, 1000 * (time.thread_time() - begin))
 
 
 KINDS = ("public", "private", "encrypted", "presence", "user")

@@ -185,21 +185,25 @@ def test_a_value_on_a_bound_is_below_it() -> None:
 
 
 def test_many_channels_are_not_counted_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A count that took a second is not repeated for a thousand."""
-    now, counts = 100.0, 0
+    """One that was ten milliseconds' work is kept for ten seconds, and none above a minute."""
+    now, worked, cost, counts = 100.0, 5.0, 0.01, 0
 
     class FakeHub:
         @property
         def topics(self) -> dict[str, int]:
-            nonlocal now, counts
-            now += 1.0
+            nonlocal now, worked, counts
+            now += 3.0  # Others had their turn on the machine.
+            worked += cost
             counts += 1
             return {"1:a": 2}
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "thread_time", lambda: worked)
     census, any_hub = Census(), FakeHub()
-    for elapsed, expected in ((0, 1), (999, 1), (2, 2)):
+    for elapsed, expected in ((0, 1), (6.5, 1), (1, 2), (0, 2), (8, 3), (50, 3), (8, 4)):
         now += elapsed
+        if counts == 2:
+            cost = 2.0
         census.take(any_hub)  # type: ignore[arg-type]  # A hub of which nothing else is asked.
         assert counts == expected
     assert census.subscriptions["public"] == 2
