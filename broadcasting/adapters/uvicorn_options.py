@@ -17,6 +17,7 @@ class Options:
 
     Attributes:
         app: Where the function is that returns the ASGI application.
+        reload_dirs: Where Python files that change have it start again.
         max_sockets: WebSockets that one process accepts, `None` for no limit.
         max_open: Its connections of all kinds.
         handshake_timeout: Seconds for the head of a request.
@@ -32,6 +33,7 @@ class Options:
     proxy_headers: bool = True
     forwarded_allow_ips: str | None = None
     reload: bool = False
+    reload_dirs: tuple[str, ...] = ()
     debug: bool = False
     access_log: bool = False
     max_sockets: int | None = None
@@ -55,6 +57,7 @@ class Options:
             interface="asgi3",
             workers=self.workers,
             reload=self.reload,
+            reload_dirs=list(self.reload_dirs),
             ssl_certfile=self.tls_cert,
             ssl_keyfile=self.tls_key,
             proxy_headers=self.proxy_headers,

@@ -15,6 +15,7 @@ import pytest
 
 from broadcasting.adapters.uvicorn_options import Options
 from broadcasting.adapters.uvicorn_server import Server
+from tests.serving import urls
 from tests.serving.site import ServedSite, farewell, is_alive, served_sites
 from tests.utils import await_until, wait_until
 
@@ -338,17 +339,18 @@ def test_requests_are_not_logged_unasked(serve: Serve) -> None:
     assert "page=7" not in site.log()
 
 
-def test_a_changed_file_starts_it_again(serve: Serve, tmp_path: Path) -> None:
+def test_a_changed_file_starts_it_again(serve: Serve) -> None:
     """And Ctrl+C ends both processes."""
-    watched = tmp_path / "watched"
-    watched.mkdir()
     site = serve("--reload")
     wait_until(site.is_ready, 20, "it serves")
     before = site.workers()
     assert len(before) == 1
-    touched = Path(__file__).with_name("strangers.py")
-    os.utime(touched)
-    wait_until(lambda: site.workers() and site.workers() != before, 20, "another process")
+
+    def is_another() -> bool:
+        os.utime(urls.__file__)
+        return bool(site.workers() - before)
+
+    wait_until(is_another, 20, "another process")
     wait_until(site.is_ready, 20, "it serves again")
     after = site.workers()
     site.tell(signal.SIGINT)

@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from broadcasting.drivers import get_broker
+from broadcasting.drivers import close_broker, get_broker
 from broadcasting.drivers.base import CONTROL, RESTART
 from broadcasting.protocol.messages import Message, topic
 from tests.conftest import ROOT, RedisServer
@@ -42,15 +42,18 @@ async def test_the_bus_is_told(settings: Settings, redis_server: RedisServer) ->
         "CONNECTIONS": {"redis": {"DRIVER": REDIS, "URL": redis_server.url}},
     }
     heard: list[Message] = []
+    output = io.StringIO()
     broker = get_broker()
     await broker.connect(heard.append)
     await broker.subscribe(topic("1", CONTROL))
-    output = io.StringIO()
-    await asyncio.to_thread(call_command, "broadcast_restart", stdout=output)
-    await await_until(lambda: heard, what="it is heard")
-    assert [(message.event, message.channel) for message in heard] == [(RESTART, CONTROL)]
+    try:
+        await asyncio.to_thread(call_command, "broadcast_restart", stdout=output)
+        await await_until(lambda: heard, what="it is heard")
+        await asyncio.to_thread(call_command, "broadcast_restart", verbosity=0, stdout=output)
+    finally:
+        await close_broker()
+    assert {(message.event, message.channel) for message in heard} == {(RESTART, CONTROL)}
     assert output.getvalue().startswith("Told the servers through connection 'redis'.")
-    await asyncio.to_thread(call_command, "broadcast_restart", verbosity=0, stdout=output)
     assert output.getvalue().count("\n") == 1
 
 

@@ -19,6 +19,7 @@ from pytest_django import Settings
 
 from broadcasting.adapters.uvicorn_options import Options
 from broadcasting.management.commands import broadcast_serve
+from broadcasting.management.commands.broadcast_serve import Command
 from broadcasting.server import worker as worker_module
 from broadcasting.server.worker import get_worker
 from tests.conftest import ROOT
@@ -129,6 +130,23 @@ def test_options_reach_the_server(served: Served, settings: Settings) -> None:
         max_open=1007,
         handshake_timeout=3,
     )
+
+
+def test_the_projects_own_files_are_watched(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of its apps and settings; what is installed does not change."""
+    monkeypatch.setattr(Command, "_serve", lambda self, wanted, *args: keep(wanted))
+    kept: list[Options] = []
+
+    def keep(options: Options) -> bool:
+        kept.append(options)
+        return True
+
+    served.run("--reload")
+    places = {Path(place) for place in kept[0].reload_dirs}
+    assert {ROOT / "broadcasting", ROOT / "whik", ROOT / "tests"} <= places
+    assert not any("site-packages" in place.parts for place in places)
 
 
 def test_uvicorn_is_told_what_is_asked(served: Served) -> None:

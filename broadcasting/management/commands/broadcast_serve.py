@@ -1,6 +1,7 @@
 """Serve the site and its sockets, in production."""
 
 import argparse
+import os
 import shutil
 import socket
 import ssl
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -209,7 +211,23 @@ def _options(options: dict[str, Any], max_sockets: int | None, max_open: int | N
         max_sockets=max_sockets,
         max_open=max_open,
         handshake_timeout=get_settings().server.handshake_timeout,
+        reload_dirs=_own_directories() if options["reload"] else (),
         **{name: options[name] for name in same.split()},
+    )
+
+
+def _own_directories() -> tuple[str, ...]:
+    """Return where the project's files are; looking through all that is installed is slow."""
+    places = {Path(config.path) for config in apps.get_app_configs()}
+    settings_module = sys.modules.get(os.environ.get("DJANGO_SETTINGS_MODULE", ""))
+    if settings_module is not None and settings_module.__file__ is not None:
+        places.add(Path(settings_module.__file__).parent)
+    return tuple(
+        sorted(
+            str(place)
+            for place in places
+            if "site-packages" not in place.parts and "dist-packages" not in place.parts
+        )
     )
 
 
