@@ -76,9 +76,9 @@ def split(
 async def authorize(proxy: Proxy, client: Client, channel: str) -> tuple[int, str]:
     """Ask the site for a client's authorization, as pusher-js does; return status and body."""
     _, _, found = await to_thread(fetch, proxy, "GET", "/chat/")
-    cookies = SimpleCookie(
-        "; ".join(each.partition(";")[0] for each in found.get_all("Set-Cookie"))
-    )
+    cookies: SimpleCookie = SimpleCookie()
+    for text in found.get_all("Set-Cookie", []):
+        cookies.load(text)
     body = urlencode({"socket_id": client.socket_id, "channel_name": channel})
     headers = {
         **FORM,
