@@ -251,7 +251,8 @@ class PusherProtocol(asyncio.Protocol):
         self.flush()
         if self._frames is not None:
             self._frames = self._stalled_at = None
-            self._listen(True)  # It may answer.
+            # It may answer, behind what was read of it already.
+            self._turn.loop.call_soon(self._read_on)
         if self._session is not None:
             # Not now: the hub may be looking through the sockets of a topic.
             self._turn.loop.call_soon(self._session.closed)
@@ -347,6 +348,9 @@ class PusherProtocol(asyncio.Protocol):
 
     def _take(self, inbound: "_Inbound", data: bytes) -> None:
         inbound.receive_data(data)
+        if self._is_closing:
+            self._take_farewell(inbound)
+            return
         if inbound.state is OPEN and (pongs := inbound.data_to_send()):
             # Before the answers to messages, in the midst of which a ping may have been.
             self.flush()
@@ -369,6 +373,14 @@ class PusherProtocol(asyncio.Protocol):
             self.close(CloseCode.PROTOCOL_ERROR, "")
             if self._transport.can_write_eof():
                 self._transport.write_eof()
+
+    def _take_farewell(self, inbound: "_Inbound") -> None:
+        # Behind a close nothing is said, no pong either: it would wait for a client that
+        # floods and does not read, however much that comes to.
+        inbound.data_to_send()
+        inbound.events_received()
+        if inbound.close_rcvd is not None:
+            self._transport.close()
 
     def _take_frame(self, inbound: "_Inbound", frame: InboundFrame) -> None:
         if frame.opcode is Opcode.TEXT and frame.fin:

@@ -278,6 +278,34 @@ class TestClosing:
         visitor.pass_on()  # `ClientProtocol` has answered by itself.
         assert visitor.transport.end == "closed"
 
+    async def test_behind_a_close_nothing_is_said(self, visitor: Visitor) -> None:
+        """Who floods and does not read would fill the memory with pongs."""
+        visitor.protocol.close(4200, "")
+        visitor.transport.writes.clear()
+        visitor.client.send_ping(b"there?")
+        visitor.pass_on()
+        assert visitor.transport.writes == []
+        visitor.client.send_close(1000)
+        visitor.pass_on()
+        assert visitor.transport.end == "closed"
+
+    async def test_a_flood_does_not_wait_for_the_end_of_a_slow_reader(
+        self, visitor: Visitor
+    ) -> None:
+        """What was read of it and not looked at would grow with all that still comes."""
+        await visitor.hear()
+        for _ in range(1_000):
+            visitor.client.send_text(ping().encode())
+        visitor.pass_on()
+        visitor.protocol.pause_writing()
+        await settle()
+        assert not visitor.is_heard()
+        visitor.protocol.close(4100, "Too slow a reader")
+        assert not visitor.is_heard()
+        visitor.client.send_close(4100)
+        visitor.pass_on()
+        await await_until(lambda: visitor.transport.end == "closed", what="the close is found")
+
     async def test_a_clients_close_is_echoed(self, visitor: Visitor) -> None:
         """RFC 6455, section 5.5.1; and the hub forgets it with the connection."""
         await visitor.hear()
