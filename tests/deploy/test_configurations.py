@@ -241,3 +241,41 @@ def test_the_image_does_not_run_as_root() -> None:
     assert users == ["10001"]
     assert "--uid 10001" in next(rest for word, rest in found if "useradd" in rest)
     assert not any("SECRET_KEY" in rest for word, rest in found if word in {"ENV", "ARG"})
+
+
+# Documents
+
+
+def pod() -> Any:
+    """Return the pod that docs/deployment.md shows."""
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    (manifest,) = re.findall(r"```yaml\n(apiVersion: apps/v1\n.*?)```", page, re.S)
+    return yaml.safe_load(manifest)["spec"]["template"]["spec"]
+
+
+def test_pods_drain_before_they_are_killed() -> None:
+    """Kubernetes waits for as long as the server may take, which has options that exist."""
+    (container,) = pod()["containers"]
+    assert pod()["terminationGracePeriodSeconds"] > longest_leave(container["args"])
+
+
+def test_pods_are_taken_out_before_they_stop_listening() -> None:
+    """Readiness fails within the delay; liveness asks for what needs no Redis."""
+    (container,) = pod()["containers"]
+    ready, alive = container["readinessProbe"], container["livenessProbe"]
+    seconds = ready["periodSeconds"] * ready["failureThreshold"]
+    assert seconds < options(container["args"])["drain_delay"]
+    assert (ready["httpGet"]["path"], alive["httpGet"]["path"]) == ("/ready", "/live")
+
+
+@pytest.mark.parametrize("name", ["deployment.md", "capacity.md"])
+def test_every_link_of_a_page_leads_somewhere(name: str) -> None:
+    """To a file, and in a page of ours to a heading."""
+    page = ROOT / "docs" / name
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", page.read_text()):
+        file = (page.parent / target) if target else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.M)
+            slugs = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+            assert anchor in slugs, f"{target}#{anchor}"
