@@ -2,7 +2,9 @@
 uvicorn's HTTP protocol class, with an end to what a client may do before it has asked.
 
 A connection is *young* while the head of a request is awaited: from the moment when it
-is open, and again from the first byte of each further request.
+is open, and again from the first byte of each further request. How many bytes may come
+that are none of a body is watched at all times: a client may send the next head while the
+last request is being answered, or end a body with fields that do not end.
 """
 
 import asyncio
@@ -36,6 +38,8 @@ class HttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._head_size = 0
+        self._is_head = False  # Whether the parser is in the midst of one.
+        self._is_served = False  # Whether what came just now brought a request on its way.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the client, or turn it away where all places are taken."""
@@ -60,19 +64,41 @@ class HttpProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         if self not in young and (cycle is None or cycle.response_complete):
             young[self] = self.loop.time()
-            self._head_size = 0
+        self._is_served = False
         super().data_received(data)
-        if self in young:  # Still: the head goes on.
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD and not self.transport.is_closing():
-                self.server_state.refused["head_too_large"] += 1
+        self._head_size = 0 if self._is_served else self._head_size + len(data)
+        if self._head_size > MAX_HEAD and not self.transport.is_closing():
+            self.server_state.refused["head_too_large"] += 1
+            if self in young:
                 self._refuse(431)
+            else:  # In the midst of an answer there is no place for another.
+                self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        """Begin with the head of a request."""
+        self._is_head = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of a head; behind a body it could pass for one that a proxy has set."""
+        if self._is_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin with the request: its head is there."""
         self.server_state.young.pop(self, None)
-        self._head_size = 0
+        self._is_head, self._is_served = False, True
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        self._is_served = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        self._is_served = True
+        super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """Hand over a handshake; no other version of HTTP has one (RFC 6455, section 4.1)."""
