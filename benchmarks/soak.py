@@ -25,6 +25,7 @@ CHANNELS = 200
 ROOMS = 20
 WARM_UP = 0.3  # Of the time: caches fill, and allocators find their size.
 MAX_SLOPE = 5.0  # MiB that memory may grow by in ten minutes, of each worker.
+POOLED = 60  # Files that two workers may keep open.
 GRACE = 5.0  # Seconds: PRESENCE_GRACE of `benchmarks.site.lively`.
 
 
@@ -217,7 +218,7 @@ def _grows(growth: float, minutes: float, workers: int) -> bool:
 
 async def _rest(address: tuple[str, int], begin: float, before: Look) -> Look:
     """Wait until graces are over, and what is not wanted any more has been left."""
-    deadline = time.monotonic() + GRACE + 25
+    deadline = time.monotonic() + GRACE + 60
     while True:
         after = await Look.take(address, begin)
         if not _left(before, after) or time.monotonic() > deadline:
@@ -229,8 +230,8 @@ def _left(before: Look, after: Look) -> list[str]:
     """Return what has stayed behind."""
     names = ("sockets", "channels", "subscriptions", "members")
     left = [(name, getattr(after, name) - getattr(before, name)) for name in names]
-    # Requests and the bus come and go, too.
-    left.append(("files", max(0, after.files - before.files - 20)))
+    # Connections to the bus are kept for the next time.
+    left.append(("files", max(0, after.files - before.files - POOLED)))
     return [f"{number:g} {name} have stayed behind" for name, number in left if number]
 
 

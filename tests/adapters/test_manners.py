@@ -11,7 +11,7 @@ import socket
 import time
 from asyncio import to_thread
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 from http.client import HTTPException
@@ -207,9 +207,8 @@ class TestChannels:
 
         first = await come_and_go(1)
         second = await come_and_go(2)
-        third = await come_and_go(3)
         # What a process keeps for the next time comes to an end; topics that stay would not.
-        assert max(second, third) - first < 20
+        assert second - first < 12
         # Only the one who says nothing has one. So many are counted every few seconds only.
         await await_until(lambda: to_thread(lambda: _channels(site) <= 1), 20, "no channel left")
 
@@ -315,7 +314,7 @@ class TestFloods:
 
         async def flood() -> None:
             reading = asyncio.create_task(read())
-            end = time.monotonic() + 1
+            end = time.monotonic() + 0.5
             while time.monotonic() < end:
                 await wire.send(chunk)
             reading.cancel()
@@ -529,13 +528,13 @@ class TestHttp:
         wires = [await Wire.connect(site) for _ in range(5)]
         for wire in wires:
             await wire.send(f"POST {path} HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n".encode())
-        sending = [asyncio.create_task(_send_much(wire, is_chunked)) for wire in wires]
         for wire in wires:
-            assert (await wire.head())[0] == (413 if is_signed else 401)
+            reading = asyncio.create_task(wire.head())
+            await _send_much(wire, is_chunked, reading.done)
+            assert (await reading)[0] == (413 if is_signed else 401)
+        # Whoever goes on all the same sends it to nobody.
+        await asyncio.gather(*(_send_much(wire, is_chunked, bool) for wire in wires))
         assert await to_thread(memory, site) - before < 30
-        for wire in wires:
-            wire.abort()
-        await asyncio.gather(*sending)
 
     @pytest.mark.parametrize(
         "headers",
@@ -600,14 +599,16 @@ async def _status(wire: Wire) -> int:
     return status
 
 
-async def _send_much(wire: Wire, is_chunked: bool) -> None:
+async def _send_much(wire: Wire, is_chunked: bool, is_enough: Callable[[], bool]) -> None:
+    """Send megabytes, until it is enough or nobody takes them."""
     piece = b"x" * 65_536
     if is_chunked:
         piece = b"10000\r\n" + piece + b"\r\n"
-    for _ in range(1_000):
-        await wire.send(piece)
-        if wire.writer.is_closing():
+    for _ in range(300):
+        if is_enough() or wire.writer.is_closing():
             return
+        await wire.send(piece)
+        await asyncio.sleep(0)
 
 
 def test_who_does_not_answer_a_ping_is_given_up(mute: socket.socket) -> None:
