@@ -56,7 +56,7 @@ class Supervisor:
     Args:
         options: How they serve; among it, how many they are.
         sockets: What they listen on.
-        directory: Where they meet.
+        directory: Where they meet, if there is such a place.
         on_ready: Called once, when all of them serve.
     """
 
@@ -64,7 +64,7 @@ class Supervisor:
         self,
         options: Options,
         sockets: list[socket.socket],
-        directory: Path,
+        directory: Path | None,
         on_ready: Callable[[], object],
     ) -> None:
         self._options = options

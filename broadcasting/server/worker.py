@@ -14,7 +14,8 @@ class Worker:
             a replacement and the worker that it replaces both live, one of them has a
             number above `count`.
         directory: What the server's workers tell each other lies there, readable by
-            nobody else; `None` where no command made one, under daphne for example.
+            nobody else; `None` where no command made one, under daphne for example, or
+            where nothing can be written.
         count: How many workers the server was asked for.
     """
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.checks import Error, register
@@ -17,6 +18,7 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
 from pytest_django import Settings
 
+from broadcasting.adapters import uvicorn_supervisor
 from broadcasting.adapters.uvicorn_options import Options
 from broadcasting.management.commands import broadcast_serve
 from broadcasting.management.commands.broadcast_serve import Command
@@ -27,6 +29,7 @@ from tests.serving.site import ServedSite, served_sites
 from tests.utils import free_port, wait_until
 
 PEM = str(ROOT / "tests" / "server" / "hooks.test.pem")  # A key and its certificate.
+REDIS = "broadcasting.drivers.redis.RedisBroadcaster"
 IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 
@@ -48,8 +51,8 @@ class Served:
         self.options = options
         self.addresses = [sock.getsockname() for sock in sockets]
         self.directory = get_worker().directory
-        assert self.directory is not None
-        self.mode = self.directory.stat().st_mode & 0o777
+        if self.directory is not None:
+            self.mode = self.directory.stat().st_mode & 0o777
         on_ready()
 
     def run(self, *arguments: str) -> "Served":
@@ -192,6 +195,27 @@ def test_workers_meet_in_a_place_of_their_own(served: Served) -> None:
     assert served.mode == 0o700
     assert served.directory is not None
     assert not served.directory.exists()
+
+
+def test_where_nothing_can_be_written_it_serves_all_the_same(
+    served: Served, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in many containers: only metrics need a place, and only those of several workers."""
+
+    def fail(**kwargs: object) -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.mkdtemp", fail)
+    served.run()
+    assert served.directory is None
+    assert served.addresses
+    assert served.errors == ""
+    supervisor = Mock()
+    monkeypatch.setattr(uvicorn_supervisor, "Supervisor", supervisor)
+    settings.BROADCASTING = {**settings.BROADCASTING, "DEFAULT": "redis"}
+    settings.BROADCASTING["CONNECTIONS"] = {"redis": {"DRIVER": REDIS}}
+    assert "TMPDIR" in served.run("--workers", "2").errors
+    assert supervisor.call_args.args[2] is None
 
 
 def test_a_wrong_address_of_the_server_is_told(

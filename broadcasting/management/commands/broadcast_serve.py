@@ -143,7 +143,7 @@ class Command(BaseCommand):
                     'may take any time. pip install "whik[serve]" brings it.'
                 )
             )
-        directory = Path(tempfile.mkdtemp(prefix="broadcast-serve-"))
+        directory = self._make_directory(options["workers"])
         line = _line(options, sockets[0], alias)
         try:
             if not self._serve(wanted, sockets, directory, line):
@@ -155,10 +155,26 @@ class Command(BaseCommand):
                 sock.close()
             if own is not None:
                 remove(uds, own)
-            shutil.rmtree(directory, ignore_errors=True)
+            if directory is not None:
+                shutil.rmtree(directory, ignore_errors=True)
+
+    def _make_directory(self, workers: int) -> Path | None:
+        """Return where workers meet, `None` on a machine where nothing can be written."""
+        try:
+            return Path(tempfile.mkdtemp(prefix="broadcast-serve-"))
+        except OSError as exc:
+            if workers > 1:
+                self.stderr.write(
+                    self.style.WARNING(
+                        f"There is no place for temporary files ({exc}), so /metrics tells of the "
+                        f"worker only that happens to answer. Set TMPDIR to a directory that this "
+                        f"user may write to."
+                    )
+                )
+            return None
 
     def _serve(
-        self, wanted: "Options", sockets: list[socket.socket], directory: Path, line: str
+        self, wanted: "Options", sockets: list[socket.socket], directory: Path | None, line: str
     ) -> bool:
         def say() -> None:
             self.stdout.write(line)
