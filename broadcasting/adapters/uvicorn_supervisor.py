@@ -91,7 +91,9 @@ class Supervisor:
         """Supervise until told to leave. Return `False` if no worker could start."""
         with self._listen_to_signals() as woken:
             for _ in range(self._options.workers):
-                self._start()
+                if self._try_to_start() is None:
+                    self._end_broken()
+                    break
             while self._workers or (self._due and not self._is_leaving):
                 self._sleep(woken)
                 while self._signals:
@@ -162,7 +164,20 @@ class Supervisor:
                 worker.process.terminate()
             worker.kill_at = time.monotonic() + KILL_AFTER_HURRY
 
+    def _end_broken(self) -> None:
+        logger.error("No worker could start; the server ends")
+        self._is_broken = True
+        self._hurry()
+
     # Workers
+
+    def _try_to_start(self) -> "_Worker | None":
+        """Start a worker, if the system has processes and files left for one."""
+        try:
+            return self._start()
+        except OSError as exc:
+            logger.error("Cannot start a worker: %s", exc)
+            return None
 
     def _start(self) -> "_Worker":
         taken = {worker.number for worker in self._workers}
@@ -212,8 +227,8 @@ class Supervisor:
         worker.link.close()
         if self._is_leaving or worker.kill_at is not None:
             return
-        if worker is self._new and not worker.is_ready:
-            self._keep_the_old("ended before it was ready")
+        if worker is self._new:  # Not in its place yet, even if it was ready for a moment.
+            self._keep_the_old("ended before it took over")
             return
         logger.error(
             "Worker %d (process %d) ended by itself, with status %s",
@@ -222,9 +237,7 @@ class Supervisor:
             worker.process.exitcode,
         )
         if not self._has_served:
-            logger.error("No worker could start; the server ends")
-            self._is_broken = True
-            self._hurry()
+            self._end_broken()
             return
         if worker is self._old:  # The one that is starting takes its place.
             self._old = None
@@ -233,6 +246,9 @@ class Supervisor:
             self._queue.remove(worker)
         if time.monotonic() - worker.started >= SETTLED:
             self._failures = 0
+        self._start_later()
+
+    def _start_later(self) -> None:
         delay = min(MAX_BACKOFF, BACKOFF * 2 ** (self._failures - 1)) if self._failures else 0.0
         self._failures = min(self._failures + 1, 10)
         self._due.append(time.monotonic() + delay)
@@ -259,7 +275,9 @@ class Supervisor:
         self._old = None
         if self._queue:
             self._old = self._queue.popleft()
-            self._new = self._start()
+            self._new = self._try_to_start()
+            if self._new is None:
+                self._keep_the_old("could not be started")
 
     def _keep_the_old(self, what: str) -> None:
         logger.error("The replacement of a worker %s; the others stay as they are", what)
@@ -301,7 +319,8 @@ class Supervisor:
             return
         for due in [due for due in self._due if due <= now]:
             self._due.remove(due)
-            self._start()
+            if self._try_to_start() is None:
+                self._start_later()
         self._replace(now)
 
     def _close_sockets(self) -> None:

@@ -2,14 +2,19 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from broadcasting.adapters.uvicorn_options import Options
+from broadcasting.adapters.uvicorn_supervisor import Supervisor, _Worker
 from tests.conftest import RedisServer
 from tests.serving.site import ServedSite, farewell, is_alive, served_sites
 from tests.utils import await_until, wait_until
@@ -131,6 +136,21 @@ def test_a_reload_that_cannot_start_changes_nothing(serve: Serve, tmp_path: Path
     wait_until(lambda: len(site.workers()) == 2 and not site.workers() & before, 30, "both")
 
 
+def test_a_replacement_that_dies_as_soon_as_it_is_ready_replaces_nobody() -> None:
+    """The old worker is told to leave only when the new one is in its place."""
+    supervisor = Supervisor(Options(workers=1), [], None, lambda: None)
+    old, new = (_Worker(number, Mock(exitcode=-9), Mock()) for number in (1, 2))
+    old.is_ready = new.is_ready = supervisor._has_served = True
+    supervisor._workers += [old, new]
+    supervisor._old, supervisor._new = old, new
+    supervisor._bury(new)
+    supervisor._do_what_is_due(time.monotonic())
+    assert isinstance(old.process, Mock)
+    old.process.terminate.assert_not_called()
+    assert supervisor._workers == [old]
+    assert supervisor._due == []
+
+
 def test_a_reload_is_given_up_for_the_end(serve: Serve) -> None:
     """The replacement that is starting goes as well, and at once."""
     site = serve(*QUICK)
@@ -167,6 +187,24 @@ def test_a_worker_that_keeps_dying_is_started_later_and_later(serve: Serve, tmp_
     wait_until(lambda: len(site.workers()) == 2, 20, "another worker")
     site.tell(signal.SIGTERM)
     assert site.status() == 0
+
+
+def test_a_machine_without_room_for_another_worker_loses_none(serve: Serve) -> None:
+    """Those who are left serve on, and it is tried again."""
+    site = serve(*QUICK)
+    supervisor, (victim, survivor) = site.process.pid, sorted(site.workers())
+    limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    # Fewer than it has open, and as many as it waits for at a time.
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (6, limits[1]))
+    site.tell(signal.SIGHUP)
+    site.wait_for_log("could not be started")
+    os.kill(victim, signal.SIGKILL)
+    site.wait_for_log("Cannot start a worker", count=3)
+    assert site.get("/ready")[0] == 200
+    assert site.workers() == {survivor}
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, limits)
+    wait_until(lambda: len(site.workers()) == 2, 20, "another worker")
+    assert "Traceback" not in site.log()
 
 
 async def test_workers_do_not_outlive_their_supervisor(serve: Serve) -> None:
