@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from .uvicorn_state import State
 
+# Seconds that a client which has just come has for its request while the server leaves.
+FIRST_REQUEST_GRACE = 1.0
 MAX_HEAD = 64 * 1024  # Bytes. httptools would take any number.
 
 
@@ -89,6 +91,9 @@ class HttpProtocol(HttpToolsProtocol):
         self.server_state.young.pop(self, None)
         self._is_head, self._is_served = False, True
         super().on_headers_complete()
+        cycle: RequestResponseCycle | None = self.cycle
+        if self.server_state.is_leaving and cycle is not None:
+            cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
@@ -106,6 +111,14 @@ class HttpProtocol(HttpToolsProtocol):
             super().handle_websocket_upgrade()
         else:
             self._refuse(505)
+
+    def shutdown(self) -> None:
+        """Leave: after the answer under way, and not before one whose question may be."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if self in self.server_state.young and cycle is None:
+            self.loop.call_later(FIRST_REQUEST_GRACE, super().shutdown)
+        else:
+            super().shutdown()
 
     def expire(self) -> None:
         """End the connection: the head of a request took too long."""

@@ -300,6 +300,8 @@ class Server(uvicorn.Server):
         """Leave, step by step."""
         hub = get_hub()
         hub.is_draining = True
+        # A proxy that keeps its connections open finds out before they are closed.
+        self.server_state.is_leaving = True
         if self._restart is not None:
             self._restart.cancel()
         # Answers still want the time of day, and slow heads their end.

@@ -24,6 +24,8 @@ class State(ServerState):
         head_timeout: Seconds for the head of a request.
 
     Attributes:
+        is_leaving: Whether the server is about to stop, and each answer is the last of its
+            connection.
         refused: Counts what was turned away, by reason.
     """
 
@@ -31,6 +33,7 @@ class State(ServerState):
         super().__init__()
         self.max_open = max_open
         self.head_timeout = head_timeout
+        self.is_leaving = False
         self.refused: Counter[str] = Counter()
         self.young: OrderedDict[HttpProtocol, float] = OrderedDict()  # -> since when.
 

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from uvicorn.config import Config
 
+from broadcasting.adapters import uvicorn_http
 from broadcasting.adapters.uvicorn_http import MAX_HEAD, HttpProtocol
 from broadcasting.adapters.uvicorn_state import State
 from tests.utils import await_until
@@ -108,3 +110,40 @@ async def test_a_body_is_no_head(served: Served) -> None:
         answer = await served.reader.readuntil(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 204 ")
     assert not served.state.refused
+
+
+async def test_who_has_just_come_is_answered_before_the_server_leaves(served: Served) -> None:
+    """A proxy opens a connection for a request, which is a moment behind; it is the last."""
+    await await_until(lambda: bool(served.state.connections), what="it is open")
+    served.may_answer.set()
+    served.state.is_leaving = True
+    for connection in list(served.state.connections):
+        connection.shutdown()
+    served.writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    answer = await asyncio.wait_for(served.reader.read(), 5)
+    assert answer.startswith(b"HTTP/1.1 204")
+    assert b"connection: close" in answer
+
+
+async def test_who_has_just_come_and_says_nothing_is_not_waited_for(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For longer than a request needs to follow."""
+    monkeypatch.setattr(uvicorn_http, "FIRST_REQUEST_GRACE", 0.01)
+    await await_until(lambda: bool(served.state.connections), what="it is open")
+    for connection in list(served.state.connections):
+        connection.shutdown()
+    assert await asyncio.wait_for(served.reader.read(), 5) == b""
+
+
+async def test_answers_of_a_server_that_leaves_are_the_last_of_their_connections(
+    served: Served,
+) -> None:
+    """So that a proxy does not send one more just when they are closed."""
+    served.may_answer.set()
+    request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+    served.writer.write(request)
+    assert b"connection: close" not in await served.reader.readuntil(b"\r\n\r\n")
+    served.state.is_leaving = True
+    served.writer.write(request)
+    assert b"connection: close" in await asyncio.wait_for(served.reader.read(), 5)
