@@ -141,6 +141,7 @@ class Hub:
         # Connections by application: here, and as far as known in other processes.
         self._connections: Counter[str] = Counter()
         self._elsewhere: Mapping[str, int] = {}
+        self._is_answered = True  # By the bus, to the last heartbeat.
         self._online: dict[str, tuple[str, str]] = {}  # Socket id -> topic, entry.
         self._reports = Reports(self._apps.values())
         self.stats.deliveries = self._reports.deliveries
@@ -167,6 +168,11 @@ class Hub:
     def connections(self) -> Mapping[str, int]:
         """How many sockets are open, by application id."""
         return self._connections
+
+    @property
+    def has_bus(self) -> bool:
+        """Whether the bus answers: it is connected, and took the last sign of life."""
+        return self._broker.is_up and self._is_answered
 
     @property
     def broker(self) -> Broker:
@@ -541,18 +547,27 @@ class Hub:
     async def _keep_house(self, with_heartbeat: bool) -> None:
         try:
             if with_heartbeat:
-                own = dict(self._connections)
-                begin = time.monotonic()  # uvloop's own clock counts whole milliseconds.
-                everywhere = await self._broker.presence.heartbeat(own)
-                self.stats.bus_lag = time.monotonic() - begin
-                self._elsewhere = {
-                    app_id: number - own.get(app_id, 0) for app_id, number in everywhere.items()
-                }
+                await self._say_that_it_lives()
             await self._broker.presence.expire()
             await self._counts.announce_late()
         except BroadcastError as exc:
             # The broker says that its bus is away, and when it is back.
             logger.debug("Presence could not be kept up: %s", exc)
+
+    async def _say_that_it_lives(self) -> None:
+        """Tell other processes so, and learn how many connections they have."""
+        own = dict(self._connections)
+        begin = time.monotonic()  # uvloop's own clock counts whole milliseconds.
+        try:
+            everywhere = await self._broker.presence.heartbeat(own)
+        except BroadcastError:
+            self._is_answered = False
+            raise
+        self._is_answered = True
+        self.stats.bus_lag = time.monotonic() - begin
+        self._elsewhere = {
+            app_id: number - own.get(app_id, 0) for app_id, number in everywhere.items()
+        }
 
     def _note_error(self, error: PusherError) -> None:
         self.stats.errors[type(error).__name__] += 1

@@ -237,7 +237,7 @@ def snapshot(hub: "Hub") -> Snapshot:
         "publish_seconds": [((), [*stats.publish_seconds.counts, stats.publish_seconds.total])],
         "slow_consumers": [((), stats.slow_readers)],
         "outbox_pending": [((), stats.publishing)],
-        "bus_up": [((), int(broker.is_up))],
+        "bus_up": [((), int(hub.has_bus))],
         "bus_reconnects": [((), broker.reconnects)],
         "bus_lag_seconds": [((), stats.bus_lag)],
         "webhook_deliveries": [

@@ -72,7 +72,7 @@ async def _why_not() -> str | None:
         async with asyncio.timeout(PATIENCE):
             # Nobody may have connected yet, and an untried bus is neither up nor away.
             await hub.start()
-            while not hub.broker.is_up:  # noqa: ASYNC110 (it tells nobody)
+            while not hub.has_bus:  # noqa: ASYNC110 (it tells nobody)
                 await asyncio.sleep(LOOK_EVERY)
     except (BroadcastError, OSError, TimeoutError):
         return "The bus is away"

@@ -718,6 +718,28 @@ class TestStats:
         assert (hub.stats.slow_readers, hub.stats.closed) == (1, {4100: 1})
 
 
+class TestBus:
+    async def test_a_bus_that_does_not_answer_counts_as_away(
+        self, hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A frozen one keeps its connections; the heartbeat finds it out, and its return."""
+        await hub.start()
+        assert hub.has_bus
+
+        async def fail(connections: Mapping[str, int]) -> Mapping[str, int]:
+            raise BroadcastError("no answer")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(broker.presence, "heartbeat", fail)
+            await hub._keep_house(with_heartbeat=True)
+            found = [hub.has_bus]
+        await hub._keep_house(with_heartbeat=True)
+        found.append(hub.has_bus)
+        broker.is_up = False
+        found.append(hub.has_bus)
+        assert found == [False, True, False]
+
+
 class TestRestart:
     async def test_the_request_reaches_who_can_restart(self, hub: Hub, broker: FakeBroker) -> None:
         """Once for each message on the control channel; without anybody it goes nowhere."""
