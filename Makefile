@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test test-all style types coverage bench clean
+.PHONY: help run test test-all style types coverage bench soak scale clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -46,6 +46,12 @@ coverage: $(VENV)/.installed-dev ## Run the tests and show which lines of broadc
 
 bench: $(VENV)/.installed-dev ## Measure: make bench ARGS="--quick", ARGS="--servers broadcast_serve --only fanout"
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.installed-dev ## Serve a crowd that comes and goes: make soak ARGS="--minutes 60 --redis"
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+scale: $(VENV)/.installed-dev ## Serve 10 000 sockets with two servers, one of which dies
+	@$(BIN)/python -m benchmarks.scale $(ARGS)
 
 clean: ## Remove the virtual environment, caches and build results; the demo's data stays
 	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
