@@ -11,14 +11,17 @@ BACKLOG = 2048  # Clients that may wait to be accepted.
 
 def listen(host: str, port: int) -> list[socket.socket]:
     """
-    Listen on each address of `host`; on every one of the machine if it is empty.
+    Listen on each address of `host`; on every one of the machine if it is empty or ``::``.
 
     Port 0 is a free one, the same for all.
 
     Raises:
         OSError: The name has no address, or somebody listens there.
     """
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # "::" takes IPv4, too, but calls a client ::ffff:127.0.0.1, which is nobody's idea of the
+    # address of a trusted proxy. Of the machine's addresses each kind gets a socket.
+    name = None if host in ("", "::") else host
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
     sockets: list[socket.socket] = []
     try:
@@ -27,7 +30,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
             if listener is None:
                 continue
             sockets.append(listener)
-            # "::" alone means IPv4, too; beside "0.0.0.0" it would be in its way.
+            # It would be in the way of "0.0.0.0".
             if family == socket.AF_INET6 and len(addresses) > 1:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if port == 0 and len(sockets) > 1:

@@ -1,5 +1,6 @@
 """The sockets on which a server listens."""
 
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -42,6 +43,18 @@ def test_a_host_is_reached_by_all_its_addresses(
             continue
         accepted.append(address)
     assert accepted == reached
+
+
+@pytest.mark.parametrize("host", ["", "::"])
+def test_an_address_is_what_everybody_calls_it(stack: ExitStack, host: str) -> None:
+    """A proxy on this machine is trusted as 127.0.0.1, whatever else is listened on."""
+    sockets = [stack.enter_context(sock) for sock in listen(host, 0)]
+    address = ("127.0.0.1", sockets[0].getsockname()[1])
+    stack.enter_context(socket.create_connection(address, 5))
+    (called,) = select.select(sockets, [], [], 5)[0]
+    accepted, peer = called.accept()
+    stack.enter_context(accepted)
+    assert peer[0] == "127.0.0.1"
 
 
 def test_a_failure_leaves_nothing_open(stack: ExitStack) -> None:
