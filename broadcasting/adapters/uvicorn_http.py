@@ -1,10 +1,11 @@
 """
-uvicorn's HTTP protocol class, with an end to what a client may do before it has asked.
+uvicorn's HTTP protocol class, with an end to what a client may put off.
 
 A connection is *young* while the head of a request is awaited: from the moment when it
 is open, and again from the first byte of each further request. How many bytes may come
 that are none of a body is watched at all times: a client may send the next head while the
-last request is being answered, or end a body with fields that do not end.
+last request is being answered, or end a body with fields that do not end. A client that
+*owes* something, the next piece of a body or the reading of an answer, has its time, too.
 """
 
 import asyncio
@@ -42,6 +43,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._is_head = False  # Whether the parser is in the midst of one.
         self._is_served = False  # Whether what came just now brought a request on its way.
+        self._has_more = False  # Whether a body is to go on.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the client, or turn it away where all places are taken."""
@@ -56,6 +58,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
         self.server_state.young.pop(self, None)
+        self.server_state.owing.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -89,7 +92,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin with the request: its head is there."""
         self.server_state.young.pop(self, None)
-        self._is_head, self._is_served = False, True
+        self._is_head, self._is_served, self._has_more = False, True, True
+        self._owe()
         super().on_headers_complete()
         cycle: RequestResponseCycle | None = self.cycle
         if self.server_state.is_leaving and cycle is not None:
@@ -98,15 +102,28 @@ class HttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
         self._is_served = True
+        self._owe()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End the request."""
-        self._is_served = True
+        self._is_served, self._has_more = True, False
+        self._settle()
         super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._owe()
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        self._settle()
 
     def handle_websocket_upgrade(self) -> None:
         """Hand over a handshake; no other version of HTTP has one (RFC 6455, section 4.1)."""
+        self.server_state.owing.pop(self, None)
         if self.scope["http_version"] == "1.1":
             super().handle_websocket_upgrade()
         else:
@@ -131,6 +148,21 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(408)
         else:
             self.transport.close()
+
+    def cut_off(self) -> None:
+        """End the connection: the client has owed something for too long."""
+        if self.flow.read_paused and not self.flow.write_paused:
+            return  # It is the application that does not take what was sent.
+        self.server_state.refused["request_timeout"] += 1
+        self.transport.abort()
+
+    def _owe(self) -> None:
+        self.server_state.owing[self] = self.loop.time()
+        self.server_state.owing.move_to_end(self)
+
+    def _settle(self) -> None:
+        if not self._has_more and not self.flow.write_paused:
+            self.server_state.owing.pop(self, None)
 
     def _refuse(self, status: int) -> None:
         self.transport.write(

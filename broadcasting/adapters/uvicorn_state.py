@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 from uvicorn.server import ServerState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .uvicorn_http import HttpProtocol
+
+
+OWING_TIMEOUT = 60.0  # Seconds without a byte that a client may owe something.
 
 
 class State(ServerState):
@@ -35,7 +40,9 @@ class State(ServerState):
         self.head_timeout = head_timeout
         self.is_leaving = False
         self.refused: Counter[str] = Counter()
-        self.young: OrderedDict[HttpProtocol, float] = OrderedDict()  # -> since when.
+        # -> since when.
+        self.young: OrderedDict[HttpProtocol, float] = OrderedDict()
+        self.owing: OrderedDict[HttpProtocol, float] = OrderedDict()
 
     @property
     def is_full(self) -> bool:
@@ -43,12 +50,20 @@ class State(ServerState):
         return self.max_open is not None and len(self.connections) >= self.max_open
 
     def sweep(self, now: float) -> None:
-        """End the connections that were young too long. Call it once a second."""
-        while self.young:
-            protocol, since = next(iter(self.young.items()))
-            if now - since <= self.head_timeout:
+        """End the connections that were young, or owed something, too long. Call it each second."""
+        for protocol in self._overdue(self.young, now, self.head_timeout):
+            protocol.expire()
+        for protocol in self._overdue(self.owing, now, OWING_TIMEOUT):
+            protocol.cut_off()
+
+    def _overdue(
+        self, waiting: "OrderedDict[HttpProtocol, float]", now: float, seconds: float
+    ) -> "Iterator[HttpProtocol]":
+        while waiting:
+            protocol, since = next(iter(waiting.items()))
+            if now - since <= seconds:
                 return
             # At the end of the list: one that does not take its answer is ended there.
-            self.young[protocol] = now
-            self.young.move_to_end(protocol)
-            protocol.expire()
+            waiting[protocol] = now
+            waiting.move_to_end(protocol)
+            yield protocol
