@@ -38,9 +38,14 @@ def _masked(path: str) -> str:
 
 
 def mask_signatures() -> None:
+    """Let uvicorn log no signature, neither of a request nor of a WebSocket."""
+    for name in ("uvicorn.access", "uvicorn.error"):
+        logging.getLogger(name).addFilter(_SignatureFilter())
+
+
+def log_requests() -> None:
     """Let uvicorn log every request, where the project's ``LOGGING`` says or to stdout."""
     logger = logging.getLogger("uvicorn.access")
-    logger.addFilter(_SignatureFilter())
     if not logger.isEnabledFor(logging.INFO):
         logger.setLevel(logging.INFO)
     if not logger.hasHandlers():

@@ -49,7 +49,7 @@ from ..server import get_hub, stop_hub, trace
 from ..server.admission import get_admission
 from ..server.hub import Hub
 from ..server.worker import Worker, get_worker, set_worker
-from .uvicorn_access import mask_signatures
+from .uvicorn_access import log_requests, mask_signatures
 from .uvicorn_options import Options
 from .uvicorn_state import State
 
@@ -138,8 +138,9 @@ class Server(uvicorn.Server):
         self.config.configure_logging()
         if self._options.debug:
             trace()
+        mask_signatures()
         if self._options.access_log:
-            mask_signatures()
+            log_requests()
         super().run(sockets)
 
     # Signals
@@ -184,7 +185,8 @@ class Server(uvicorn.Server):
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
         hub = get_hub()
-        hub.on_restart = self._asked_to_restart
+        if not self._options.reload:  # Its reloader would wait for a change.
+            hub.on_restart = self._asked_to_restart
         self.server_state.refused = hub.stats.refused
         try:
             async with asyncio.timeout(START_TIMEOUT):

@@ -16,7 +16,7 @@ particular, so that whatever it is in the middle of, a signal is obeyed at once.
   does not become ready, the old ones stay.
 * A worker that asks for it is replaced in the same way.
 * A worker that dies is started again, later and later while it keeps dying at once. If
-  the first workers do not even start, the server is broken, and ends.
+  none of the first workers starts, the server is broken, and ends.
 """
 
 import logging
@@ -80,6 +80,7 @@ class Supervisor:
         self._due: list[float] = []
         self._failures = 0
         self._has_served = False
+        self._stillborn = 0  # Workers that died before any has served.
         self._is_broken = False
         # Leaving
         self._is_leaving = False
@@ -236,7 +237,8 @@ class Supervisor:
             worker.process.pid,
             worker.process.exitcode,
         )
-        if not self._has_served:
+        self._stillborn += not self._has_served
+        if self._stillborn >= self._options.workers:
             self._end_broken()
             return
         if worker is self._old:  # The one that is starting takes its place.

@@ -237,3 +237,17 @@ def test_a_broken_site_does_not_start(serve: Serve, tmp_path: Path) -> None:
     assert "No worker could start" in site.log()
     with socket.socket() as client:
         assert client.connect_ex(("127.0.0.1", site.port)) != 0
+
+
+def test_one_worker_that_does_not_start_does_not_end_the_others(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """It may have met a machine short of memory; another takes its place."""
+    broken = tmp_path / "broken"
+    broken.touch()
+    site = serve(*QUICK, "--skip-checks", BROKEN_ONCE=str(broken))
+    wait_until(lambda: len(site.workers()) == 2, 20, "two workers")
+    assert not broken.exists()
+    assert "ended by itself" in site.log()
+    site.tell(signal.SIGTERM)
+    assert site.status() == 0

@@ -1,13 +1,20 @@
-"""Views that take their time; a site that cannot start where ``BROKEN`` names a file."""
+"""
+Views that take their time; a site that cannot start where ``BROKEN`` names a file, and whose
+processes do so one by one where ``BROKEN_ONCE`` does.
+"""
 
 import asyncio
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
+with suppress(FileNotFoundError):
+    Path(os.environ.get("BROKEN_ONCE", "/nowhere")).unlink()
+    raise RuntimeError("This process is broken")
 if Path(os.environ.get("BROKEN", "/nowhere")).exists():
     raise RuntimeError("This site is broken")
 
