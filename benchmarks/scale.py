@@ -171,6 +171,15 @@ class Scale:
 
     # Acts
 
+    async def _counted(self, server: Server) -> list[float]:
+        """Return the sockets of each worker, once they are all there: a second or two behind."""
+        deadline = time.monotonic() + 10
+        while True:
+            found = await to_thread(server.sockets)
+            if sum(found) == self._half or time.monotonic() > deadline:
+                return found
+            await asyncio.sleep(0.2)
+
     async def _fill(self, a: Server, b: Server) -> tuple[list[Seat], list[Seat]]:
         """Open half of the sockets on each; half of the users have a tab on both."""
         self._say(f"Opening {2 * self._half} sockets on two servers of two workers")
@@ -189,7 +198,7 @@ class Scale:
         await self._join(seats)
         self._took("opening and joining", begin)
         for server in (a, b):
-            found = await to_thread(server.sockets)
+            found = await self._counted(server)
             self.findings.expect("Sockets of a server", sum(found), self._half)
             self.findings.check(min(found) > 0, f"A worker has no socket: {found}")
             self.findings.figures[f"MiB of server {server.log.stem[-1]}"] = server.memory()
