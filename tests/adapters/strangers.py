@@ -33,8 +33,8 @@ class Stranger:
 
     Args:
         careful: Whether to leave out what servers log of themselves with a traceback:
-            uvicorn does for text that is not UTF-8, and for a frame that comes together
-            with the handshake and breaks the rules.
+            uvicorn does for text that is not UTF-8, inflated text too, and for a frame that
+            comes together with the handshake and breaks the rules.
         paths: Where it goes beside the right address.
     """
 
@@ -96,11 +96,13 @@ class Stranger:
         choose = self.choose
         opcode = choose.choice([1] * 8 + [0, 2, 3, 8, 9, 10, 11])
         payload = choose.choice(PAYLOADS).encode()
-        if not (self.careful and opcode < 2) and choose.random() < 0.3:
+        is_free = not (self.careful and opcode < 3)
+        if is_free and choose.random() < 0.3:
             payload = choose.randbytes(choose.choice([0, 1, 5, 125, 126, 300]))
         if opcode >= 8 and choose.random() < 0.8:
             payload = payload[:120]
-        first = opcode | 0x80 * (choose.random() < 0.9) | 0x40 * (choose.random() < 0.03)
+        is_deflated = is_free and choose.random() < 0.03
+        first = opcode | 0x80 * (choose.random() < 0.9) | 0x40 * is_deflated
         masked = 0x80 * (choose.random() < 0.97)
         size = len(payload)
         length = bytes([masked | size]) if size < 126 else struct.pack("!BH", masked | 126, size)
