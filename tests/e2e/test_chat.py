@@ -496,6 +496,8 @@ async def test_server_may_restart(browser: Browser, runserver: RunServer) -> Non
     async with people_in(browser, room, 2) as [ann, bob]:
         await ann.say("before")
         await expect(bob.texts).to_have_text(["before"])
+        # Bob may have it before Ann's own request is answered.
+        await expect(ann.page.locator("time", has_text="sending")).to_have_count(0)
         server.stop()
         await expect(ann.page.locator("[data-notice]")).to_be_visible()
         await ann.say("in the dark")
