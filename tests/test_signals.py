@@ -12,6 +12,8 @@ NAMES = [
     "channel_vacated",
     "member_added",
     "member_removed",
+    "broadcast_sent",
+    "broadcast_failed",
 ]
 
 

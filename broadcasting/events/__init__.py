@@ -5,14 +5,13 @@ from .dispatch import (
     abroadcast,
     abroadcast_to,
     aevent,
-    aterminate_user_connections,
     broadcast,
     broadcast_to,
     event,
     listen,
-    terminate_user_connections,
 )
 from .payload import register_broadcast_fields
+from .users import aterminate_user_connections, terminate_user_connections
 
 __all__ = [
     "ShouldBroadcast",

@@ -45,7 +45,7 @@ from broadcasting import (
 from broadcasting.channel import Channels
 from broadcasting.drivers import broadcasters
 from broadcasting.encryption import shared_secret
-from broadcasting.events import dispatch
+from broadcasting.events import delivery
 from broadcasting.exceptions import InvalidChannel, InvalidUserId, PayloadError, PublisherBusy
 
 from .conftest import DRIVER
@@ -483,7 +483,7 @@ def test_no_database_is_needed(
     first: RecordingBroadcaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ``DATABASES = {}`` there is no transaction to wait for."""
-    monkeypatch.setattr(dispatch, "connections", ConnectionHandler({}))
+    monkeypatch.setattr(delivery, "connections", ConnectionHandler({}))
     event(Opened())
     assert first.names == ["Opened"]
 
