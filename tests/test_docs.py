@@ -1,0 +1,221 @@
+"""
+Nothing public is without documentation.
+
+The pages under ``docs/`` are held against the code: who adds a name, a check, an option,
+a setting or a close code is told here which page is to say so.
+"""
+
+import ast
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import load_command_class
+from django.core.management.base import BaseCommand
+from django.dispatch import Signal
+
+import broadcasting
+from broadcasting import conf, credentials, signals
+from broadcasting.drivers import base
+from broadcasting.protocol import errors
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PACKAGE = ROOT / "broadcasting"
+COMMANDS = sorted(p.stem for p in (PACKAGE / "management" / "commands").glob("[!_]*.py"))
+
+# ``.. autofunction:: broadcasting.event`` and its like in docs/reference/.
+DIRECTIVE = re.compile(r"^\.\. auto\w+:: ([\w.]+)", re.MULTILINE)
+# Django gives every command these; nobody looks for them here.
+COMMON_OPTIONS = {action.dest for action in BaseCommand().create_parser("manage.py", "x")._actions}
+
+
+def read(page: str) -> str:
+    """Return the text of a page of ``docs/``."""
+    return (DOCS / page).read_text()
+
+
+def code_in(text: str) -> set[str]:
+    """Return what stands in backticks: the words of it, and the whole."""
+    spans = re.findall(r"`([^`\n]+)`", text)
+    return {*spans, *(word for span in spans for word in re.split(r"[\s,=\[\]]+", span))}
+
+
+def in_reference() -> set[str]:
+    """Return the dotted names that a page of the reference documents."""
+    pages = (DOCS / "reference").glob("*.md")
+    return {name for page in pages for name in DIRECTIVE.findall(page.read_text())}
+
+
+def sources() -> Iterator[str]:
+    """Yield the source of every module."""
+    return (path.read_text() for path in PACKAGE.rglob("*.py"))
+
+
+# Python
+
+
+def test_reference_has_every_public_name() -> None:
+    """Whatever can be imported from `broadcasting` stands in the reference."""
+    assert {f"broadcasting.{name}" for name in broadcasting.__all__} <= in_reference()
+
+
+@pytest.mark.parametrize("module", ["broadcasting.exceptions"])
+def test_reference_has_every_name_of_a_public_module(module: str) -> None:
+    """Modules that users import from hide nothing."""
+    names = {
+        f"{module}.{name}"
+        for name, value in vars(import_module(module)).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module
+    }
+    assert names
+    exported = {f"{module}.{name}" for name in broadcasting.__all__}
+    assert names - exported <= in_reference()
+
+
+def test_reference_has_every_template_tag() -> None:
+    """The tags of `{% load broadcasting %}` are documented."""
+    module = "broadcasting.templatetags.broadcasting"
+    tags = import_module(module).register.tags
+    assert {f"{module}.{name}" for name in tags} <= in_reference()
+
+
+def test_reference_has_the_contracts_of_drivers() -> None:
+    """Each abstract class of a connection's ends is documented for who writes a driver."""
+    contracts = {
+        f"{base.__name__}.{name}"
+        for name, value in vars(base).items()
+        if inspect.isabstract(value) and value.__module__ == base.__name__
+    }
+    assert contracts
+    assert contracts <= in_reference()
+
+
+def test_reference_names_what_exists() -> None:
+    """No directive is left over from a name that has gone."""
+    for name in in_reference():
+        head, _, tail = name.rpartition(".")
+        try:
+            import_module(name)
+        except ModuleNotFoundError:
+            assert hasattr(import_module(head), tail), name
+
+
+def test_public_names_say_what_they_do() -> None:
+    """The reference is made of docstrings, so each name has one of its own."""
+    for name in broadcasting.__all__:
+        value = getattr(broadcasting, name)
+        assert vars(value).get("__doc__") or value.__doc__, name
+
+
+def test_signals_page_has_every_signal() -> None:
+    """docs/signals.md names each signal that can be received."""
+    known = {name for name, value in vars(signals).items() if isinstance(value, Signal)}
+    assert known
+    assert known <= code_in(read("signals.md"))
+
+
+# Checks, commands, settings, codes
+
+
+def test_checks_page_has_every_id() -> None:
+    """docs/checks.md explains each id that a check can report, and no other."""
+    pattern = r"broadcasting\.[EWI]\d{3}"
+    used = {id_ for source in sources() for id_ in re.findall(rf'"({pattern})"', source)}
+    assert used == set(re.findall(pattern, read("checks.md")))
+
+
+def test_commands_page_has_every_command() -> None:
+    """docs/commands.md has a heading for each command."""
+    headings = set(re.findall(r"^## `(\w+)`", read("commands.md"), re.MULTILINE))
+    assert headings == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_page_has_every_option(name: str) -> None:
+    """The section of a command names each of its options and arguments."""
+    sections = re.split(r"^## ", read("commands.md"), flags=re.MULTILINE)
+    (section,) = [text for text in sections if text.startswith(f"`{name}`")]
+    parser = load_command_class("broadcasting", name).create_parser("manage.py", name)
+    named = code_in(section)
+    for action in parser._actions:
+        if action.dest not in COMMON_OPTIONS:
+            spellings = {*action.option_strings, action.dest, str(action.metavar)}
+            assert spellings & named, f"{action.option_strings or action.dest} of {name}"
+
+
+def test_settings_page_has_every_key() -> None:
+    """docs/settings.md names each key of BROADCASTING, of its parts and of the drivers."""
+    named = code_in(read("settings.md") + read("webhooks.md"))
+    assert set(conf._KEYS) <= named
+    computed = {"allowed_hosts", "encryption_master_key", "options", "alias"}
+    for dataclass in _dataclasses_of_settings():
+        keys = {f.name.upper() for f in dataclasses.fields(dataclass) if f.name not in computed}
+        assert keys <= named, dataclass.__name__
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "drivers").glob("*.py")), ids=lambda p: p.stem)
+def test_settings_page_has_every_option_of_a_driver(path: Path) -> None:
+    """docs/settings.md names each keyword argument of a driver's write end."""
+    named = code_in(read("settings.md"))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Broadcaster"):
+            for option in _keywords_of_constructor(node) - {"app", "first_app_id"}:
+                assert option.upper() in named, f"{option.upper()} of {node.name}"
+
+
+def test_close_codes_page_has_every_code() -> None:
+    """docs/close-codes.md explains each code of the protocol that the server knows."""
+    codes = {
+        str(value.code)
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.PusherError) and value.code
+    }
+    assert len(codes) > 10
+    assert codes <= set(re.findall(r"\b4\d{3}\b", read("close-codes.md")))
+
+
+# The pages
+
+
+def test_every_page_is_in_the_contents() -> None:
+    """A reader finds each page from the first one: by a link, and in the menu."""
+    index = read("index.md")
+    menu = {
+        line
+        for block in re.findall(r"```\{toctree\}\n(.*?)```", index, re.DOTALL)
+        for line in block.splitlines()
+        if line and not line.startswith(":")
+    }
+    pages = {page.stem for page in DOCS.glob("*.md")} - {"index"}
+    assert menu == pages | {"reference/index"}
+    assert menu == {target.removesuffix(".md") for target in re.findall(r"\]\(([^)]+)\)", index)}
+
+
+def test_links_lead_to_files() -> None:
+    """A link to a file of the repository is one that exists, in the README as well."""
+    for page in [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]:
+        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{target} in {page.name}"
+
+
+def _dataclasses_of_settings() -> Iterator[Any]:
+    yield from (credentials.Application, credentials.Webhook)
+    for value in vars(conf).values():
+        own = isinstance(value, type) and value.__module__ == conf.__name__
+        if own and dataclasses.is_dataclass(value) and value is not conf.Settings:
+            yield value
+
+
+def _keywords_of_constructor(node: ast.ClassDef) -> set[str]:
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return {argument.arg for argument in item.args.kwonlyargs}
+    return set()
