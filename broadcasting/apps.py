@@ -4,7 +4,7 @@ from django.apps import AppConfig
 from django.core.checks import register
 from django.utils.module_loading import autodiscover_modules
 
-from . import checks
+from .checks import CHECKS, DEPLOYMENT_CHECKS
 
 
 class BroadcastingConfig(AppConfig):
@@ -15,7 +15,8 @@ class BroadcastingConfig(AppConfig):
 
     def ready(self) -> None:
         """Do what must be done once all apps are loaded; no database, no network."""
-        register(checks.check_settings, "broadcasting")
-        register(checks.check_encryption, "broadcasting")
-        register(checks.check_channel_patterns, "broadcasting")
+        for check in CHECKS:
+            register(check, "broadcasting")
+        for check in DEPLOYMENT_CHECKS:
+            register(check, "broadcasting", deploy=True)
         autodiscover_modules("listeners", "channel_auth")

@@ -135,6 +135,11 @@ def rules() -> "list[Rule]":
     return list(_rules)
 
 
+def sign_in_handler() -> str | None:
+    """Return the dotted name of what decides as whom a socket signs in, `None` by default."""
+    return _sign_in_rules[0].handler.name if _sign_in_rules else None
+
+
 def authenticate(request: HttpRequest) -> User | None:
     """
     Return the user who sends `request`, `None` if nobody is logged in.

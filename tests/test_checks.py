@@ -10,7 +10,8 @@ from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
 from broadcasting import authorization, channel_authorizer
-from broadcasting.checks import check_channel_patterns, check_encryption, check_settings
+from broadcasting.checks.connections import check_encryption, check_settings
+from broadcasting.checks.rules import check_channel_patterns
 from broadcasting.drivers import broadcasters
 
 LAYER = "broadcasting.drivers.channel_layer.ChannelLayerBroadcaster"
@@ -83,7 +84,7 @@ def test_e001_settings_that_make_no_sense(broadcasting: dict[str, Any], text: st
     assert isinstance(error, Error)
     assert error.id == "broadcasting.E001"
     assert text in error.msg
-    assert error.hint == "See docs/settings.md."
+    assert str(error.hint).endswith("See docs/checks.md#broadcastinge001")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_w003_a_master_key_without_pynacl(monkeypatch: pytest.MonkeyPatch) -> No
     key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
     with override_settings(BROADCASTING={"APPS": [{"ENCRYPTION_MASTER_KEY_BASE64": key}]}):
         assert check_encryption(None) == []
-        monkeypatch.setattr("broadcasting.checks.can_seal", lambda: False)
+        monkeypatch.setattr("broadcasting.checks.connections.can_seal", lambda: False)
         (warning,) = check_encryption(None)
         assert warning.id == "broadcasting.W003"
         assert "broadcasting.W003" in [m.id for m in run_checks(tags=["broadcasting"])]

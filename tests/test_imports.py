@@ -31,7 +31,7 @@ FLOORS = {
         3: "events authorization server",
         4: "adapters",
         5: "views",
-        6: "apps asgi checks urls routing management testing templatetags",
+        6: "apps asgi checks jinja urls routing management testing templatetags",
     }.items()
     for part in parts.split()
 }
@@ -46,10 +46,12 @@ PLACES = {
         "broadcasting/adapters/consumer.py",
         "whik/asgi.py",
     },
+    "jinja2": {"broadcasting/jinja.py"},
     "nacl": {"broadcasting/encryption.py"},
     "prometheus_client": {"broadcasting/server/prometheus.py"},
     "redis": {
         "broadcasting/drivers/redis.py",
+        "broadcasting/drivers/redis_examination.py",
         "broadcasting/drivers/redis_reader.py",
         "broadcasting/drivers/redis_scripts.py",
         "broadcasting/drivers/redis_servers.py",
@@ -65,6 +67,7 @@ PLACES = {
     },
     "websockets": {
         "broadcasting/adapters/uvicorn_protocol.py",
+        "broadcasting/management/server_socket.py",
         "broadcasting/management/commands/broadcast_serve.py",
     },
 }
@@ -74,6 +77,7 @@ PURE_FORBIDS = {"asyncio", "time"}
 UNWANTED_MODULES = {"channels", "utils", "helpers", "constants", "types"}
 INIT_WITH_CODE = {
     "broadcasting/__init__.py",
+    "broadcasting/checks/__init__.py",
     "broadcasting/drivers/__init__.py",
     "broadcasting/events/__init__.py",
     "broadcasting/protocol/__init__.py",

@@ -26,7 +26,7 @@ from enum import Enum
 from functools import partial
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, UnionType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
@@ -47,16 +47,36 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 # Deeper data is a mistake, such as a property that returns a new object each time.
 MAX_DEPTH = 64
 
-_registered: dict[type[Model], tuple[str, ...]] = {}
+
+class Declaration(NamedTuple):
+    """
+    Which fields of a model may be broadcast.
+
+    Attributes:
+        owner: The class that says so, of the model's bases the nearest one.
+        names: Those fields.
+        harmless: Of these, the ones that only sound like secrets: the checks pass them.
+    """
+
+    owner: type
+    names: tuple[str, ...]
+    harmless: tuple[str, ...]
 
 
-def register_broadcast_fields(model: type[Model], fields: Sequence[str]) -> None:
+_registered: dict[type, Declaration] = {}
+
+
+def register_broadcast_fields(
+    model: type[Model], fields: Sequence[str], *, harmless: Sequence[str] = ()
+) -> None:
     """
     Declare which `fields` of a model that is not yours may be broadcast.
 
     Call it in `AppConfig.ready`. Subclasses inherit the declaration; it goes before
     the class's own ``broadcast_fields``. A name is a field, a relation, a property or
-    ``pk``; a related model needs a declaration of its own.
+    ``pk``; a related model needs a declaration of its own. Those that only sound like
+    secrets are named again as `harmless`, so that the checks pass them; a class of your own
+    has ``harmless_broadcast_fields`` for it.
 
     Raises:
         ImproperlyConfigured: A name is not one of the model's, or is a method.
@@ -68,7 +88,25 @@ def register_broadcast_fields(model: type[Model], fields: Sequence[str]) -> None
             raise ImproperlyConfigured(f"{where} {model._meta.label} does not have.")
         if callable(getattr(model, name)):
             raise ImproperlyConfigured(f"{where} is a method. Name a field or a property.")
-    _registered[model] = names
+    _registered[model] = Declaration(model, names, _field_names(model, harmless))
+
+
+def declaration_of(model: type[Model]) -> Declaration | None:
+    """
+    Return what `model` or the nearest of its bases declares, `None` if none does.
+
+    Raises:
+        ImproperlyConfigured: It is no list of names.
+    """
+    for base in model.__mro__:
+        if base in _registered:
+            return _registered[base]
+        own = vars(base)
+        if "broadcast_fields" in own:
+            harmless = own.get("harmless_broadcast_fields", ())
+            names = _field_names(model, own["broadcast_fields"])
+            return Declaration(base, names, _field_names(model, harmless))
+    return None
 
 
 def encode_payload(data: object, event: str) -> str:
@@ -235,11 +273,9 @@ def _models(queryset: QuerySet[Any, Any], path: str) -> Iterable[object]:
 
 
 def _declaration(model: type[Model], path: str) -> tuple[str, ...]:
-    for base in model.__mro__:
-        if base in _registered:
-            return _registered[base]
-        if "broadcast_fields" in vars(base):
-            return _field_names(model, vars(base)["broadcast_fields"])
+    declared = declaration_of(model)
+    if declared is not None:
+        return declared.names
     name = model.__name__
     raise UndeclaredModel(
         f"{path} is of the model {model._meta.label}, which does not declare what may be sent "

@@ -1,0 +1,65 @@
+"""What models declare that browsers may see."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from django.apps import AppConfig, apps
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
+
+from ..events.payload import declaration_of
+
+# Parts of names that say that what they hold is for one person, or for nobody.
+SENSITIVE = {
+    *("password", "passwd", "passphrase", "pwd", "passcode", "pin", "otp", "totp"),
+    *("secret", "secrets", "token", "tokens", "credential", "credentials", "apikey", "jwt"),
+    *("ssn", "cvv", "cvc", "iban", "salt"),
+}
+# The same of parts that stand beside each other.
+SENSITIVE_PAIRS = {
+    *("api_key", "access_key", "auth_key", "private_key", "secret_key", "session_key"),
+    *("encryption_key", "signing_key", "master_key", "recovery_code", "recovery_codes"),
+    *("backup_code", "backup_codes", "security_code", "verification_code", "reset_code"),
+    *("credit_card", "card_number", "account_number", "bank_account", "social_security"),
+    *("passport_number", "tax_id"),
+}
+
+
+def check_declared_fields(
+    app_configs: Sequence[AppConfig] | None, **kwargs: object
+) -> list[CheckMessage]:
+    """Report declarations that are none, and fields whose names sound like secrets."""
+    found: list[CheckMessage] = []
+    seen = set()
+    for model in apps.get_models():
+        try:
+            declared = declaration_of(model)
+        except ImproperlyConfigured as exc:
+            hint = 'broadcast_fields = ("pk", "name"). See docs/checks.md#broadcastinge005'
+            found.append(Error(str(exc), hint=hint, obj=model, id="broadcasting.E005"))
+            continue
+        if declared is None or declared.owner in seen:
+            continue  # A subclass that says nothing of its own.
+        seen.add(declared.owner)
+        found += [
+            Warning(
+                f"The declared field {name!r} sounds like something that no browser may see.",
+                hint="Take it out of the broadcast fields, or name it among the harmless ones. "
+                "See docs/checks.md#broadcastingw010",
+                obj=model,
+                id="broadcasting.W010",
+            )
+            for name in declared.names
+            if name not in declared.harmless and sounds_sensitive(name)
+        ]
+    return found
+
+
+def sounds_sensitive(name: str) -> bool:
+    """Tell whether a word of a field's `name`, or two beside each other, say so."""
+    # apiKey, APIKey and api_key are the same two words.
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    words = [word for word in spaced.lower().split("_") if word]
+    pairs = {f"{first}_{second}" for first, second in pairwise(words)}
+    return bool(SENSITIVE.intersection(words) or SENSITIVE_PAIRS & pairs)
