@@ -138,6 +138,7 @@ class ChatMessage(models.Model):
     broadcast_fields: ClassVar = [
         *("id", "room_id", "author", "recipient", "text", "posted_at", "token"),
     ]
+    harmless_broadcast_fields: ClassVar = ["token"]
 
     class Meta:
         constraints = [
