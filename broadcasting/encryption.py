@@ -50,6 +50,25 @@ def seal(app: Application, channel: str, data: str) -> str:
     return _seal(shared_secret(app, channel), data, secrets.token_bytes(NONCE_SIZE))
 
 
+def unseal(app: Application, channel: str, sealed: str) -> str | None:
+    """
+    Return what `seal` was given; `None` if this is not it, or the key or PyNaCl is missing.
+
+    For who looks after the server: pages open events with the key of their channel.
+    """
+    if app.encryption_master_key is None or not can_seal():
+        return None
+    from nacl.exceptions import CryptoError
+    from nacl.secret import SecretBox
+
+    try:
+        fields = json.loads(sealed)
+        nonce, ciphertext = (base64.b64decode(fields[name]) for name in ("nonce", "ciphertext"))
+        return SecretBox(shared_secret(app, channel)).decrypt(ciphertext, nonce).decode()
+    except (CryptoError, KeyError, TypeError, ValueError):
+        return None
+
+
 def can_seal() -> bool:
     """Tell whether PyNaCl is installed, without importing it."""
     return find_spec("nacl") is not None

@@ -25,6 +25,7 @@ from ..exceptions import BroadcastError, PublisherBusy
 from ..protocol.members import Member
 from ..protocol.messages import Cached, Message, encode
 from ..protocol.names import is_cache, is_client_event
+from .findings import Finding
 
 # Where `runserver` listens unless told otherwise.
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -132,6 +133,14 @@ class Broadcaster(ABC):
 
     def check(self) -> list[CheckMessage]:
         """Return what is wrong with the connection's settings, without touching a network."""
+        return []
+
+    def examine(self) -> list[Finding]:
+        """
+        Look at what the connection leads to, over the network, and return what was found.
+
+        For people who ask what is wrong; it may take seconds. Never called in a loop.
+        """
         return []
 
     def close(self) -> None:  # noqa: B027 (most drivers hold nothing)

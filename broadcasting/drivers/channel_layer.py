@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -35,6 +36,7 @@ from .base import (
     Report,
     is_serving_here,
 )
+from .findings import Finding
 from .presence import LocalPresence, PresenceStore
 from .pusher import ServingProcess
 
@@ -134,6 +136,20 @@ class ChannelLayerBroadcaster(Broadcaster):
                 )
             )
         return found
+
+    def examine(self) -> list[Finding]:
+        """Send a message through a layer that leads out of the process."""
+        layer = find_layer(self._alias)
+        if not is_shared(layer):
+            return []
+        subject = f"Channel layer {self._alias!r}"
+        try:
+            took = asyncio.run(_round_trip(layer))
+        except Exception as exc:  # Whatever a layer raises.
+            text = f"A message did not come back: {str(exc) or type(exc).__name__}."
+            fix = f"Start what CHANNEL_LAYERS[{self._alias!r}] leads to, or correct its CONFIG."
+            return [Finding("error", subject, text, fix)]
+        return [Finding("ok", subject, f"A message takes {took * 1000:.1f} ms.")]
 
     def close(self) -> None:
         """End the publishing thread."""
@@ -469,6 +485,19 @@ def is_shared(layer: BaseChannelLayer) -> bool:
 def group_of(topic: str) -> str:
     """Return the group's name: Channels allows fewer characters, and fewer of them."""
     return f"broadcasting.{hashlib.sha256(topic.encode()).hexdigest()[:40]}"
+
+
+async def _round_trip(layer: BaseChannelLayer) -> float:
+    """Return the seconds that a message takes, the connection being made beforehand."""
+    channel = await layer.new_channel()
+    took = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        await layer.send(channel, {"type": "doctor"})
+        async with asyncio.timeout(SEND_TIMEOUT):
+            await layer.receive(channel)
+        took = time.perf_counter() - began
+    return took
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:

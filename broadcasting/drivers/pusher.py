@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -20,6 +21,7 @@ from ..credentials import Application
 from ..exceptions import BroadcastError, PublisherBusy
 from ..protocol.signatures import sign_request
 from .base import DEFAULT_URL, Broadcaster
+from .findings import Finding, clock_finding
 
 CHANNELS_PER_REQUEST = 100  # Pusher's limit.
 REASON_LENGTH = 300  # Characters of a refusal that an error repeats.
@@ -100,6 +102,25 @@ class PusherBroadcaster(Broadcaster):
             )
         return value
 
+    def examine(self) -> list[Finding]:
+        """Ask the server for its channels, signed."""
+        subject, path = f"Server {self.url}", f"/apps/{self.app.id}/channels"
+        began = time.perf_counter()
+        try:
+            response = self._ask("GET", path, b"")
+        except BroadcastError as exc:
+            return [Finding("error", subject, str(exc))]
+        took = time.perf_counter() - began
+        found = [clock_finding(subject, _clock(response) - time.time())]
+        try:
+            self._accepted(path, response)
+        except BroadcastError as exc:
+            found.append(Finding("error", subject, str(exc)))
+        else:
+            text = f"It answers requests of application {self.app.id!r} in {took * 1000:.0f} ms."
+            found.append(Finding("ok", subject, text))
+        return [finding for finding in found if finding is not None]
+
     def close(self) -> None:
         """Close the kept connections."""
         self._http.clear()
@@ -108,9 +129,15 @@ class PusherBroadcaster(Broadcaster):
         self, method: str, path: str, body: bytes, query: Mapping[str, str] | None = None
     ) -> bytes:
         path = f"/apps/{self.app.id}{path}"
+        return self._accepted(path, self._ask(method, path, body, query))
+
+    def _ask(
+        self, method: str, path: str, body: bytes, query: Mapping[str, str] | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        """Return the answer, whatever it says. Raise `BroadcastError` if none came."""
         signed = sign_request(self.app, method, path, body, int(time.time()), query)
         try:
-            response = self._pool().request(
+            return self._pool().request(
                 method,
                 f"{self.url}{path}?{urlencode(signed)}",
                 body=body or None,
@@ -125,6 +152,9 @@ class PusherBroadcaster(Broadcaster):
             ) from exc
         except urllib3.exceptions.HTTPError as exc:
             raise BroadcastError(self._what_failed(exc)) from exc
+
+    def _accepted(self, path: str, response: urllib3.BaseHTTPResponse) -> bytes:
+        """Return the body of an answer. Raise `BroadcastError` if it is a refusal."""
         status = _status(response)
         if status != 200:
             raise BroadcastError(
@@ -248,6 +278,14 @@ def _status(response: urllib3.BaseHTTPResponse) -> int:
         with suppress(ValueError, TypeError, KeyError):
             return int(json.loads(response.data)["code"])
     return response.status
+
+
+def _clock(response: urllib3.BaseHTTPResponse) -> float:
+    """Return the server's time; where it does not tell, ours."""
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError):
+        return time.time()
 
 
 def _printable(text: str | bytes) -> str:

@@ -21,7 +21,9 @@ from redis.utils import HIREDIS_AVAILABLE
 from ..credentials import Application
 from ..exceptions import BroadcastError
 from ..protocol.messages import Cached, Message
+from . import redis_examination
 from .base import Broadcaster, Broker, Deliver, PublishQueue, Report
+from .findings import Finding
 from .redis_names import Layout, Names
 from .redis_presence import RedisPresence
 from .redis_reader import Reader
@@ -165,6 +167,22 @@ class RedisBroadcaster(Broadcaster):
                 id="broadcasting.W004",
             )
         ]
+
+    def examine(self) -> list[Finding]:
+        """Look at each server, once."""
+        found: list[Finding] = []
+        seen: set[int] = set()
+        for server, names in zip(self._servers, self._layout.parts, strict=True):
+            try:
+                client = self._clients.of(server)
+            except (RedisError, OSError) as exc:
+                server.forget()
+                fix = "Start it there, or correct URL, SENTINELS and SERVICE of the connection."
+                return [*found, Finding("error", "Redis", f"It was not found: {exc}.", fix)]
+            if id(client) not in seen:  # Partitions of a cluster share nodes.
+                seen.add(id(client))
+                found += redis_examination.examine(client, names)
+        return found
 
     def close(self) -> None:
         """Close the pools."""

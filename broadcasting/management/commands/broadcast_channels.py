@@ -11,12 +11,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ...authorization import rules
 from ...conf import get_settings
 from ...credentials import Application
-from ...drivers import broadcasters, close_broker, get_broker
-from ...drivers.base import DEFAULT_URL, Presence
+from ...drivers import close_broker, get_broker
+from ...drivers.base import Presence
 from ...drivers.pusher import PusherBroadcaster, ServingProcess
 from ...exceptions import BroadcastError
 from ...protocol.messages import topic
 from ...protocol.names import is_channel_name, is_presence
+from ..server_address import find_server_url
 
 # What is known of one channel: subscription_count, and user_count of a presence channel.
 Counts = dict[str, int]
@@ -117,7 +118,7 @@ def _occupied(apps: Sequence[Application], prefix: str) -> dict[str, dict[str, C
         return dict.fromkeys((app.id for app in apps), str(exc))
     if shared is not None:
         return dict(shared)
-    url = _server_url()
+    url = find_server_url()
     found: dict[str, dict[str, Counts] | str] = {}
     for app in apps:
         try:
@@ -149,17 +150,6 @@ async def _read_application(presence: Presence, app_id: str, prefix: str) -> dic
     for name in filter(is_presence, names):
         channels[name]["user_count"] = sizes[topic(app_id, name)][1]
     return channels
-
-
-def _server_url() -> str:
-    """Return where the process that serves answers, or the server that is posted to."""
-    settings = get_settings()
-    alias = settings.server.connection or settings.default
-    broadcaster = broadcasters[alias]
-    if isinstance(broadcaster, PusherBroadcaster):
-        return broadcaster.url
-    # A layer that is shared carries messages, so nothing is posted; but the server is there.
-    return broadcaster.posts_to or str(settings.connection(alias).options.get("url", DEFAULT_URL))
 
 
 def _ask_server(app: Application, url: str, prefix: str) -> dict[str, Counts]:
