@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test test-all style types coverage bench soak scale clean
+.PHONY: help run test test-all style types coverage docs bench soak scale clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -36,6 +36,10 @@ style: $(VENV)/.installed-dev ## Check style and formatting
 
 types: $(VENV)/.installed-dev ## Check types
 	$(BIN)/mypy broadcasting whik tests scripts benchmarks
+
+docs: $(VENV)/.installed-dev ## Build the documentation into build/docs; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
+	@echo "Open build/docs/index.html"
 
 coverage: $(VENV)/.installed-dev ## Run the tests and show which lines of broadcasting/ they miss
 	@scripts/install-test-programs
