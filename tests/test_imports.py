@@ -31,7 +31,7 @@ FLOORS = {
         3: "events authorization server",
         4: "adapters",
         5: "views",
-        6: "apps asgi checks jinja urls routing management testing templatetags",
+        6: "__main__ apps asgi checks jinja urls routing management testing templatetags",
     }.items()
     for part in parts.split()
 }
