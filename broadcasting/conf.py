@@ -9,12 +9,13 @@ single application that does not say who it is has them derived, too.
 
 import base64
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
@@ -40,7 +41,31 @@ LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")
 
 _IN_ADDRESSES = re.compile(r"[A-Za-z0-9._-]+")
 _VISIBLE = re.compile(r"[!-~]+")
-_KEYS = ("DEFAULT", "CONNECTIONS", "APPS", "SERVER", "AUTHENTICATORS")
+_KEYS = (
+    "DEFAULT",
+    "CONNECTIONS",
+    "APPS",
+    "SERVER",
+    "AUTHENTICATORS",
+    "QUEUE",
+    "CIRCUIT_BREAKER",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitBreaker:
+    """
+    ``CIRCUIT_BREAKER``: when a connection that does not work is left alone.
+
+    Attributes:
+        failures: How many in a row; `None` for never.
+        seconds: For how long, before it is tried again.
+        slow: Seconds that a failure must have taken to be counted.
+    """
+
+    failures: int | None = 5
+    seconds: float = 10
+    slow: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +76,7 @@ class Connection:
     driver: str
     app: Application
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # Passwords, perhaps.
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +108,31 @@ class Server:
     metrics_token: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """
+    ``QUEUE``: events that a worker sends.
+
+    Attributes:
+        backend: An alias in ``TASKS``, or the dotted path of a function that puts an
+            event into any other queue.
+        name: The queue's name, for events that give none.
+        all: Whether events that do not say are queued.
+        tries: How often an event is tried.
+        backoff: Seconds before the second try, the third and so on; the last one repeats.
+        expires: Seconds after which an event that still waits is dropped; `None` for never.
+        cache: The alias in ``CACHES`` where debounced events wait.
+    """
+
+    backend: str = "default"
+    name: str = "default"
+    all: bool = True
+    tries: int = 5
+    backoff: tuple[float, ...] = (1, 5, 15, 60)
+    expires: int | None = None
+    cache: str = "default"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """
@@ -95,6 +146,7 @@ class Settings:
         proxy_header: The header, in lower case, and the value by which a proxy says
             that its client's connection is encrypted: ``SECURE_PROXY_SSL_HEADER``.
         authenticators: Dotted paths of what finds the user of a request, in order.
+        queue: How events are queued, and whether those are that do not say.
     """
 
     default: str
@@ -103,6 +155,7 @@ class Settings:
     server: Server
     proxy_header: tuple[str, str] | None = None
     authenticators: tuple[str, ...] = ()
+    queue: Queue = Queue(all=False)
 
     def connection(self, alias: str) -> Connection:
         """Return a connection. Raise `ImproperlyConfigured` that lists the known ones."""
@@ -121,7 +174,8 @@ def get_settings() -> Settings:
     """Return the project's settings. Raise `ImproperlyConfigured` if they make no sense."""
     raw = _mapping(getattr(django_settings, "BROADCASTING", {}), "BROADCASTING", known=_KEYS)
     apps = _applications(raw.get("APPS"))
-    connections = _connections(raw.get("CONNECTIONS", {}), apps)
+    breaker = _circuit_breaker(raw.get("CIRCUIT_BREAKER", {}), "BROADCASTING")
+    connections = _connections(raw.get("CONNECTIONS", {}), apps, breaker)
     has_layer = bool(getattr(django_settings, "CHANNEL_LAYERS", {}))
     result = Settings(
         default=raw.get("DEFAULT", "channels" if has_layer else "memory"),
@@ -130,6 +184,7 @@ def get_settings() -> Settings:
         server=_server(raw.get("SERVER", {})),
         proxy_header=_proxy_header(django_settings.SECURE_PROXY_SSL_HEADER),
         authenticators=_texts(raw.get("AUTHENTICATORS", ()), "BROADCASTING", "AUTHENTICATORS"),
+        queue=_queue(raw.get("QUEUE")),
     )
     result.connection(result.default)
     if result.server.connection is not None:
@@ -182,10 +237,14 @@ def _authenticator(path: str) -> Callable[[HttpRequest], object]:
     return found
 
 
-def _connections(raw: object, apps: tuple[Application, ...]) -> dict[str, Connection]:
+def _connections(
+    raw: object, apps: tuple[Application, ...], breaker: CircuitBreaker
+) -> dict[str, Connection]:
     connections = {
-        alias: Connection(alias, driver, apps[0]) for alias, driver in BUILT_IN_CONNECTIONS.items()
+        alias: Connection(alias, driver, apps[0], circuit_breaker=breaker)
+        for alias, driver in BUILT_IN_CONNECTIONS.items()
     }
+    ours = {"DRIVER", "APP", "CIRCUIT_BREAKER"}
     for alias, value in _mapping(raw, 'BROADCASTING["CONNECTIONS"]').items():
         where = f'BROADCASTING["CONNECTIONS"][{alias!r}]'
         entry = _mapping(value, where)
@@ -194,9 +253,12 @@ def _connections(raw: object, apps: tuple[Application, ...]) -> dict[str, Connec
                 f'{where} names no driver. Give "DRIVER" the dotted path of a Broadcaster, '
                 f"for example {BUILT_IN_CONNECTIONS['memory']!r}."
             )
-        options = {str(k).lower(): v for k, v in entry.items() if k not in {"DRIVER", "APP"}}
+        options = {str(k).lower(): v for k, v in entry.items() if k not in ours}
+        own_breaker = breaker
+        if "CIRCUIT_BREAKER" in entry:
+            own_breaker = _circuit_breaker(entry["CIRCUIT_BREAKER"], where)
         connections[alias] = Connection(
-            alias, entry["DRIVER"], _application_of(entry, apps, where), options
+            alias, entry["DRIVER"], _application_of(entry, apps, where), options, own_breaker
         )
     return connections
 
@@ -371,6 +433,58 @@ def _server(raw: object) -> Server:
     for f in dataclasses.fields(Server):
         _check_type(f, getattr(server, f.name), where)
     return dataclasses.replace(server, path=server.path.strip("/"))
+
+
+def _circuit_breaker(raw: object, where: str) -> CircuitBreaker:
+    if raw is None:
+        return CircuitBreaker(failures=None)
+    where = f'{where}["CIRCUIT_BREAKER"]'
+    known = [f.name.upper() for f in dataclasses.fields(CircuitBreaker)]
+    entry = _mapping(raw, where, known=known)
+    breaker = CircuitBreaker(**{name.lower(): value for name, value in entry.items()})
+    if type(breaker.failures) is not int or breaker.failures < 1:
+        raise ImproperlyConfigured(
+            f'{where}["FAILURES"] is {breaker.failures!r}; it must be a whole number above 0. '
+            f"None in place of the whole dictionary switches the circuit breaker off."
+        )
+    for name in ("SECONDS", "SLOW"):
+        _check_seconds(entry.get(name, 0), f'{where}["{name}"]')
+    return breaker
+
+
+def _queue(raw: object) -> Queue:
+    if raw is None:
+        return Queue(all=False)
+    where = 'BROADCASTING["QUEUE"]'
+    known = [f.name.upper() for f in dataclasses.fields(Queue)]
+    entry = _mapping(raw, where, known=known)
+    values: dict[str, Any] = {name.lower(): value for name, value in entry.items()}
+    backoff = entry.get("BACKOFF", Queue().backoff)
+    if not isinstance(backoff, list | tuple) or not backoff:
+        raise ImproperlyConfigured(
+            f'{where}["BACKOFF"] is {backoff!r}; it must be a list of seconds, such as [1, 5, 15].'
+        )
+    for seconds in backoff:
+        _check_seconds(seconds, f'{where}["BACKOFF"]')
+    queue = Queue(**values | {"backoff": tuple(backoff)})
+    for name in ("backend", "name", "cache"):
+        value = getattr(queue, name)
+        if not isinstance(value, str) or not value:
+            raise ImproperlyConfigured(f'{where}["{name.upper()}"] is {value!r}; it must be text.')
+    if queue.cache not in django_settings.CACHES:
+        raise ImproperlyConfigured(
+            f'{where}["CACHE"] is {queue.cache!r}, which is no alias in CACHES.'
+        )
+    for f in dataclasses.fields(Queue):
+        _check_type(f, getattr(queue, f.name), where)
+    return queue
+
+
+def _check_seconds(value: object, name: str) -> None:
+    if type(value) not in (int, float) or not 0 <= cast(float, value) < math.inf:
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}; it must be a number of seconds, 0 or more."
+        )
 
 
 def _is_derived(raw: Sequence[object]) -> bool:

@@ -23,3 +23,16 @@ class InvalidUserId(BroadcastError, ValueError):
 
 class PublisherBusy(BroadcastError):
     """Too many messages wait to be published; try again, nothing was sent."""
+
+
+class CircuitOpen(BroadcastError):
+    """
+    A connection failed so often that it is left alone for a while; nothing was tried.
+
+    Attributes:
+        retry_after: Seconds until it is tried again.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

@@ -47,6 +47,7 @@ PLACES = {
         "whik/asgi.py",
     },
     "jinja2": {"broadcasting/jinja.py"},
+    "django_tasks": {"broadcasting/events/tasks.py"},
     "nacl": {"broadcasting/encryption.py"},
     "prometheus_client": {"broadcasting/server/prometheus.py"},
     "redis": {

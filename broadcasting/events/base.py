@@ -45,12 +45,35 @@ class ShouldBroadcast:
         """Return the alias or aliases to send through; none for the default connection."""
         return ()
 
+    def broadcast_queue(self) -> str | bool | None:
+        """
+        Return the name of the queue in which to wait for a worker.
+
+        `True` is the queue of the settings, `False` none: sent by whoever fired it. `None`
+        is what ``BROADCASTING["QUEUE"]`` says.
+        """
+        return None
+
+    def broadcast_debounce(self) -> float:
+        """
+        Return the seconds after which to send, 0 for at once.
+
+        Of events that are the same one until then, only the newest is sent, so many
+        seconds after the first.
+        """
+        return 0
+
+    def broadcast_debounce_id(self) -> object:
+        """Return what must be equal for two events to be the same, beside name and channels."""
+        return None
+
 
 class ShouldBroadcastNow(ShouldBroadcast):
     """
     A `ShouldBroadcast` that is sent at once and whose failure is raised.
 
-    It does not wait for a commit, so clients may hear of what is rolled back later.
+    It does not wait for a commit, so clients may hear of what is rolled back later; nor
+    for a worker, nor for others of its kind.
     """
 
     __slots__ = ()

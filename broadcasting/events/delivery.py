@@ -5,14 +5,19 @@ A `Delivery` is plain text and names: nothing that happens before the commit can
 it. What goes to an encrypted channel is sealed here, with the key of that channel and of
 the connection's application, so no driver ever has it in the clear.
 
+After the commit it is sent, or held for others of its kind to take its place, or put into
+a queue, or first the one and then the other.
+
 Whoever calls `taken_by` gets every delivery in place of the drivers: so tests look at
 what would be sent.
 """
 
-import logging
+import hashlib
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
@@ -23,23 +28,11 @@ from ..encryption import seal
 from ..exceptions import BroadcastError
 from ..middleware import current_socket_id
 from ..protocol.names import MAX_EVENT_LENGTH, is_encrypted, is_event_name
-from ..signals import broadcast_failed, broadcast_sent
-from .base import ShouldBroadcast
-
-logger = logging.getLogger("broadcasting.events")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One call of a broadcaster: the same data for all these channels."""
-
-    channels: tuple[str, ...]
-    data: str
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether nobody but the subscribers of its one channel can read the data."""
-        return is_encrypted(self.channels[0])
+from . import queue as queues
+from . import sending
+from .base import ShouldBroadcast, ShouldBroadcastNow
+from .debounce import Debouncer
+from .sending import Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +48,9 @@ class Delivery:
         to_others: Whether the page that sent the current request is left out.
         socket_id: That page's socket, `None` if there is none.
         instance: The event itself, `None` for one without a class.
+        queue: The queue that it waits in for a worker, `None` for none.
+        debounce: Seconds for which newer ones may take its place; 0 for none.
+        debounce_id: What these have in common, beside event, channels and connections.
     """
 
     event: str
@@ -64,102 +60,95 @@ class Delivery:
     to_others: bool = False
     socket_id: str | None = None
     instance: ShouldBroadcast | None = None
+    queue: str | None = None
+    debounce: float = 0
+    debounce_id: str | None = None
 
     def dispatch(self, using: str | None = None) -> None:
-        """Send when the transaction under way on `using` commits, at once outside of one."""
+        """Let it leave when the transaction under way on `using` commits, at once without one."""
         if _taker is not None:
             _taker(self, using, False)
             return
         connection = connections[using or DEFAULT_DB_ALIAS]
         # Asked first because on_commit() raises outside an atomic block without autocommit.
         if connection.in_atomic_block:
-            connection.on_commit(self.send_or_log)
+            connection.on_commit(self._leave)
         else:
-            self.send_or_log()
+            self._leave()
 
     def dispatch_now(self) -> None:
         """Send at once. Raise the first failure as a `BroadcastError`, log the others."""
         if _taker is not None:
             _taker(self, None, True)
             return
-        failures = self._send()
+        failures = sending.send(self.event, self.parts, self.socket_id)
+        sending.tell(self.event, failures)
         if not failures:
             return
         alias = next(iter(failures))
         exc = failures.pop(alias).exc
-        self._log(failures)
+        sending.log(self.event, failures)
         if isinstance(exc, BroadcastError):
             raise exc
         raise BroadcastError(
             f"Event {self.event} was not sent through connection {alias!r}: {exc}"
         ) from exc
 
-    def send_or_log(self) -> None:
-        """Send; log every failure."""
-        self._log(self._send())
+    def _leave(self) -> None:
+        if self.debounce:
+            self._wait_for_newer()
+            return
+        if self.debounce_id is not None and _debouncer:
+            _debouncer.release(self._comes_after)
+        self._go()
 
-    def _send(self) -> "dict[str, _Failure]":
-        """Send through each connection. Return the failures by alias."""
-        results = {alias: self._send_through(alias, parts) for alias, parts in self.parts.items()}
-        return {alias: failure for alias, failure in results.items() if failure is not None}
+    def _wait_for_newer(self) -> None:
+        key = self._key()
+        if self.queue is None or not queues.enqueue_newest(
+            self.event,
+            self.parts,
+            self.socket_id,
+            queue=self.queue,
+            key=key,
+            seconds=self.debounce,
+        ):
+            _debouncer.hold(key, self.debounce, self)
 
-    def _send_through(self, alias: str, parts: tuple[Part, ...]) -> "_Failure | None":
-        sent = 0
-        failure = None
-        try:
-            broadcaster = broadcasters[alias]
-            for part in parts:
-                self._check_size(part, broadcaster.app)
-            for part in parts:
-                broadcaster.broadcast(
-                    part.channels, self.event, part.data, socket_id=self.socket_id
-                )
-                sent += 1
-        except Exception as exc:  # Whatever a driver raises; the callers log or raise it.
-            # The rest is not tried: a bus that is away would take its time for each.
-            failure = _Failure(exc, _channels(parts[sent:]))
-        self._tell(alias, _channels(parts[:sent]), failure)
-        return failure
+    def _go(self) -> None:
+        """Queue or send; log every failure."""
+        if self.queue is not None:
+            queues.enqueue(self.event, self.parts, self.socket_id, queue=self.queue)
+            return
+        failures = sending.send(self.event, self.parts, self.socket_id)
+        if failures:
+            sending.tell(self.event, failures)
+            sending.log(self.event, failures)
 
-    def _check_size(self, part: Part, app: Application) -> None:
-        size, limit = len(part.data.encode()), app.max_event_size
-        if size > limit:
-            sealed = f", sealed for {part.channels[0]}," if part.is_sealed else ""
-            raise BroadcastError(
-                f"The data of {self.event}{sealed} has {size} bytes and the limit is {limit}. "
-                f"Send less, such as a key to fetch the rest by, or raise "
-                f'BROADCASTING["APPS"][...]["MAX_EVENT_SIZE"] of application {app.id!r}'
-            )
+    def _replaced_by(self, newer: "Delivery") -> "Delivery":
+        """Return `newer`, which leaves out nobody who has not heard of this one."""
+        if newer.socket_id == self.socket_id:
+            return newer
+        return replace(newer, socket_id=None)
 
-    def _tell(self, alias: str, channels: tuple[str, ...], failure: "_Failure | None") -> None:
-        told = {"event": self.event, "connection": alias}
-        if channels and broadcast_sent.has_listeners():
-            broadcast_sent.send_robust(None, channels=channels, **told)
-        if failure is not None and broadcast_failed.has_listeners():
-            broadcast_failed.send_robust(
-                None, channels=failure.channels, exception=failure.exc, **told
-            )
+    def _comes_after(self, other: "Delivery") -> bool:
+        """Tell whether `other`, of the same thing, must be there first."""
+        return other.debounce_id == self.debounce_id and not set(self.channels).isdisjoint(
+            other.channels
+        )
 
-    def _log(self, failures: "Mapping[str, _Failure]") -> None:
-        for alias, failure in failures.items():
-            exc = failure.exc
-            logger.error(
-                "Event %s on %s was not sent through connection %r: %s",
-                self.event,
-                ", ".join(failure.channels),
-                alias,
-                exc,
-                # A driver foresaw its own errors: there the traceback adds nothing.
-                exc_info=None if isinstance(exc, BroadcastError) else exc,
-            )
+    def _key(self) -> str:
+        """Return what is the same for deliveries of which only the newest is to be sent."""
+        names = [self.event, self.channels, list(self.parts), self.queue, self.debounce_id]
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """What stood in the way of a connection, and the channels that are without the event."""
+# Deliveries that this process holds.
+_debouncer: Debouncer[Delivery] = Debouncer(Delivery._go, Delivery._replaced_by)
 
-    exc: Exception
-    channels: tuple[str, ...]
+
+def flush_debounced() -> None:
+    """Let everything leave at once that this process holds for newer events to replace it."""
+    _debouncer.flush()
 
 
 def settle(
@@ -177,13 +166,17 @@ def settle(
     Raises:
         BroadcastError: `event` cannot name one, or a channel of `channels` is encrypted
             and the connection's application has no key.
-        ImproperlyConfigured: A connection of `via` does not exist or cannot be made.
+        ImproperlyConfigured: A connection of `via` does not exist or cannot be made, or
+            nothing can be put into the event's queue.
     """
     if not is_event_name(event):
         raise BroadcastError(
             f"{event!r} cannot name an event. A name has 1 to {MAX_EVENT_LENGTH} characters and "
             f'does not begin with "pusher:" or "pusher_internal:".'
         )
+    queue, debounce, debounce_id = _waiting(instance)
+    if queue is not None:
+        queues.check_queue(queue)
     aliases = (via,) if isinstance(via, str) else tuple(via or (get_settings().default,))
     return Delivery(
         event="" + event,  # The text of a str that is an Enum.
@@ -193,6 +186,9 @@ def settle(
         to_others=to_others,
         socket_id=current_socket_id() if to_others else None,
         instance=instance,
+        queue=queue,
+        debounce=debounce,
+        debounce_id=debounce_id,
     )
 
 
@@ -225,5 +221,31 @@ def _parts(channels: tuple[str, ...], data: str, app: Application) -> tuple[Part
     return tuple(parts)
 
 
-def _channels(parts: tuple[Part, ...]) -> tuple[str, ...]:
-    return tuple(channel for part in parts for channel in part.channels)
+def _waiting(instance: ShouldBroadcast | None) -> tuple[str | None, float, str | None]:
+    """Return the queue, the seconds and the id of an event that may wait."""
+    options = get_settings().queue
+    if instance is None:
+        return options.name if options.all else None, 0, None
+    if isinstance(instance, ShouldBroadcastNow):
+        return None, 0, None
+    name = type(instance).__name__
+    queue: object = instance.broadcast_queue()
+    if queue is None:
+        queue = options.all
+    if not isinstance(queue, str | bool) or queue == "":
+        raise BroadcastError(
+            f"{name}.broadcast_queue() returned {queue!r}; it must be a queue's name, True, False "
+            f"or None."
+        )
+    seconds = instance.broadcast_debounce()
+    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+        raise BroadcastError(
+            f"{name}.broadcast_debounce() returned {seconds!r}; it must be a number of seconds, "
+            f"0 or more."
+        )
+    own_id = instance.broadcast_debounce_id()
+    return (
+        queue if isinstance(queue, str) else (options.name if queue else None),
+        seconds,
+        None if own_id is None else str(own_id),
+    )

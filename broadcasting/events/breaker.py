@@ -1,0 +1,146 @@
+"""
+A bus that hangs must not hold up every request for its timeout.
+
+Each connection has a `Breaker`. It is *closed* while calls go through. When so many in a
+row have failed, and each took its time to do so, it *opens*: calls are refused at once,
+but for a single one every few seconds that finds out whether the bus is back. A failure
+that came at once has cost nobody time: it neither opens the circuit nor keeps it open,
+so a bus that refuses connections while it restarts is used again when it is up.
+
+State lives in the process and ends with it. Only changes take a lock.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from ..conf import CircuitBreaker, get_settings
+from ..exceptions import CircuitOpen, PayloadError
+
+logger = logging.getLogger("broadcasting.events")
+
+
+class Breaker:
+    """
+    Lets calls of one connection's driver through, or refuses them.
+
+    Args:
+        alias: The connection's name, for the log.
+        options: When to open, and for how long.
+    """
+
+    def __init__(
+        self, alias: str, options: CircuitBreaker, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._alias = alias
+        self._options = options
+        self._clock = clock
+        self._lock = threading.Lock()
+        # In a row, without a success between them.
+        self._failures = 0
+        # While it is open: since when, until when, whether a call finds out, what was refused.
+        self._is_open = False
+        self._opened = self._until = 0.0
+        self._is_tried = False
+        self._refused = 0
+        self._reason = ""
+
+    def call(self, function: Callable[..., object], *args: object, **kwargs: object) -> None:
+        """
+        Call `function`, and learn from what it raises.
+
+        A `PayloadError` is the caller's mistake and says nothing about the bus.
+
+        Raises:
+            CircuitOpen: It was not called.
+        """
+        started = self._clock()
+        is_trial = self._is_open and self._begin_trial(started)
+        try:
+            function(*args, **kwargs)
+        except Exception as exc:
+            if not isinstance(exc, PayloadError):
+                self._failed(exc, started, is_trial)
+            raise
+        else:
+            if self._failures:
+                self._succeeded()
+        finally:
+            if is_trial:
+                self._is_tried = False
+
+    def _begin_trial(self, now: float) -> bool:
+        with self._lock:
+            if not self._is_open:  # Meanwhile.
+                return False
+            if now >= self._until and not self._is_tried:
+                self._is_tried = True
+                return True
+            self._refused += 1
+            retry_after = max(0.0, self._until - now)
+        until = datetime.now(UTC) + timedelta(seconds=retry_after)
+        raise CircuitOpen(
+            f"Connection {self._alias!r} does not work and is left alone until "
+            f"{until:%H:%M:%S} UTC: {self._reason}",
+            retry_after,
+        )
+
+    def _failed(self, exc: Exception, started: float, is_trial: bool) -> None:
+        now, limit = self._clock(), self._options.failures
+        is_slow = now - started >= self._options.slow
+        with self._lock:
+            self._reason = str(exc) or repr(exc)
+            if is_trial:
+                self._until = now + self._options.seconds if is_slow else now
+            if is_slow:
+                self._failures += 1
+            if self._is_open or not is_slow or limit is None or self._failures < limit:
+                return
+            self._is_open = True
+            self._opened, self._until, self._refused = now, now + self._options.seconds, 0
+        logger.error(
+            "Connection %r failed %d times in a row and is left alone, but for one attempt "
+            "every %g s: %s",
+            self._alias,
+            self._failures,
+            self._options.seconds,
+            self._reason,
+        )
+
+    def _succeeded(self) -> None:
+        with self._lock:
+            was_open, self._is_open, self._failures = self._is_open, False, 0
+        if was_open:
+            logger.warning(
+                "Connection %r works again after %.1f s, in which %d broadcasts were not tried",
+                self._alias,
+                self._clock() - self._opened,
+                self._refused,
+            )
+
+
+class Breakers(dict[str, Breaker]):
+    """The process's breakers by the alias of the connection, made on first use."""
+
+    def __missing__(self, alias: str) -> Breaker:
+        """Make the breaker of `alias`. Raise `ImproperlyConfigured` if there is no such one."""
+        options = get_settings().connection(alias).circuit_breaker
+        return self.setdefault(alias, Breaker(alias, options))
+
+
+breakers = Breakers()
+
+if hasattr(os, "register_at_fork"):  # A thread of the parent may have held a lock.
+    os.register_at_fork(after_in_child=breakers.clear)
+
+
+@receiver(setting_changed)
+def _reset(*, setting: str, **kwargs: object) -> None:
+    if setting in {"BROADCASTING", "CHANNEL_LAYERS", "SECRET_KEY"}:
+        breakers.clear()
