@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .channel import EncryptedPrivateChannel as EncryptedPrivateChannel
     from .channel import PresenceChannel as PresenceChannel
     from .channel import PrivateChannel as PrivateChannel
+    from .events import BroadcastsModelEvents as BroadcastsModelEvents
+    from .events import ModelEvent as ModelEvent
     from .events import ShouldBroadcast as ShouldBroadcast
     from .events import ShouldBroadcastNow as ShouldBroadcastNow
     from .events import abroadcast as abroadcast
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from .events import listen as listen
     from .events import register_broadcast_fields as register_broadcast_fields
     from .events import terminate_user_connections as terminate_user_connections
+    from .events import without_broadcasting as without_broadcasting
     from .exceptions import BroadcastError as BroadcastError
 
 __version__ = "0.1.0"
@@ -39,6 +42,8 @@ _HOMES = {
     "PresenceChannel": "channel",
     "PrivateChannel": "channel",
     "BroadcastError": "exceptions",
+    "BroadcastsModelEvents": "events",
+    "ModelEvent": "events",
     "ShouldBroadcast": "events",
     "ShouldBroadcastNow": "events",
     "abroadcast": "events",
@@ -51,6 +56,7 @@ _HOMES = {
     "listen": "events",
     "register_broadcast_fields": "events",
     "terminate_user_connections": "events",
+    "without_broadcasting": "events",
 }
 
 __all__ = sorted(_HOMES)

@@ -25,7 +25,10 @@ from whik.settings import INSTALLED_APPS as _DEMO_APPS  # noqa: E402
 DEBUG = False
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 # Importing daphne makes an event loop of its own; only its runserver needs that.
-INSTALLED_APPS = [app for app in _DEMO_APPS if app != "daphne"]
+INSTALLED_APPS = [
+    *(app for app in _DEMO_APPS if app != "daphne"),
+    "tests.events.shop",  # Models that broadcast; without migrations.
+]
 BROADCASTING = {"DEFAULT": "memory"}
 # Real hashing costs a quarter of a second for each user that a test makes.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -12,8 +12,10 @@ import broadcasting
 
 NAMES = [
     "BroadcastError",
+    "BroadcastsModelEvents",
     "Channel",
     "EncryptedPrivateChannel",
+    "ModelEvent",
     "PresenceChannel",
     "PrivateChannel",
     "ShouldBroadcast",
@@ -30,6 +32,7 @@ NAMES = [
     "register_broadcast_fields",
     "terminate_user_connections",
     "user_authenticator",
+    "without_broadcasting",
 ]
 
 

@@ -10,10 +10,13 @@ from .dispatch import (
     event,
     listen,
 )
+from .models import BroadcastsModelEvents, ModelEvent, without_broadcasting
 from .payload import register_broadcast_fields
 from .users import aterminate_user_connections, terminate_user_connections
 
 __all__ = [
+    "BroadcastsModelEvents",
+    "ModelEvent",
     "ShouldBroadcast",
     "ShouldBroadcastNow",
     "abroadcast",
@@ -26,4 +29,5 @@ __all__ = [
     "listen",
     "register_broadcast_fields",
     "terminate_user_connections",
+    "without_broadcasting",
 ]

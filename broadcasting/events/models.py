@@ -1,0 +1,296 @@
+"""
+Models that broadcast: rows that are created, updated and deleted, as events.
+
+1. `BroadcastsModelEvents` connects Django's signals for each class that has it. What a
+   save changed is told in `changes`; relations to many are in `relations`.
+2. A change becomes a `ModelEvent`, a `ShouldBroadcast` like any other: listeners hear
+   it, it is captured at once and sent when the transaction commits.
+3. A deletion is captured before the row is gone, while its relations can be read.
+
+Exactly one event tells of a change, of the class of the object that was saved. A row of
+several tables is deleted as what it is: the class furthest down.
+"""
+
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ContextDecorator
+from contextvars import ContextVar, Token
+from functools import wraps
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from django.db.models import Model, OneToOneRel
+from django.db.models.manager import BaseManager
+from django.db.models.signals import class_prepared, post_save, pre_delete
+
+from ..channel import Channels, PrivateChannel
+from .base import ShouldBroadcast
+from .changes import (
+    as_stored,
+    changed_names,
+    known_values,
+    made_by_database,
+    plan_of,
+    remember,
+    remember_loaded,
+)
+from .dispatch import broadcast
+
+Change = Literal["created", "updated", "deleted"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+_is_muted: ContextVar[bool] = ContextVar("broadcasting.is_muted", default=False)
+
+if TYPE_CHECKING:
+    _Base = Model
+else:  # A plain class: no table, and nothing of a Meta for a model to inherit.
+    _Base = object
+
+
+class BroadcastsModelEvents(_Base):
+    """
+    Mix into a model whose rows are broadcast when they are created, updated or deleted.
+
+    Write it before ``models.Model`` and declare ``broadcast_fields``: what is sent, and
+    the change of which is told. Each method is asked with ``"created"``, ``"updated"`` or
+    ``"deleted"``, where the row is saved or deleted; what it raises, `save` raises.
+    """
+
+    def broadcast_on(self, event: Change) -> Channels:
+        """Return the channel or channels to send to; none to send to nobody."""
+        return [PrivateChannel(self)]
+
+    def broadcast_as(self, event: Change) -> str | None:
+        """Return the event's name for clients; `None` for one such as ``ThingCreated``."""
+        return None
+
+    def broadcast_with(self, event: Change) -> Mapping[str, object] | None:
+        """Return the data to send; `None` for the declared fields and the changed names."""
+        return None
+
+    def broadcast_when(self, event: Change) -> bool:
+        """Tell whether to send at all."""
+        return True
+
+    def broadcast_via(self, event: Change) -> str | Sequence[str]:
+        """Return the alias or aliases to send through; none for the default connection."""
+        return ()
+
+    def broadcast_to_others(self, event: Change) -> bool:
+        """Tell whether the page whose request made the change is left out."""
+        return False
+
+    @property
+    def broadcast_changed(self) -> tuple[str, ...]:
+        """The declared names that the update under way has changed; for the methods above."""
+        changed: tuple[str, ...] = self._state.__dict__.get("broadcast_changed", ())
+        return changed
+
+    def broadcast_created(self) -> None:
+        """Tell of the row as if it had been created just now."""
+        _fire(self, "created", using=self._state.db)
+
+    def broadcast_updated(self, fields: Collection[str] | None = None) -> None:
+        """Tell of the row as if `fields` had been updated just now; all that are declared."""
+        changed = plan_of(type(self)).names if fields is None else tuple(fields)
+        _fire(self, "updated", changed, using=self._state.db)
+
+    def broadcast_deleted(self) -> None:
+        """Tell of the row as if it were deleted just now. It must still have its key."""
+        _fire(self, "deleted", using=self._state.db)
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make an instance of a row, and remember what it was."""
+        instance: Self = super().from_db(*args, **kwargs)
+        remember_loaded(instance)
+        return instance
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """Read the row again, and remember what was read."""
+        super().refresh_from_db(*args, **kwargs)
+        fields = kwargs.get("fields", args[1] if len(args) > 1 else None)
+        if "broadcast_known" in self._state.__dict__:
+            remember(self, self._state.db, fields)
+
+
+# Where a migration names it as a base of a model, it names what stays.
+BroadcastsModelEvents.__module__ = "broadcasting"
+
+
+class ModelEvent(ShouldBroadcast):
+    """
+    A row of a model that broadcasts was created, updated or deleted.
+
+    Attributes:
+        instance: The row as it is stored; as it was, if it is being deleted.
+        event: ``"created"``, ``"updated"`` or ``"deleted"``.
+        changed: The declared names that an update has changed.
+    """
+
+    def __init__(
+        self, instance: BroadcastsModelEvents, event: Change, changed: Sequence[str] = ()
+    ) -> None:
+        self.instance = instance
+        self.event = event
+        self.changed = tuple(changed)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.broadcast_as()} {self.instance.pk}>"
+
+    def broadcast_on(self) -> Channels:
+        """Return the channels that the model says."""
+        channels: Channels = self._ask("broadcast_on")
+        return channels
+
+    def broadcast_as(self) -> str:
+        """Return the name that the model says, or one such as ``ThingCreated``."""
+        return self._ask("broadcast_as") or f"{type(self.instance).__name__}{self.event.title()}"
+
+    def broadcast_with(self) -> Mapping[str, object]:
+        """Return the data that the model says, or the row and what has changed of it."""
+        data: Mapping[str, object] | None = self._ask("broadcast_with")
+        if data is not None:
+            return data
+        if self.event == "updated":
+            return {"model": self.instance, "changed": self.changed}
+        return {"model": self.instance}
+
+    def broadcast_when(self) -> bool:
+        """Tell whether the model wants it sent."""
+        return bool(self._ask("broadcast_when"))
+
+    def broadcast_via(self) -> str | Sequence[str]:
+        """Return the connections that the model says."""
+        aliases: str | Sequence[str] = self._ask("broadcast_via")
+        return aliases
+
+    def broadcast_to_others(self) -> bool:
+        """Tell whether the page whose request made the change is left out."""
+        return bool(self._ask("broadcast_to_others"))
+
+    def _ask(self, name: str) -> Any:
+        state = self.instance._state.__dict__
+        state["broadcast_changed"] = self.changed
+        try:
+            return getattr(self.instance, name)(self.event)
+        finally:
+            del state["broadcast_changed"]
+
+
+class without_broadcasting(ContextDecorator):
+    """
+    Keep models silent: a context manager, and a decorator of sync and async functions.
+
+    Holds for the code inside and what it calls, also in async code and in the threads
+    that Django runs for it; not for threads of your own, nor for events that are fired
+    otherwise. What changes meanwhile is not told later.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []
+
+    def __enter__(self) -> Self:
+        self._tokens.append(_is_muted.set(True))
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _is_muted.reset(self._tokens.pop())
+
+    def __call__(self, func: F) -> F:
+        """Return `func`, which is silent while it runs."""
+        if not inspect.iscoroutinefunction(func):
+            return super().__call__(func)
+
+        @wraps(func)
+        async def silent(*args: Any, **kwargs: Any) -> Any:
+            with without_broadcasting():
+                return await func(*args, **kwargs)
+
+        return silent  # type: ignore[return-value]  # of the same signature
+
+    def _recreate_cm(self) -> Self:
+        return type(self)()
+
+
+def tell(
+    instance: Model,
+    event: Change,
+    using: str,
+    changed: Sequence[str] = (),
+) -> None:
+    """Fire the event of a change that has been made on the database `using`."""
+    if isinstance(instance, BroadcastsModelEvents):
+        _fire(instance, event, changed, using)
+
+
+def _fire(
+    instance: BroadcastsModelEvents,
+    event: Change,
+    changed: Sequence[str] = (),
+    using: str | None = None,
+) -> None:
+    if _is_muted.get():
+        return
+    told = ModelEvent(instance, event, changed)
+    broadcast(told, to_others=told.broadcast_to_others(), using=using)
+
+
+# Django's signals
+
+
+def _connect(sender: type[Model], **kwargs: Any) -> None:
+    # The models that migrations make have the bases of ours, and are not ours.
+    if issubclass(sender, BroadcastsModelEvents) and sender.__module__ != "__fake__":
+        post_save.connect(_saved, sender=sender)
+        pre_delete.connect(_deleting, sender=sender)
+
+
+def _saved(
+    sender: type[Model],
+    instance: Model,
+    created: bool,
+    raw: bool,
+    using: str,
+    update_fields: Collection[str] | None,
+    **kwargs: Any,
+) -> None:
+    if raw:  # A fixture, whose other rows may not be there yet.
+        return
+    suspects = () if created else made_by_database(sender)
+    row = as_stored(instance, using, update_fields, suspects)
+    changed = changed_names(row, known_values(instance, using), update_fields)
+    remember(instance, using, update_fields, row)
+    if created:
+        tell(row, "created", using)
+    elif changed:
+        tell(row, "updated", using, changed)
+
+
+def _deleting(sender: type[Model], instance: Model, using: str, **kwargs: Any) -> None:
+    if not _is_told_below(sender, instance, using):
+        tell(as_stored(instance, using, only=()), "deleted", using)
+
+
+def _is_told_below(sender: type[Model], instance: Model, using: str) -> bool:
+    """Tell whether the row is part of one of a class further down, which goes with it."""
+    return any(
+        link.is_cached(instance) or rows.using(using).filter(pk=instance.pk).exists()
+        for link, rows in _links_below(sender)
+    )
+
+
+def _links_below(model: type[Model]) -> Iterator[tuple[OneToOneRel, BaseManager[Any]]]:
+    for relation in model._meta.get_fields(include_hidden=True):
+        if isinstance(relation, OneToOneRel) and relation.parent_link:
+            below = relation.related_model
+            if isinstance(below, type) and issubclass(below, BroadcastsModelEvents):
+                yield relation, below._base_manager
+
+
+class_prepared.connect(_connect)
