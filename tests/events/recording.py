@@ -1,7 +1,10 @@
 """A driver that remembers, or fails as its connection's settings say."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+
+from django.dispatch import Signal
 
 from broadcasting.drivers.base import Broadcaster
 from broadcasting.protocol.messages import decode
@@ -27,11 +30,13 @@ class RecordingBroadcaster(Broadcaster):
     def __init__(self, *, error: Exception | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.error = error
+        self.calls = 0
         self.sent: list[Sent] = []
 
     def broadcast(
         self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
     ) -> None:
+        self.calls += 1
         if self.error is not None:
             raise self.error
         self.sent.append(Sent(tuple(channels), event, decode(data), socket_id))
@@ -40,3 +45,18 @@ class RecordingBroadcaster(Broadcaster):
     def names(self) -> list[str]:
         """The names of the events that were sent."""
         return [sent.event for sent in self.sent]
+
+
+@contextmanager
+def heard(signal: Signal) -> Iterator[list[dict[str, Any]]]:
+    """Yield what a receiver of `signal` is told, meanwhile."""
+    told: list[dict[str, Any]] = []
+
+    def receiver(**kwargs: Any) -> None:
+        told.append({name: value for name, value in kwargs.items() if name != "signal"})
+
+    signal.connect(receiver)
+    try:
+        yield told
+    finally:
+        signal.disconnect(receiver)

@@ -1,32 +1,14 @@
 """The signals of publishing, and who may take a delivery in place of the drivers."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import suppress
 
 import pytest
-from django.dispatch import Signal
 
 from broadcasting import BroadcastError, Channel, ShouldBroadcastNow, broadcast_to, event
 from broadcasting.events.delivery import Delivery, taken_by
 from broadcasting.signals import broadcast_failed, broadcast_sent
 
-from .recording import RecordingBroadcaster
-
-
-@contextmanager
-def heard(signal: Signal) -> Iterator[list[dict[str, Any]]]:
-    """Yield what a receiver of `signal` is told, meanwhile."""
-    told: list[dict[str, Any]] = []
-
-    def receiver(**kwargs: Any) -> None:
-        told.append({name: value for name, value in kwargs.items() if name != "signal"})
-
-    signal.connect(receiver)
-    try:
-        yield told
-    finally:
-        signal.disconnect(receiver)
+from .recording import RecordingBroadcaster, heard
 
 
 class Announced(ShouldBroadcastNow):
