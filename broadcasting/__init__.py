@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from .events import ShouldBroadcast as ShouldBroadcast
     from .events import ShouldBroadcastNow as ShouldBroadcastNow
     from .events import abroadcast as abroadcast
+    from .events import abroadcast_html as abroadcast_html
     from .events import abroadcast_to as abroadcast_to
     from .events import aevent as aevent
     from .events import aterminate_user_connections as aterminate_user_connections
     from .events import broadcast as broadcast
+    from .events import broadcast_html as broadcast_html
     from .events import broadcast_to as broadcast_to
     from .events import event as event
     from .events import listen as listen
@@ -47,10 +49,12 @@ _HOMES = {
     "ShouldBroadcast": "events",
     "ShouldBroadcastNow": "events",
     "abroadcast": "events",
+    "abroadcast_html": "events",
     "abroadcast_to": "events",
     "aevent": "events",
     "aterminate_user_connections": "events",
     "broadcast": "events",
+    "broadcast_html": "events",
     "broadcast_to": "events",
     "event": "events",
     "listen": "events",

@@ -1,4 +1,4 @@
-"""{% broadcasting_scripts %}, and the client libraries it loads."""
+"""{% broadcasting_scripts %} with the client libraries it loads, and {% broadcast_listen %}."""
 
 import hashlib
 import re
@@ -6,13 +6,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from django.contrib.auth.models import User
 from django.template import Context, RequestContext, Template
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, clear_script_prefix, include, path, set_script_prefix
 from pytest_django import Settings
 
 import broadcasting
+from broadcasting import BroadcastError, Channel, PresenceChannel
 from broadcasting.conf import get_settings
+from broadcasting.exceptions import InvalidChannel
 
 STATIC = Path(broadcasting.__path__[0]) / "static" / "broadcasting"
 VENDOR = STATIC / "vendor"
@@ -128,6 +131,76 @@ def test_nonce_is_on_every_script() -> None:
 def test_no_nonce_unless_asked() -> None:
     """An empty attribute would say something that is not meant."""
     assert "nonce" not in render()
+
+
+def listen(arguments: str, **context: object) -> str:
+    """Return what ``{% broadcast_listen %}`` writes."""
+    source = f"{{% load broadcasting %}}{{% broadcast_listen {arguments} %}}"
+    return Template(source).render(Context(context))
+
+
+def test_listening_is_an_element_and_a_module() -> None:
+    """Nothing inline; a module runs once, however many elements bring it."""
+    assert listen('"news"') == (
+        '<broadcast-listen channel="news" event="broadcast:html"></broadcast-listen>'
+        '<script src="/static/broadcasting/listen.js" type="module"></script>'
+    )
+    assert (STATIC / "listen.js").is_file()
+
+
+def test_listening_has_a_place_and_a_source() -> None:
+    """Each where it is given, and escaped."""
+    html = listen('"news" "Row" "#a > b" refresh="/rows/?a&b" nonce=n', n="r4n")
+    assert (
+        '<broadcast-listen channel="news" event="Row" refresh="/rows/?a&amp;b" '
+        'target="#a &gt; b">' in html
+    )
+    assert html.count('nonce="r4n"') == 1
+
+
+@pytest.mark.parametrize(
+    ("channel", "name"),
+    [
+        (Channel("news"), "news"),
+        (PresenceChannel("room.1"), "presence-room.1"),
+        ("private-room.1", "private-room.1"),
+    ],
+)
+def test_channel_is_named_as_elsewhere(channel: object, name: str) -> None:
+    """By an object, or by its full name."""
+    assert f'channel="{name}"' in listen("channel", channel=channel)
+
+
+def test_model_means_its_private_channel() -> None:
+    """What is about one object is not for everybody, unless the page says so."""
+    user = User(pk=7)
+    user._state.adding = False
+    assert 'channel="private-auth.User.7"' in listen("user", user=user)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ('""', InvalidChannel, "'' cannot name a channel"),
+        ("absent", InvalidChannel, "'' cannot name a channel"),
+        ("7", InvalidChannel, "7 is not a channel"),
+        ('"#server-to-user-7"', InvalidChannel, "Give the user"),
+        ('"news" "client-html"', BroadcastError, "'client-html' cannot carry HTML"),
+        ('"news" ""', BroadcastError, "'' cannot name an event"),
+        ('"news" refresh="/rows/"', ValueError, "say with target="),
+    ],
+)
+def test_listening_in_vain_is_an_error(
+    arguments: str, error: type[Exception], message: str
+) -> None:
+    """Told to who writes the page, not to who looks at it."""
+    with pytest.raises(error, match=message):
+        listen(arguments)
+
+
+def test_listening_weighs_little() -> None:
+    """Even as it is, with its comments."""
+    assert (STATIC / "listen.js").stat().st_size < 7_500
 
 
 def versions() -> list[list[str]]:

@@ -10,6 +10,7 @@ from .dispatch import (
     event,
     listen,
 )
+from .html import abroadcast_html, broadcast_html
 from .models import BroadcastsModelEvents, ModelEvent, without_broadcasting
 from .payload import register_broadcast_fields
 from .users import aterminate_user_connections, terminate_user_connections
@@ -20,10 +21,12 @@ __all__ = [
     "ShouldBroadcast",
     "ShouldBroadcastNow",
     "abroadcast",
+    "abroadcast_html",
     "abroadcast_to",
     "aevent",
     "aterminate_user_connections",
     "broadcast",
+    "broadcast_html",
     "broadcast_to",
     "event",
     "listen",

@@ -26,4 +26,15 @@
     userAuthentication: { endpoint: userAuthEndpoint, headers: {} },
     csrfToken: token,
   });
+
+  // Echo tells axios and jQuery; htmx, 2 or 4, is told here. Other sites learn no id.
+  const tell = (address, headers) => {
+    const id = window.Echo.socketId();
+    const isOurs = new URL(address, document.baseURI).origin === window.location.origin;
+    if (id && isOurs) headers["X-Socket-ID"] = id;
+  };
+  document.addEventListener("htmx:configRequest", ({ detail }) => tell(detail.path, detail.headers));
+  document.addEventListener("htmx:config:request", ({ detail }) => {
+    tell(detail.ctx.request.action, detail.ctx.request.headers);
+  });
 })();
