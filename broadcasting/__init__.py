@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .channel import EncryptedPrivateChannel as EncryptedPrivateChannel
     from .channel import PresenceChannel as PresenceChannel
     from .channel import PrivateChannel as PrivateChannel
+    from .events import BroadcastNotification as BroadcastNotification
     from .events import BroadcastsModelEvents as BroadcastsModelEvents
+    from .events import BroadcastsQuerySet as BroadcastsQuerySet
     from .events import ModelEvent as ModelEvent
     from .events import ShouldBroadcast as ShouldBroadcast
     from .events import ShouldBroadcastNow as ShouldBroadcastNow
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
     from .events import abroadcast_html as abroadcast_html
     from .events import abroadcast_to as abroadcast_to
     from .events import aevent as aevent
+    from .events import anotify as anotify
     from .events import aterminate_user_connections as aterminate_user_connections
     from .events import broadcast as broadcast
     from .events import broadcast_html as broadcast_html
     from .events import broadcast_to as broadcast_to
     from .events import event as event
+    from .events import flush_debounced as flush_debounced
     from .events import listen as listen
+    from .events import notify as notify
     from .events import register_broadcast_fields as register_broadcast_fields
     from .events import terminate_user_connections as terminate_user_connections
     from .events import without_broadcasting as without_broadcasting
@@ -44,7 +49,9 @@ _HOMES = {
     "PresenceChannel": "channel",
     "PrivateChannel": "channel",
     "BroadcastError": "exceptions",
+    "BroadcastNotification": "events",
     "BroadcastsModelEvents": "events",
+    "BroadcastsQuerySet": "events",
     "ModelEvent": "events",
     "ShouldBroadcast": "events",
     "ShouldBroadcastNow": "events",
@@ -53,11 +60,14 @@ _HOMES = {
     "abroadcast_to": "events",
     "aevent": "events",
     "aterminate_user_connections": "events",
+    "anotify": "events",
     "broadcast": "events",
     "broadcast_html": "events",
     "broadcast_to": "events",
     "event": "events",
+    "flush_debounced": "events",
     "listen": "events",
+    "notify": "events",
     "register_broadcast_fields": "events",
     "terminate_user_connections": "events",
     "without_broadcasting": "events",

@@ -1,6 +1,7 @@
 """Publishing: from a Python object to a driver."""
 
 from .base import ShouldBroadcast, ShouldBroadcastNow
+from .delivery import flush_debounced
 from .dispatch import (
     abroadcast,
     abroadcast_to,
@@ -12,11 +13,15 @@ from .dispatch import (
 )
 from .html import abroadcast_html, broadcast_html
 from .models import BroadcastsModelEvents, ModelEvent, without_broadcasting
+from .notifications import BroadcastNotification, anotify, notify
 from .payload import register_broadcast_fields
+from .querysets import BroadcastsQuerySet
 from .users import aterminate_user_connections, terminate_user_connections
 
 __all__ = [
+    "BroadcastNotification",
     "BroadcastsModelEvents",
+    "BroadcastsQuerySet",
     "ModelEvent",
     "ShouldBroadcast",
     "ShouldBroadcastNow",
@@ -24,12 +29,15 @@ __all__ = [
     "abroadcast_html",
     "abroadcast_to",
     "aevent",
+    "anotify",
     "aterminate_user_connections",
     "broadcast",
     "broadcast_html",
     "broadcast_to",
     "event",
+    "flush_debounced",
     "listen",
+    "notify",
     "register_broadcast_fields",
     "terminate_user_connections",
     "without_broadcasting",

@@ -47,6 +47,15 @@ class RecordingBroadcaster(Broadcaster):
         return [sent.event for sent in self.sent]
 
 
+class PrintingBroadcaster(Broadcaster):
+    """Write what is sent to the standard output, for a test in another process."""
+
+    def broadcast(
+        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+    ) -> None:
+        print(event, data, flush=True)
+
+
 @contextmanager
 def heard(signal: Signal) -> Iterator[list[dict[str, Any]]]:
     """Yield what a receiver of `signal` is told, meanwhile."""
