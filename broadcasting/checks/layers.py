@@ -58,7 +58,8 @@ def _layers(kind: str) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
     for alias, entry in getattr(settings, "CHANNEL_LAYERS", {}).items():
         with suppress(ImportError, KeyError, TypeError):  # `check_settings` says so.
             backend = import_string(entry["BACKEND"])
-            if kind in {f"{base.__module__}.{base.__qualname__}" for base in backend.__mro__}:
+            bases = getattr(backend, "__mro__", ())  # A function may make one, too.
+            if kind in {f"{base.__module__}.{base.__qualname__}" for base in bases}:
                 yield alias, backend, entry.get("CONFIG", {})
 
 

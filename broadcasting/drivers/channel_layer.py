@@ -117,12 +117,13 @@ class ChannelLayerBroadcaster(Broadcaster):
         try:
             layer = find_layer(self._alias)
         except ImproperlyConfigured as exc:
-            return [Error(str(exc), id="broadcasting.E002")]
+            hint = "docs/settings.md has an example. See docs/checks.md#broadcastinge002"
+            return [Error(str(exc), hint=hint, id="broadcasting.E002")]
         hint = "Use a redis connection, or a memory one for a single process."
         found: list[CheckMessage] = [
             Info(
                 f"Channel layer {self._alias!r} keeps no events: a cache channel always misses.",
-                hint=hint,
+                hint=f"{hint} See docs/checks.md#broadcastingi001",
                 id="broadcasting.I001",
             )
         ]
@@ -131,7 +132,7 @@ class ChannelLayerBroadcaster(Broadcaster):
                 Warning(
                     f"Channel layer {self._alias!r} carries messages and remembers nobody: each "
                     f"server process knows the members and numbers of its own sockets only.",
-                    hint=hint,
+                    hint=f"{hint} See docs/checks.md#broadcastingw002",
                     id="broadcasting.W002",
                 )
             )
@@ -467,8 +468,14 @@ class ChannelLayerBroker(Broker):
 
 
 def find_layer(alias: str) -> BaseChannelLayer:
-    """Return a channel layer. Raise `ImproperlyConfigured` if there is none of that name."""
-    layer = get_channel_layer(alias)
+    """Return a channel layer. Raise `ImproperlyConfigured` if it is not there or not made."""
+    try:
+        layer = get_channel_layer(alias)
+    except (TypeError, ValueError) as exc:  # Of its class, its CONFIG, or Channels itself.
+        raise ImproperlyConfigured(
+            f"Channel layer {alias!r} cannot be made: {exc}. Correct CHANNEL_LAYERS[{alias!r}], "
+            f"or install the package that it needs."
+        ) from exc
     if layer is None:
         raise ImproperlyConfigured(
             f"There is no channel layer {alias!r}. Add it to CHANNEL_LAYERS, or set "

@@ -163,7 +163,7 @@ class RedisBroadcaster(Broadcaster):
             Warning(
                 "hiredis is not installed. Without it a process that serves sockets reads "
                 "from Redis so slowly that Redis ends its connection in a burst of messages.",
-                hint='pip install "whik[redis]"',
+                hint='pip install "whik[redis]". See docs/checks.md#broadcastingw004',
                 id="broadcasting.W004",
             )
         ]

@@ -346,6 +346,27 @@ def test_missing_layer_is_named() -> None:
         broadcaster.broadcast(["whik"], "Hello", "{}")
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"BACKEND": "no.such.Layer"},
+        {"CONFIG": {}},
+        {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capasity": 1}},
+        {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": "redis://"}},
+    ],
+    ids=str,
+)
+def test_layer_that_cannot_be_made_is_named(entry: dict[str, object]) -> None:
+    """Its package may be missing; the check says so and does not fail."""
+    with override_settings(CHANNEL_LAYERS={"elsewhere": entry}):
+        broadcaster = ChannelLayerBroadcaster(app=FIRST, first_app_id="1", layer="elsewhere")
+        (error,) = broadcaster.check()
+        assert error.id == "broadcasting.E002"
+        assert "CHANNEL_LAYERS['elsewhere']" in error.msg
+        with pytest.raises(ImproperlyConfigured, match="cannot be made"):
+            broadcaster.broadcast(["whik"], "Hello", "{}")
+
+
 def test_group_names_suit_channels() -> None:
     """Any Pusher name becomes a group name that Channels accepts."""
     layer = InMemoryChannelLayer()

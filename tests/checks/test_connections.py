@@ -1,17 +1,15 @@
-"""System checks: what is reported, under which id."""
+"""What is reported of the setting, its connections and the processes that serve."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.core.checks import CheckMessage, Error, Warning, run_checks
+from django.core.checks import CheckMessage, Error, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
-from broadcasting import authorization, channel_authorizer
-from broadcasting.checks.connections import check_encryption, check_settings
-from broadcasting.checks.rules import check_channel_patterns
+from broadcasting.checks.connections import check_encryption, check_settings, check_workers
 from broadcasting.drivers import broadcasters
 
 LAYER = "broadcasting.drivers.channel_layer.ChannelLayerBroadcaster"
@@ -109,38 +107,6 @@ def test_a_connection_that_nobody_uses_is_not_made() -> None:
     assert check(CONNECTIONS={"x": {"DRIVER": "no.such.Driver"}}) == []
 
 
-def everybody(user: object, **names: object) -> bool:
-    return True
-
-
-def test_w001_rules_that_match_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each pair once, in the order that decides, with a name to look at."""
-    monkeypatch.setattr(authorization, "_rules", [])
-    for pattern in ("chat.{room:int}", "lobby", "chat.{room}", "chat.7", "chat.{room}.typing"):
-        channel_authorizer(pattern, everybody)
-    found = check_channel_patterns(None)
-    assert [type(warning) for warning in found] == [Warning] * 3
-    assert {warning.id for warning in found} == {"broadcasting.W001"}
-    first, second, third = (warning.msg for warning in found)
-    assert first == (
-        f"The channel patterns 'chat.{{room:int}}' ({__name__}.everybody) and 'chat.{{room}}' "
-        f"({__name__}.everybody) both match names such as 'chat.1', for which the first decides."
-    )
-    assert "'chat.{room:int}'" in second
-    assert "'chat.7'" in second
-    assert "'chat.{room}'" in third
-    assert "'chat.7'" in third
-
-
-def test_rules_that_share_no_name_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no rules at all."""
-    monkeypatch.setattr(authorization, "_rules", [])
-    assert check_channel_patterns(None) == []
-    for pattern in ("chat.{room:int}", "chat.{room}.typing", "room.{room}"):
-        channel_authorizer(pattern, everybody)
-    assert check_channel_patterns(None) == []
-
-
 def test_w003_a_master_key_without_pynacl(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the first event on an encrypted channel would say so."""
     key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -155,14 +121,6 @@ def test_w003_a_master_key_without_pynacl(monkeypatch: pytest.MonkeyPatch) -> No
         assert check_encryption(None) == []
 
 
-def test_django_runs_the_check_of_rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the others; a warning does not stop the site."""
-    monkeypatch.setattr(authorization, "_rules", [])
-    for handler in (everybody, lambda user, room: True):
-        channel_authorizer("chat.{room}", handler)
-    assert "broadcasting.W001" in [m.id for m in run_checks(tags=["broadcasting"])]
-
-
 def test_django_runs_the_check() -> None:
     """With the others, and alone by its tag."""
     with override_settings(BROADCASTING={"DEFAULT": "radis"}):
@@ -170,3 +128,62 @@ def test_django_runs_the_check() -> None:
         with pytest.raises(SystemCheckError, match=r"broadcasting\.E001"):
             call_command("check", "--tag", "broadcasting")
     call_command("check", "--tag", "broadcasting", verbosity=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEB_CONCURRENCY", "3"),
+        ("UVICORN_WORKERS", "3"),
+        ("GRANIAN_WORKERS", "3"),
+        ("GUNICORN_CMD_ARGS", "--bind :8000 -w 3"),
+        ("GUNICORN_CMD_ARGS", "--workers=3 --threads 8"),
+    ],
+)
+@pytest.mark.parametrize("connection", ["memory", "channels", "log"])
+def test_w016_several_processes_with_a_connection_of_one(
+    monkeypatch: pytest.MonkeyPatch, connection: str, name: str, value: str
+) -> None:
+    """However they are asked for, and also where the default connection only writes."""
+    monkeypatch.setenv(name, value)
+    with override_settings(BROADCASTING={"DEFAULT": connection}):
+        (warning,) = check_workers(None)
+    assert warning.id == "broadcasting.W016"
+    assert f"3 server processes ({name}={value!r})" in warning.msg
+    read = "memory" if connection == "log" else connection
+    assert f"connection {read!r} stays in one" in warning.msg
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEB_CONCURRENCY", "1"),
+        ("WEB_CONCURRENCY", ""),
+        ("WEB_CONCURRENCY", "auto"),
+        ("GUNICORN_CMD_ARGS", "--bind :8000 --threads 8"),
+    ],
+)
+def test_one_process_passes(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """So does a number that is none."""
+    monkeypatch.setenv(name, value)
+    with override_settings(BROADCASTING={"DEFAULT": "memory"}):
+        assert check_workers(None) == []
+
+
+@pytest.mark.parametrize(
+    "broadcasting",
+    [
+        {"DEFAULT": "x", "CONNECTIONS": {"x": {"DRIVER": REDIS}}},
+        {"DEFAULT": "log", "SERVER": {"CONNECTION": "x"}, "CONNECTIONS": {"x": {"DRIVER": REDIS}}},
+        {"DEFAULT": "radis"},
+        {"DEFAULT": "x", "CONNECTIONS": {"x": {"DRIVER": LAYER, "LAYER": "missing"}}},
+    ],
+    ids=str,
+)
+def test_several_processes_pass(
+    monkeypatch: pytest.MonkeyPatch, broadcasting: dict[str, Any]
+) -> None:
+    """With a connection that leads from one to the other; what makes no sense is told once."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+    with override_settings(BROADCASTING=broadcasting):
+        assert check_workers(None) == []

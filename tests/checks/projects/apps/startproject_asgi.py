@@ -1,0 +1,5 @@
+"""What ``startproject`` writes."""
+
+from django.core.asgi import get_asgi_application
+
+application = get_asgi_application()

@@ -1,0 +1,3 @@
+from .right import *  # noqa: F403
+
+ASGI_APPLICATION = "shop.asgi.application"

@@ -1,0 +1,7 @@
+import sys
+
+from .right import *  # noqa: F403
+
+sys.modules["channels_redis"] = None  # type: ignore[assignment]  # As if it were not installed.
+BROADCASTING = {"DEFAULT": "channels"}
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}

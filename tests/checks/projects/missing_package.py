@@ -1,0 +1,9 @@
+import sys
+
+from .right import *  # noqa: F403
+
+sys.modules["redis"] = None  # type: ignore[assignment]  # As if it were not installed.
+BROADCASTING = {
+    "DEFAULT": "redis",
+    "CONNECTIONS": {"redis": {"DRIVER": "broadcasting.drivers.redis.RedisBroadcaster"}},
+}

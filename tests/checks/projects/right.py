@@ -1,0 +1,12 @@
+"""A project that does everything right. The others spoil one thing each."""
+
+from tests.settings import *  # noqa: F403
+from tests.settings import INSTALLED_APPS as _APPS
+
+DEBUG = False
+SECRET_KEY = "3q2hD0kZ8vT5mWb7yXc1nRf4sLp6uJg9aEoi"
+INSTALLED_APPS = ["daphne", *_APPS]
+ALLOWED_HOSTS = ["shop.example"]
+BROADCASTING = {"DEFAULT": "memory"}
+CHANNEL_LAYERS = {}
+SILENCED_SYSTEM_CHECKS = []

@@ -1,0 +1,4 @@
+from .right import *  # noqa: F403
+
+BROADCASTING = {"DEFAULT": "channels"}
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}

@@ -1,0 +1,3 @@
+from .right import *  # noqa: F403
+
+BROADCASTING = {"DEFAULT": "memory", "APPS": [{"ID": "1", "KEY": "shop", "SECRET": "hunter2"}]}

@@ -1,0 +1,3 @@
+from .right import *  # noqa: F403
+
+BROADCASTING = {"DEFAULT": "x", "CONNECTIONS": {"x": {"DRIVER": "no.such.Driver"}}}

@@ -1,0 +1,115 @@
+"""What is reported of the fields that models declare."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import ImproperlyConfigured
+
+from broadcasting import register_broadcast_fields
+from broadcasting.checks.models import check_declared_fields, sounds_sensitive
+from broadcasting.events import payload
+
+
+@pytest.fixture
+def declare(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return what makes `User`, the only model beside `Group`, declare attributes."""
+    monkeypatch.setattr(payload, "_registered", {})
+    monkeypatch.setattr(apps, "get_models", lambda: [User, Group])
+
+    def declare(**attributes: object) -> None:
+        for name, value in attributes.items():
+            monkeypatch.setattr(User, name, value, raising=False)
+
+    return declare
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "old_password",
+        "PASSWORD",
+        "api_key",
+        "apiKey",
+        "stripe_api_key_live",
+        "APIKey",
+        "refresh_token",
+        "client_secret",
+        "credit_card",
+        "card_number",
+        "ssn",
+        "_otp",
+    ],
+)
+def test_names_that_sound_like_secrets(name: str) -> None:
+    """By a word, or by two beside each other, in whatever spelling."""
+    assert sounds_sensitive(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["name", "key", "card", "tokenizer", "secretary", "keyboard_api", "pinned", "passport", "pk"],
+)
+def test_names_that_only_look_like_it(name: str) -> None:
+    """Words count as a whole, and pairs in their order."""
+    assert not sounds_sensitive(name)
+
+
+def test_w010_every_declared_field_with_such_a_name(declare: Callable[..., None]) -> None:
+    """Of the model that declares it; those that it does not declare cannot leave."""
+    assert check_declared_fields(None) == []
+    declare(broadcast_fields=["pk", "password", "reset_token"])
+    first, second = check_declared_fields(None)
+    assert (first.id, second.id) == ("broadcasting.W010",) * 2
+    assert first.obj is second.obj is User
+    assert "'password'" in first.msg
+    assert "'reset_token'" in second.msg
+
+
+def test_harmless_fields_pass(declare: Callable[..., None]) -> None:
+    """Those that are named, and no others."""
+    declare(broadcast_fields=["token", "password"], harmless_broadcast_fields=("token",))
+    (warning,) = check_declared_fields(None)
+    assert "'password'" in warning.msg
+
+
+def test_registered_fields_are_looked_at(declare: Callable[..., None]) -> None:
+    """They go before those of the class, and have harmless ones of their own."""
+    declare(broadcast_fields=["token"], harmless_broadcast_fields=["password"])
+    register_broadcast_fields(User, ["password", "last_login"])
+    (warning,) = check_declared_fields(None)
+    assert "'password'" in warning.msg
+    register_broadcast_fields(User, ["password"], harmless=["password"])
+    assert check_declared_fields(None) == []
+
+
+def test_subclasses_are_not_told_of_again(
+    declare: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless they declare fields of their own."""
+    child: Any = SimpleNamespace(__mro__=(object, User))
+    monkeypatch.setattr(apps, "get_models", lambda: [User, child])
+    declare(broadcast_fields=["token"])
+    assert len(check_declared_fields(None)) == 1
+
+
+@pytest.mark.parametrize("attribute", ["broadcast_fields", "harmless_broadcast_fields"])
+def test_e005_a_declaration_that_is_no_list(declare: Callable[..., None], attribute: str) -> None:
+    """Else the first event with the model would say so."""
+    declare(**{"broadcast_fields": ["token"], attribute: "token"})
+    (error,) = check_declared_fields(None)
+    assert error.id == "broadcasting.E005"
+    assert error.msg == (
+        "The broadcast fields of auth.User must be a list or tuple of names, not 'token'."
+    )
+
+
+def test_harmless_fields_are_registered_as_a_list(declare: Callable[..., None]) -> None:
+    """As the fields themselves; nothing is registered if they are not."""
+    with pytest.raises(ImproperlyConfigured, match="must be a list or tuple of names"):
+        register_broadcast_fields(User, ["password"], harmless="password")
+    assert check_declared_fields(None) == []
