@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import urlsplit
 
+import urllib3  # noqa: F401 (whole before its parts: another thread may be importing it)
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 

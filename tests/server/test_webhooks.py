@@ -3,8 +3,11 @@
 import asyncio
 import json
 import logging
+import re
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -1088,3 +1091,28 @@ def dripping(answer: bytes, interval: float | None = 0.01) -> Iterator[str]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
+
+
+def test_two_threads_may_import_urllib3_at_once() -> None:
+    """`runserver` imports the URLs in one thread while checks import a driver in another."""
+    source = Path(module.__file__).read_text()
+    imports = "\n".join(re.findall(r"^(?:from|import) urllib3.*$", source, re.MULTILINE))
+    assert imports
+    code = f"""
+import sys, threading, time
+failures = []
+def load(source):
+    try:
+        exec(source, {{}})
+    except ImportError as exc:
+        failures.append(exc)
+sys.setswitchinterval(1e-5)
+threads = [threading.Thread(target=load, args=[s]) for s in ("import urllib3", {imports!r})]
+for thread in threads:
+    thread.start()
+    time.sleep(0.005)  # Not for order: it makes them meet.
+for thread in threads:
+    thread.join()
+sys.exit(str(failures) if failures else 0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
