@@ -5,6 +5,7 @@ from django.core.checks import register
 from django.utils.module_loading import autodiscover_modules
 
 from .checks import CHECKS, DEPLOYMENT_CHECKS
+from .events.relations import connect_relations
 
 
 class BroadcastingConfig(AppConfig):
@@ -19,4 +20,5 @@ class BroadcastingConfig(AppConfig):
             register(check, "broadcasting")
         for check in DEPLOYMENT_CHECKS:
             register(check, "broadcasting", deploy=True)
+        connect_relations()
         autodiscover_modules("listeners", "channel_auth")

@@ -85,7 +85,10 @@ def plan_of(model: type[Model]) -> Plan:
     names = _declaration(model, f"An instance of {model.__name__}")
     plan: Plan | None = model.__dict__.get("_broadcast_plan")
     if plan is None or plan.names != names:
+        from .relations import connect_many  # Not on top: it needs the plans itself.
+
         plan = _planned(model, names)
+        connect_many(model, plan.many)
         model._broadcast_plan = plan  # type: ignore[attr-defined]  # kept with the class
     return plan
 

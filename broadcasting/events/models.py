@@ -19,8 +19,8 @@ from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model, OneToOneRel
-from django.db.models.manager import BaseManager
 from django.db.models.signals import class_prepared, post_save, pre_delete
 
 from ..channel import Channels, PrivateChannel
@@ -76,6 +76,14 @@ class BroadcastsModelEvents(_Base):
         """Return the alias or aliases to send through; none for the default connection."""
         return ()
 
+    def broadcast_queue(self, event: Change) -> str | bool | None:
+        """Return the queue in which to wait for a worker, as `ShouldBroadcast` does."""
+        return None
+
+    def broadcast_debounce(self, event: Change) -> float:
+        """Return the seconds for which a newer event of the row may take this one's place."""
+        return 0
+
     def broadcast_to_others(self, event: Change) -> bool:
         """Tell whether the page whose request made the change is left out."""
         return False
@@ -111,7 +119,7 @@ class BroadcastsModelEvents(_Base):
         super().refresh_from_db(*args, **kwargs)
         fields = kwargs.get("fields", args[1] if len(args) > 1 else None)
         if "broadcast_known" in self._state.__dict__:
-            remember(self, self._state.db, fields)
+            remember(self, self._state.db or DEFAULT_DB_ALIAS, fields)
 
 
 # Where a migration names it as a base of a model, it names what stays.
@@ -164,6 +172,20 @@ class ModelEvent(ShouldBroadcast):
         """Return the connections that the model says."""
         aliases: str | Sequence[str] = self._ask("broadcast_via")
         return aliases
+
+    def broadcast_queue(self) -> str | bool | None:
+        """Return the queue that the model says."""
+        queue: str | bool | None = self._ask("broadcast_queue")
+        return queue
+
+    def broadcast_debounce(self) -> float:
+        """Return the seconds that the model says."""
+        seconds: float = self._ask("broadcast_debounce")
+        return seconds
+
+    def broadcast_debounce_id(self) -> object:
+        """Return what only events of this row have in common."""
+        return f"{self.instance._meta.label}.{self.instance.pk}"
 
     def broadcast_to_others(self) -> bool:
         """Tell whether the page whose request made the change is left out."""
@@ -218,6 +240,16 @@ class without_broadcasting(ContextDecorator):
         return type(self)()
 
 
+def is_muted() -> bool:
+    """Tell whether models are silent here."""
+    return _is_muted.get()
+
+
+def is_raw(instance: Model) -> bool:
+    """Tell whether `instance` comes from a fixture; its relations are set after it is saved."""
+    return "broadcast_raw" in instance._state.__dict__
+
+
 def tell(
     instance: Model,
     event: Change,
@@ -235,7 +267,7 @@ def _fire(
     changed: Sequence[str] = (),
     using: str | None = None,
 ) -> None:
-    if _is_muted.get():
+    if is_muted():
         return
     told = ModelEvent(instance, event, changed)
     broadcast(told, to_others=told.broadcast_to_others(), using=using)
@@ -261,7 +293,9 @@ def _saved(
     **kwargs: Any,
 ) -> None:
     if raw:  # A fixture, whose other rows may not be there yet.
+        instance._state.__dict__["broadcast_raw"] = True
         return
+    instance._state.__dict__.pop("broadcast_raw", None)
     suspects = () if created else made_by_database(sender)
     row = as_stored(instance, using, update_fields, suspects)
     changed = changed_names(row, known_values(instance, using), update_fields)
@@ -280,17 +314,15 @@ def _deleting(sender: type[Model], instance: Model, using: str, **kwargs: Any) -
 def _is_told_below(sender: type[Model], instance: Model, using: str) -> bool:
     """Tell whether the row is part of one of a class further down, which goes with it."""
     return any(
-        link.is_cached(instance) or rows.using(using).filter(pk=instance.pk).exists()
-        for link, rows in _links_below(sender)
+        link.is_cached(instance) or below._base_manager.using(using).filter(pk=instance.pk).exists()
+        for link, below in _links_below(sender)
     )
 
 
-def _links_below(model: type[Model]) -> Iterator[tuple[OneToOneRel, BaseManager[Any]]]:
+def _links_below(model: type[Model]) -> Iterator[tuple[OneToOneRel, type[Model]]]:
     for relation in model._meta.get_fields(include_hidden=True):
         if isinstance(relation, OneToOneRel) and relation.parent_link:
-            below = relation.related_model
-            if isinstance(below, type) and issubclass(below, BroadcastsModelEvents):
-                yield relation, below._base_manager
+            yield relation, relation.related_model
 
 
 class_prepared.connect(_connect)

@@ -15,7 +15,7 @@ def test_life_of_a_row(first: RecordingBroadcaster) -> None:
     """It is created, updated and deleted, on a channel of its own."""
     thing = Thing.objects.create(name="a")
     channel = (f"private-shop.Thing.{thing.pk}",)
-    row = {
+    row: dict[str, object] = {
         **{"pk": thing.pk, "name": "a", "count": 0, "owner": None},
         **{"extra": {}, "file": None, "labels": []},
     }

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
+from django.db.models.functions import Upper
 from django.utils.functional import cached_property
 
 from broadcasting import BroadcastsModelEvents
@@ -50,7 +51,7 @@ class Person(BroadcastsModelEvents, models.Model):
     last = models.CharField(max_length=20)
     age = models.IntegerField(default=0)
     upper = models.GeneratedField(
-        expression=models.functions.Upper("first"),
+        expression=Upper("first"),
         output_field=models.CharField(max_length=20),
         db_persist=True,
     )
