@@ -7,6 +7,7 @@ from pathlib import Path
 from django.apps import AppConfig, apps
 from django.core.management.base import CommandError
 
+from .imports import import_names
 from .project import is_installed
 from .source import NotUnderstood, Source
 
@@ -73,9 +74,11 @@ class AppModule:
                 if module == self.name:
                     continue
                 if module.startswith(inside):
-                    self.source.import_names(module.removeprefix(inside), [name], level=self._level)
+                    import_names(
+                        self.source, module.removeprefix(inside), [name], level=self._level
+                    )
                 else:
-                    self.source.import_names(module, [name])
+                    import_names(self.source, module, [name])
             self.source.append(self.source.spell(code), gap=2)
         except NotUnderstood as exc:
             raise CommandError(f"{exc} Write the code by hand, or into another app.") from exc

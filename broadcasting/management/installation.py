@@ -1,15 +1,25 @@
 """What must be written into a project so that it broadcasts, as edits of its files."""
 
 import ast
-import re
-import secrets
-import string
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from .elements import Sequential, insert_element, remove_element
+from .imports import import_module, import_names
 from .project import Part, Project, find_settings_module
+from .snippets import (
+    ASGI,
+    BROADCASTING,
+    CHANNEL_LAYERS,
+    CONNECTIONS,
+    INCLUDE,
+    ROUTING,
+    credentials,
+)
 from .source import NotUnderstood, Source
+from .urlconf import patterns, takes_all
 
 # The settings that decide what is there already.
 SETTINGS = (
@@ -25,82 +35,6 @@ SETTINGS = (
 APP = "broadcasting"
 RUNSERVER_APPS = ("daphne", "daphne.apps.DaphneConfig")
 MIDDLEWARE = "broadcasting.middleware.SocketIdMiddleware"
-INCLUDE = 'path("", include("broadcasting.urls"))'
-
-ASGI = '''"""
-ASGI config: pages go to Django, WebSockets to broadcasting.
-"""
-
-import os
-
-from django.core.asgi import get_asgi_application
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{settings}")
-
-application = get_asgi_application()
-'''
-ROUTING = """\
-# Below the call that sets Django up, which the routes take for granted.
-from broadcasting.routing import websocket_fallback, websocket_urlpatterns  # noqa: E402
-
-{name} = ProtocolTypeRouter(
-    {{
-        "http": {name},
-        "websocket": URLRouter([*websocket_urlpatterns, websocket_fallback]),
-    }}
-)
-"""
-BROADCASTING = """\
-# Broadcasting. Who knows the key may open a socket, who knows the secret may publish.
-# The secret below is for development; set BROADCAST_SECRET in production.
-BROADCASTING = {{
-{connection}    "APPS": [
-        {{
-            "ID": os.environ.get("BROADCAST_APP_ID", "{id}"),
-            "KEY": os.environ.get("BROADCAST_KEY", "{key}"),
-            "SECRET": os.environ.get(
-                "BROADCAST_SECRET", "{secret}"
-            ),
-        }},
-    ],
-}}
-"""
-REDIS_URL = 'os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")'
-CONNECTIONS = {
-    "memory": '    "DEFAULT": "memory",\n',
-    "channels": '    "DEFAULT": "channels",\n',
-    "redis": f"""\
-    "DEFAULT": "redis",
-    "CONNECTIONS": {{
-        "redis": {{
-            "DRIVER": "broadcasting.drivers.redis.RedisBroadcaster",
-            "URL": {REDIS_URL},
-        }},
-    }},
-""",
-}
-CHANNEL_LAYERS = f"""\
-CHANNEL_LAYERS = {{
-    "default": {{
-        "BACKEND": "channels_redis.core.RedisChannelLayer",
-        "CONFIG": {{
-            "hosts": [
-                {{
-                    "address": {REDIS_URL},
-                    # redis-py 8 ends blocking reads after five seconds unless told otherwise.
-                    "socket_timeout": None,
-                    "health_check_interval": 15,
-                }},
-            ],
-            "capacity": 10_000,
-            "group_expiry": 120,
-        }},
-    }},
-}}
-"""
-# Django CMS and Wagtail answer whatever nobody before them has answered.
-_CATCH_ALL = {"wagtail_urls", "wagtail.urls", "cms.urls"}
-_ADDRESS = "broadcasting/auth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +123,13 @@ class Installation:
         if not parts or parts[0] is None:
             raise NotUnderstood("INSTALLED_APPS does not begin with a list that is written out.")
         source, node = parts[0]
-        source.insert_element(node, 0, _text("daphne", node, source))
+        insert_element(source, node, 0, _text("daphne", node, source))
 
     def _move_daphne_first(self) -> None:
         for source, node in filter(None, self.project.parts("INSTALLED_APPS")):
             for index, element in enumerate(node.elts):
                 if isinstance(element, ast.Constant) and element.value in RUNSERVER_APPS:
-                    source.remove_element(node, index)
+                    remove_element(source, node, index)
                     self._put_daphne_first()
                     return
         raise NotUnderstood("daphne stands below django.contrib.staticfiles, in a computed list.")
@@ -212,7 +146,7 @@ class Installation:
         if not parts:
             raise NotUnderstood(f"{name} is not a list that is written out.")
         source, node = next(filter(self._is_for_packages, parts), parts[-1])
-        source.insert_element(node, len(node.elts), _text(value, node, source))
+        insert_element(source, node, len(node.elts), _text(value, node, source))
 
     def _is_for_packages(self, part: Part) -> bool:
         """Tell whether a list is one that is called THIRD_PARTY_APPS or so."""
@@ -241,7 +175,7 @@ class Installation:
             else:
                 source.insert_after(source.tree.body.index(node), source.spell(line))
 
-        self._attempt(edit, self._settings_name("WSGI_APPLICATION"), line)
+        self._attempt(edit, self._main_settings_name(), line)
         return path
 
     def _asgi_package(self) -> str:
@@ -261,15 +195,15 @@ class Installation:
 
     def _plan_channel_layers(self) -> None:
         if self._connection == "channels" and not self._value("CHANNEL_LAYERS"):
-            file = self._settings_name("INSTALLED_APPS")
+            file = self._main_settings_name()
             self._attempt(lambda: self._append_setting(CHANNEL_LAYERS), file, CHANNEL_LAYERS)
 
     def _plan_broadcasting(self) -> None:
         existing = self._value("BROADCASTING")
         wanted = CONNECTIONS[self._connection] if self._connection else ""
         if existing is None:
-            code = BROADCASTING.format(connection=wanted, **_credentials())
-            file = self._settings_name("INSTALLED_APPS")
+            code = BROADCASTING.format(connection=wanted, **credentials())
+            file = self._main_settings_name()
             left = len(self.left)
             self._attempt(lambda: self._append_setting(code), file, f"import os\n\n{code}")
             self.has_new_secret = len(self.left) == left
@@ -281,11 +215,11 @@ class Installation:
             self.left.append(Left(self._settings_name("BROADCASTING"), why, lines))
 
     def _append_setting(self, code: str) -> None:
-        source = self._settings_file("INSTALLED_APPS")
+        source = self._main_settings_file()
         if source is None:
-            raise NotUnderstood("No file of the project sets INSTALLED_APPS.")
+            raise NotUnderstood("The settings are no file of the project.")
         if "os.environ" in code:
-            source.import_module("os")
+            import_module(source, "os")
         code = source.spell(code)
         body = source.tree.body
         if body and _is_local_override(body[-1]):
@@ -293,6 +227,17 @@ class Installation:
             source.insert_before(len(body) - 1, code, gap=1)
         else:
             source.append(code, gap=1)
+
+    def _main_settings_file(self) -> Source | None:
+        """Return the file for a new setting. Lists may be imported by name from others."""
+        for name in ("WSGI_APPLICATION", "ROOT_URLCONF"):
+            with suppress(NotUnderstood):
+                return self.project.assignment(name)[0]
+        return self.project.module(self.project.settings_module)
+
+    def _main_settings_name(self) -> str:
+        source = self._main_settings_file()
+        return self.project.name_of(source.path) if source else self.project.settings_module
 
     def _settings_file(self, name: str) -> Source | None:
         try:
@@ -323,14 +268,14 @@ class Installation:
             return
         if "urlpatterns" not in source.names:
             raise NotUnderstood("The file does not set urlpatterns itself.")
-        source.import_names("django.urls", ["include", "path"])
-        node = _patterns(source)
+        import_names(source, "django.urls", ["include", "path"])
+        node = patterns(source)
         if node is None:
             code = f"urlpatterns = [*urlpatterns, {INCLUDE}]\n"
             source.append(source.spell(code), gap=1)
             return
-        index = next((i for i, e in enumerate(node.elts) if _takes_all(e)), len(node.elts))
-        source.insert_element(node, index, source.spell(INCLUDE))
+        index = next((i for i, e in enumerate(node.elts) if takes_all(e)), len(node.elts))
+        insert_element(source, node, index, source.spell(INCLUDE))
 
     # ASGI
 
@@ -357,7 +302,7 @@ class Installation:
             raise NotUnderstood("It has a ProtocolTypeRouter of its own; add the routes to that.")
         if name not in source.names or "get_asgi_application" not in calls:
             raise NotUnderstood(f"It does not make {name} with get_asgi_application().")
-        source.import_names("channels.routing", ["ProtocolTypeRouter", "URLRouter"])
+        import_names(source, "channels.routing", ["ProtocolTypeRouter", "URLRouter"])
         source.append(source.spell(ROUTING.format(name=name)), gap=1)
 
     def _new_asgi(self, module: str, name: str) -> Source:
@@ -376,20 +321,10 @@ def _runserver_index(apps: Sequence[str]) -> int | None:
     return next((index for index, app in enumerate(apps) if app in RUNSERVER_APPS), None)
 
 
-def _text(value: str, node: ast.List | ast.Tuple, source: Source) -> str:
+def _text(value: str, node: Sequential, source: Source) -> str:
     """Return a text in the quotation marks of its neighbours."""
     mark = next((m for e in node.elts if (m := source.quote_of(e))), source.quote)
     return f"{mark}{value}{mark}"
-
-
-def _credentials() -> dict[str, str]:
-    """Make an id of digits, as SDKs want it, a key, and a secret that says what it is for."""
-    letters = string.ascii_lowercase + string.digits
-    return {
-        "id": str(100_000 + secrets.randbelow(900_000)),
-        "key": "".join(secrets.choice(letters) for _ in range(20)),
-        "secret": f"insecure-{secrets.token_hex(16)}",
-    }
 
 
 def _is_local_override(node: ast.stmt) -> bool:
@@ -402,46 +337,3 @@ def _called(tree: ast.AST) -> set[str]:
     """Return the names of what a file calls, without the modules that they are in."""
     nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
     return {ast.unparse(node.func).rpartition(".")[2] for node in nodes}
-
-
-def _patterns(source: Source) -> ast.List | ast.Tuple | None:
-    """Return the list that urlpatterns begins with, if one statement writes it out."""
-    values = [
-        node.value
-        for node in source.tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign)
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(target, ast.Name) and target.id == "urlpatterns"
-    ]
-    if len(values) != 1:
-        return None
-    value = values[0]
-    while isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
-        value = value.left
-    return value if isinstance(value, ast.List | ast.Tuple) else None
-
-
-def _takes_all(element: ast.expr) -> bool:
-    """Tell whether a pattern answers our addresses, so that ours must stand before it."""
-    if not isinstance(element, ast.Call) or not element.args:
-        return False
-    kind, route = ast.unparse(element.func), element.args[0]
-    if not isinstance(route, ast.Constant) or not isinstance(route.value, str):
-        return False
-    included = [
-        argument.value if isinstance(argument, ast.Constant) else ast.unparse(argument)
-        for call in element.args[1:2]
-        if isinstance(call, ast.Call)
-        for argument in call.args[:1]
-    ]
-    if kind.endswith("re_path"):
-        try:
-            matches = re.match(route.value, _ADDRESS) is not None
-        except re.error:
-            return False
-        return matches and (not included or included[0] in _CATCH_ALL)
-    if kind.endswith("path"):
-        if included:
-            return not route.value and included[0] in _CATCH_ALL
-        return route.value.startswith("<path:")
-    return False

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .source import NotUnderstood, Sequential, Source
+from .elements import Sequential
+from .source import NotUnderstood, Source
 
 # A list in a settings file: where it stands. None for a part that is computed.
 Part = tuple[Source, Sequential] | None

@@ -8,8 +8,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ..installation import CONNECTIONS, SETTINGS, Installation
+from ..installation import SETTINGS, Installation
 from ..project import SETTINGS_VARIABLE, Project
+from ..snippets import CONNECTIONS
 from ..source import NotUnderstood, Source
 
 

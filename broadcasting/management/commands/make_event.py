@@ -18,7 +18,7 @@ KINDS: dict[str, tuple[type[Channel], str, str]] = {
     "encrypted": (
         EncryptedPrivateChannel,
         "encryptedPrivate",
-        "Those whom channel_auth.py lets in may listen, and nobody else can read it.",
+        "Those whom channel_auth.py lets in can read it, and nobody else.",
     ),
     "public": (Channel, "channel", "Everybody may listen."),
 }

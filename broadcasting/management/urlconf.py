@@ -1,0 +1,54 @@
+"""The patterns of a root URLconf, as its file spells them."""
+
+import ast
+import re
+
+from .elements import Sequential
+from .source import Source
+
+# Django CMS and Wagtail answer whatever nobody before them has answered.
+_CATCH_ALL = {"wagtail_urls", "wagtail.urls", "cms.urls"}
+_ADDRESS = "broadcasting/auth"
+
+
+def patterns(source: Source) -> Sequential | None:
+    """Return the list that urlpatterns begins with, if one statement writes it out."""
+    values = [
+        node.value
+        for node in source.tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and target.id == "urlpatterns"
+    ]
+    if len(values) != 1:
+        return None
+    value = values[0]
+    while isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+        value = value.left
+    return value if isinstance(value, ast.List | ast.Tuple) else None
+
+
+def takes_all(element: ast.expr) -> bool:
+    """Tell whether a pattern answers our addresses, so that ours must stand before it."""
+    if not isinstance(element, ast.Call) or not element.args:
+        return False
+    kind, route = ast.unparse(element.func), element.args[0]
+    if not isinstance(route, ast.Constant) or not isinstance(route.value, str):
+        return False
+    included = [
+        argument.value if isinstance(argument, ast.Constant) else ast.unparse(argument)
+        for call in element.args[1:2]
+        if isinstance(call, ast.Call)
+        for argument in call.args[:1]
+    ]
+    if kind.endswith("re_path"):
+        try:
+            matches = re.match(route.value, _ADDRESS) is not None
+        except re.error:
+            return False
+        return matches and (not included or included[0] in _CATCH_ALL)
+    if kind.endswith("path"):
+        if included:
+            return not route.value and included[0] in _CATCH_ALL
+        return route.value.startswith("<path:")
+    return False
