@@ -45,12 +45,15 @@ PROJECTS = {
 }
 DEPLOYMENT = {"E004", "W013", "W014", "W015", "W016"}
 
+HOME = "tests.checks.projects"
+SILENCE = "System check identified no issues (0 silenced).\n"
+
 Check = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
 def check() -> Iterator[Check]:
-    """Return what runs a check of a project and returns exit code and output."""
+    """Return what checks a settings module, and returns exit code and output."""
     # Whatever a shell or a platform has set for its own servers.
     unwanted = ("WEB_CONCURRENCY", "UVICORN_WORKERS", "GRANIAN_WORKERS", "GUNICORN_CMD_ARGS")
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
@@ -66,8 +69,8 @@ def check() -> Iterator[Check]:
         assert asked is not None
         assert answered is not None
 
-        def run(project: str, *options: str) -> tuple[int, str]:
-            asked.write(json.dumps([f"tests.checks.projects.{project}", *options]) + "\n")
+        def run(settings: str, *options: str) -> tuple[int, str]:
+            asked.write(json.dumps([settings, *options]) + "\n")
             asked.flush()
             code, output = json.loads(answered.readline())
             return code, output
@@ -88,7 +91,7 @@ def ids_in(output: str) -> set[str]:
 @pytest.mark.parametrize(("project", "ids"), PROJECTS.items())
 def test_project_is_told_what_is_wrong_with_it(check: Check, project: str, ids: str) -> None:
     """That and nothing else, each with a hint that leads to its section of docs/checks.md."""
-    code, output = check(project, "--deploy")
+    code, output = check(f"{HOME}.{project}", "--deploy")
     assert ids_in(output) == set(ids.split()), output
     assert code == ("E" in ids), output
 
@@ -96,7 +99,14 @@ def test_project_is_told_what_is_wrong_with_it(check: Check, project: str, ids: 
 @pytest.mark.parametrize("project", [name for name, ids in PROJECTS.items() if ids in DEPLOYMENT])
 def test_what_matters_in_production_is_said_with_deploy_only(check: Check, project: str) -> None:
     """Whoever develops is left alone."""
-    assert check(project) == (0, "System check identified no issues (0 silenced).\n")
+    assert check(f"{HOME}.{project}") == (0, SILENCE)
+
+
+def test_the_demo_passes(check: Check) -> None:
+    """As it is started without a setting of one's own, but for the one that it silences."""
+    code, output = check("whik.settings")
+    assert (code, ids_in(output)) == (0, set())
+    assert "(1 silenced)" in output
 
 
 def test_every_documented_check_has_a_project() -> None:
