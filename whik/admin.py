@@ -1,8 +1,9 @@
-"""What is said, for who looks after the demo."""
+"""What is said and listed, for who looks after the demo."""
 
 from django.contrib import admin
 
-from .models import ChatMessage, Person, Room
+from .forms import ThingForm
+from .models import ChatMessage, Person, Room, Thing
 
 
 @admin.register(Room)
@@ -34,3 +35,12 @@ class ChatMessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django ha
     def has_add_permission(self, request: object) -> bool:
         """Say things in the room."""
         return False
+
+
+@admin.register(Thing)
+class ThingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django has no such argument.
+    """Whatever is done here appears on the page of things at once."""
+
+    form = ThingForm
+    list_display = ("name", "made_at")
+    search_fields = ("name",)

@@ -6,7 +6,7 @@ import factory
 from django.contrib.auth.hashers import make_password
 from factory.django import DjangoModelFactory
 
-from .models import ChatMessage, DemoUser, Person, Room
+from .models import ChatMessage, DemoUser, Person, Room, Thing
 
 
 def _either(provider: str) -> factory.Maybe:
@@ -65,3 +65,12 @@ class ChatMessageFactory(DjangoModelFactory[ChatMessage]):
     room = factory.SubFactory(RoomFactory)
     author = factory.SubFactory(PersonFactory)
     text = factory.Faker("sentence")
+
+
+class ThingFactory(DjangoModelFactory[Thing]):
+    """A thing with a name of its own."""
+
+    class Meta:
+        model = Thing
+
+    name = factory.Sequence(lambda number: f"thing-{number}")

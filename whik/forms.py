@@ -1,4 +1,4 @@
-"""What people write into the chat and its doors."""
+"""What people write into the chat, its doors and the list of things."""
 
 import re
 from datetime import timedelta
@@ -12,12 +12,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from .demo_people import password_of
-from .models import MAX_MESSAGE, ChatMessage, Person, Room
-from .names import clean_room_name, is_visible
+from .models import MAX_MESSAGE, ChatMessage, Person, Room, Thing
+from .names import clean_room_name, clean_thing_name, is_visible, key_of
 
 # More than a person writes; less than a script would.
 BURST = 20
 BURST_TIME = timedelta(seconds=10)
+# A page shows them all.
+MAX_THINGS = 100
 
 
 class RoomForm(forms.Form):
@@ -98,6 +100,38 @@ class MessageForm(forms.Form):
             text=self.cleaned_data["text"],
             token=self.cleaned_data["token"],
         )
+
+
+class ThingForm(forms.ModelForm):  # type: ignore[type-arg]  # Django has no such argument.
+    """
+    A thing to make or to rename: of the API, of the pages and of the admin.
+
+    Use it inside an atomic block, so that two do not take one name.
+    """
+
+    name = forms.CharField(required=False, strip=False)
+
+    class Meta:
+        model = Thing
+        fields = ("name",)
+
+    def clean_name(self) -> str:
+        """Return the name as it is stored."""
+        name = clean_thing_name(self.cleaned_data["name"])
+        others = Thing.objects.exclude(pk=self.instance.pk)
+        if others.filter(key=key_of(name)).exists():
+            raise ValidationError(_("There is a thing called {name} already.").format(name=name))
+        return name
+
+    def clean(self) -> dict[str, Any] | None:
+        """Leave the list as long as people can read."""
+        if self.instance.pk is None and Thing.objects.count() >= MAX_THINGS:
+            raise ValidationError(
+                _("The list is full: it holds {limit} things. Delete one first.").format(
+                    limit=MAX_THINGS
+                )
+            )
+        return super().clean()
 
 
 class LoginForm(AuthenticationForm):

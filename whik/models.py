@@ -1,4 +1,4 @@
-"""Whom the demo makes and announces, and what they say to each other."""
+"""Whom the demo makes and announces, what they say to each other, and a list of things."""
 
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -9,7 +9,9 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from .names import MAX_KEY, MAX_ROOM_NAME, key_of
+from broadcasting import BroadcastsModelEvents, Channel
+
+from .names import MAX_KEY, MAX_ROOM_NAME, MAX_THING_NAME, key_of
 
 MAX_MESSAGE = 500
 # Long enough for a name of an account; guests choose shorter ones.
@@ -154,3 +156,44 @@ class ChatMessage(models.Model):
     def __str__(self) -> str:
         # The admin writes this over its pages and into its history.
         return f"{self.author}: {'…' if self.recipient_id else self.text}"
+
+
+class Thing(BroadcastsModelEvents, models.Model):
+    """Something in the list of things, which all may change and all see change."""
+
+    name = models.CharField(max_length=MAX_THING_NAME)
+    # Apple and apple are one thing.
+    key = models.CharField(max_length=MAX_KEY, unique=True, editable=False)
+    made_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    broadcast_fields: ClassVar = ["id", "name", "made_at"]
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, with the key of the name."""
+        self.key = key_of(self.name)
+        fields = kwargs.get("update_fields")
+        if fields is not None and "name" in fields:
+            kwargs["update_fields"] = {*fields, "key"}
+        super().save(*args, **kwargs)
+
+    def broadcast_on(self, event: str) -> Channel:
+        """Everybody may listen."""
+        return Channel("things")
+
+    def broadcast_as(self, event: str) -> str:
+        """As the page listens: thing:create, thing:update, thing:destroy."""
+        return {
+            "created": "thing:create",
+            "updated": "thing:update",
+            "deleted": "thing:destroy",
+        }[event]
+
+    def broadcast_to_others(self, event: str) -> bool:
+        """The page that asked for the change shows its answer."""
+        return True

@@ -1,4 +1,4 @@
-"""What rooms and people may be called, and when two names count as the same."""
+"""What rooms, people and things may be called, and when two names count as the same."""
 
 import re
 import unicodedata
@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 MAX_ROOM_NAME = 40
 MAX_NICKNAME = 20
+MAX_THING_NAME = 40
 MAX_KEY = 120
 
 # Besides letters and digits of every script; none of them ends a path or begins a query.
@@ -51,22 +52,36 @@ def clean_nickname(text: str) -> str:
     Raises:
         ValidationError: It is empty, too long, or holds what cannot be seen.
     """
-    name = _tidy(text)
-    # Control characters, and what turns the direction of the text after it.
-    if not is_visible(name) or any(unicodedata.category(c)[0] == "C" for c in name):
-        raise ValidationError(_("Give a name that others can see."))
-    if len(name) > MAX_NICKNAME:
-        raise ValidationError(
-            _("A name has at most {limit} characters; this one has {count}.").format(
-                limit=MAX_NICKNAME, count=len(name)
-            )
-        )
-    return name
+    return _clean_visible(text, MAX_NICKNAME)
+
+
+def clean_thing_name(text: str) -> str:
+    """
+    Return the name of a thing as it is stored.
+
+    Raises:
+        ValidationError: As of `clean_nickname`.
+    """
+    return _clean_visible(text, MAX_THING_NAME)
 
 
 def is_visible(text: str) -> bool:
     """Tell whether something of `text` can be seen: no space, no control, no mark alone."""
     return any(unicodedata.category(c)[0] not in "CMZ" for c in text)
+
+
+def _clean_visible(text: str, limit: int) -> str:
+    name = _tidy(text)
+    # Control characters, and what turns the direction of the text after it.
+    if not is_visible(name) or any(unicodedata.category(c)[0] == "C" for c in name):
+        raise ValidationError(_("Give a name that others can see."))
+    if len(name) > limit:
+        raise ValidationError(
+            _("A name has at most {limit} characters; this one has {count}.").format(
+                limit=limit, count=len(name)
+            )
+        )
+    return name
 
 
 def _tidy(text: str) -> str:

@@ -163,6 +163,7 @@ SILENCED_SYSTEM_CHECKS = ["broadcasting.I001"]  # The demo has no cache channels
 
 # Browsers
 
+CSRF_FAILURE_VIEW = "whik.error_views.csrf_failure"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "chat"
 LOGOUT_REDIRECT_URL = "index"

@@ -28,6 +28,11 @@ class Snippet:
         return cls(str(path), inspect.getsource(item).strip())
 
     @classmethod
+    def whole(cls, path: str) -> "Snippet":
+        """Return a file, for one that is short."""
+        return cls(path, (BASE / path).read_text(encoding="utf-8").strip())
+
+    @classmethod
     def marked(cls, path: str) -> "Snippet":
         """
         Return the lines of `path` between the comments ``shown`` and ``end``.
@@ -38,7 +43,7 @@ class Snippet:
         shown: list[str] = []
         inside = False
         for line in (BASE / path).read_text(encoding="utf-8").splitlines():
-            match line.strip().lstrip("#/ "):
+            match line.strip().strip("{#/} "):
                 case "shown":
                     inside = True
                 case "end" if inside:

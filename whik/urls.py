@@ -6,7 +6,7 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from . import chat_views, login_views, views
+from . import chat_views, login_views, thing_api, thing_views, views
 
 urlpatterns = [
     path("", views.index, name="index"),
@@ -17,6 +17,12 @@ urlpatterns = [
     path("chat/<str:name>/state", chat_views.state, name="room-state"),
     path("chat/<str:name>/messages", chat_views.messages, name="room-messages"),
     path("chat/<str:name>/nickname", chat_views.nickname, name="room-nickname"),
+    path("things/", thing_views.things, name="things"),
+    path("things/<int:pk>/", thing_views.thing, name="thing"),
+    path("things/htmx/", thing_views.things_htmx, name="things-htmx"),
+    path("things/htmx/<int:pk>/", thing_views.thing_htmx, name="thing-htmx"),
+    path("api/things/", thing_api.things, name="api-things"),
+    path("api/things/<str:which>/", thing_api.thing, name="api-thing"),
     path("login/", login_views.DemoLoginView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     # For pages that name no icon of their own: JSON, and other people's.

@@ -26,7 +26,7 @@ every_look = pytest.mark.parametrize(
     [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")],
 )
 every_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
-every_page = pytest.mark.parametrize("path", ["/", "/sub", "/chat/", "/chat/lobby/"])
+every_page = pytest.mark.parametrize("path", ["/", "/sub", "/chat/", "/chat/lobby/", "/things/"])
 
 
 def rows(page: Page) -> Locator:

@@ -82,7 +82,7 @@ def test_addresses_are_printed(password_file: Path, settings: Settings) -> None:
     """Every page to open is there, at the address the server listens on."""
     settings.BROADCAST_URL = "http://127.0.0.1:8001"
     printed = run()
-    for page in ("/", "/chat/", "/sub", "/pub", "/login/", "/admin/"):
+    for page in ("/", "/chat/", "/things/", "/sub", "/pub", "/login/", "/admin/"):
         assert f"http://127.0.0.1:8001{page} " in printed
 
 

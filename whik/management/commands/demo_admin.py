@@ -16,6 +16,7 @@ PAGES = [
     ("/sub", "what arrives"),
     ("/pub", "make a user"),
     ("/chat/", "talk to each other"),
+    ("/things/", "change a list that all see"),
     ("/login/", "chat as one of the demo people"),
     ("/admin/", "who was made"),
 ]
@@ -47,7 +48,7 @@ class Command(BaseCommand):
             admin.save()
         make_people()
         for path, purpose in PAGES:
-            self.stdout.write(f"{settings.BROADCAST_URL}{path:<8} {purpose}")
+            self.stdout.write(f"{settings.BROADCAST_URL}{path:<9} {purpose}")
         if admin.check_password(password):
             self.stdout.write(f"Log in as admin with the password {password}")
         else:
