@@ -31,7 +31,8 @@ FLOORS = {
         3: "events authorization server",
         4: "adapters",
         5: "views",
-        6: "__main__ apps asgi checks jinja urls routing management testing templatetags",
+        6: "__main__ apps asgi checks jinja urls routing management pytest_plugin testing "
+        "templatetags",
     }.items()
     for part in parts.split()
 }
@@ -50,6 +51,7 @@ PLACES = {
     "django_tasks": {"broadcasting/events/tasks.py"},
     "nacl": {"broadcasting/encryption.py"},
     "prometheus_client": {"broadcasting/server/prometheus.py"},
+    "pytest": {"broadcasting/pytest_plugin.py"},
     "redis": {
         "broadcasting/drivers/redis.py",
         "broadcasting/drivers/redis_examination.py",
@@ -83,6 +85,7 @@ INIT_WITH_CODE = {
     "broadcasting/events/__init__.py",
     "broadcasting/protocol/__init__.py",
     "broadcasting/server/__init__.py",
+    "broadcasting/testing/__init__.py",
 }
 
 

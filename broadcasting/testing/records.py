@@ -1,0 +1,251 @@
+"""A broadcast that a fake took in place of the drivers, and what a test expects of one."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ..channel import Channels, channel_names
+from ..events.base import ShouldBroadcast
+from ..events.delivery import Delivery
+from ..events.payload import encode_payload
+from ..protocol.messages import decode, encode
+
+MAX_SHOWN = 200  # Characters of an event's data.
+
+# A class, an event that is equal, or the name that clients listen for.
+Wanted: TypeAlias = type[ShouldBroadcast] | ShouldBroadcast | str
+
+
+class Hold:
+    """
+    Stands among the callbacks of a transaction where the call of a driver would.
+
+    A rollback, also that of a savepoint, takes it out as it would take out the call.
+    """
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self._has_run = False
+        connection.on_commit(self)
+
+    def __call__(self) -> None:
+        """Take note of the commit. A test may have it called twice."""
+        self._has_run = True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether neither commit nor rollback has come."""
+        # The list of the connection that was used, whichever thread asks.
+        waiting = (entry[1] for entry in self._connection.run_on_commit)
+        return not self._has_run and any(callback is self for callback in waiting)
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether a rollback has taken it out."""
+        return not self._has_run and not self.is_waiting
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RecordedBroadcast:
+    """
+    One event that was broadcast.
+
+    Attributes:
+        event: The name that clients listen for.
+        channels: Full names, each once.
+        data: What clients receive: the JSON, decoded. That of an encrypted channel, too.
+        instance: The event itself, `None` for one without a class.
+        to_others: Whether the page that sent the current request is left out.
+        socket_id: That page's socket, `None` if there is none.
+        connections: The aliases that it would be sent through.
+        is_now: Whether it would not wait for a commit.
+        queue: The queue that it would wait in for a worker, `None` for none.
+        debounce: Seconds for which newer ones might take its place. Each is recorded.
+    """
+
+    event: str
+    channels: tuple[str, ...]
+    data: Any
+    instance: ShouldBroadcast | None = None
+    to_others: bool = False
+    socket_id: str | None = None
+    connections: tuple[str, ...] = ()
+    is_now: bool = False
+    queue: str | None = None
+    debounce: float = 0
+    _hold: Hold | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, delivery: Delivery, using: str | None, is_now: bool) -> "RecordedBroadcast":
+        """Record `delivery`, which would wait for the transaction under way on `using`."""
+        connection = connections[using or DEFAULT_DB_ALIAS]
+        waits = not is_now and connection.in_atomic_block
+        return cls(
+            event=delivery.event,
+            channels=delivery.channels,
+            data=decode(delivery.data),
+            instance=delivery.instance,
+            to_others=delivery.to_others,
+            socket_id=delivery.socket_id,
+            connections=tuple(delivery.parts),
+            is_now=is_now,
+            queue=delivery.queue,
+            debounce=delivery.debounce,
+            _hold=Hold(connection) if waits else None,
+        )
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for a commit, as all do in a `TestCase`."""
+        return self._hold is not None and self._hold.is_waiting
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """Whether it would never be sent, since the transaction that it waited for has failed."""
+        return self._hold is not None and self._hold.is_dropped
+
+    def __str__(self) -> str:
+        """Return it as a line of a failed test."""
+        notes = [
+            note
+            for note, holds in (
+                ("to others", self.to_others),
+                (f"queued in {self.queue}", self.queue is not None),
+                ("held until commit", self.is_held),
+                ("rolled back", self.is_rolled_back),
+            )
+            if holds
+        ]
+        text = f"{self.event} on {_listed(self.channels)}: {_shortened(encode(self.data))}"
+        return f"{text} ({', '.join(notes)})" if notes else text
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """
+    Which broadcasts a test means. Arguments as of `Broadcasts.assert_broadcast`.
+
+    Raises:
+        TypeError: Nothing that is broadcast could be `what`.
+        ValueError: `on` is empty.
+    """
+
+    what: Wanted
+    on: Channels | Callable[[str], object] | None = None
+    with_: Mapping[str, object] | Callable[[Any], object] | None = None
+    to_others: bool | None = None
+    via: str | None = None
+    queue: str | bool | None = None
+    where: Callable[[RecordedBroadcast], object] | None = None
+
+    def __post_init__(self) -> None:
+        is_class = isinstance(self.what, type) and issubclass(self.what, ShouldBroadcast)
+        if not (is_class or isinstance(self.what, ShouldBroadcast | str)):
+            raise TypeError(
+                f"{self.what!r} is never broadcast. Name a ShouldBroadcast, one that is equal, "
+                f"or the event's name for clients."
+            )
+        if self.on is not None and not callable(self.on) and not channel_names(self.on):
+            raise ValueError("on=[] names no channel. Leave it out to ask for any.")
+
+    def __str__(self) -> str:
+        """Return what is meant, as far as it can be written."""
+        text = self.name
+        if self.on is not None:
+            text += f" on {_called(self.on) or _listed(channel_names(self.on))}"  # type: ignore[arg-type]  # No function here.
+        if self.with_ is not None:
+            text += f" with {_called(self.with_) or _shortened(encode(self._data))}"
+        if self.to_others is not None:
+            text += " to others" if self.to_others else " to everybody"
+        if self.via is not None:
+            text += f" via {self.via}"
+        if self.queue is not None:
+            text += f" {_queued(self.queue)}"
+        if self.where is not None:
+            text += f" where {_called(self.where)}"
+        return text
+
+    @property
+    def name(self) -> str:
+        """What was asked for, without conditions."""
+        return self.what.__name__ if isinstance(self.what, type) else str(self.what)
+
+    def is_about(self, record: RecordedBroadcast) -> bool:
+        """Tell whether `record` is of this class or name, conditions left aside."""
+        if isinstance(self.what, type):
+            return isinstance(record.instance, self.what)
+        if isinstance(self.what, str):
+            return record.event == self.what
+        return type(record.instance) is type(self.what)
+
+    def misses(self, record: RecordedBroadcast) -> list[str]:
+        """Return in what `record`, which it is about, differs from what is meant."""
+        return list(self._misses(record))
+
+    def _misses(self, record: RecordedBroadcast) -> Iterator[str]:
+        if isinstance(self.what, ShouldBroadcast) and record.instance != self.what:
+            yield f"it is {record.instance!r}"
+        yield from self._channel_misses(record.channels)
+        if callable(self.with_):
+            if not self.with_(record.data):
+                yield f"{_called(self.with_)} is false of its data"
+        elif self.with_ is not None:
+            yield from _differences(self._data, record.data, "")
+        if self.to_others is not None and self.to_others != record.to_others:
+            yield "to others" if record.to_others else "to everybody"
+        if self.via is not None and self.via not in record.connections:
+            yield f"via {_listed(record.connections)} instead of {self.via}"
+        if self.queue is not None and self.queue not in (record.queue, record.queue is not None):
+            yield f"{_queued(record.queue)} instead of {_queued(self.queue)}"
+        if self.where is not None and not self.where(record):
+            yield f"{_called(self.where)} is false of it"
+
+    def _channel_misses(self, channels: tuple[str, ...]) -> Iterator[str]:
+        if self.on is None:
+            return
+        if callable(self.on):
+            if not any(self.on(channel) for channel in channels):
+                yield f"on {_listed(channels)}, of which {_called(self.on)} is false"
+            return
+        missing = [name for name in channel_names(self.on) if name not in channels]
+        if missing:
+            yield f"on {_listed(channels)} instead of {_listed(missing)}"
+
+    @property
+    def _data(self) -> Any:
+        # Through JSON, as the event's own data went: a UUID meets its text.
+        return decode(encode_payload(self.with_, "with_"))
+
+
+def _differences(expected: Any, actual: Any, path: str) -> Iterator[str]:
+    """Yield what of `expected` is not in `actual`; objects may hold more, arrays may not."""
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for name, value in expected.items():
+            below = f"{path}.{name}" if path else name
+            if name in actual:
+                yield from _differences(value, actual[name], below)
+            else:
+                yield f"without {below}"
+    elif expected != actual:
+        shown = (_shortened(encode(value)) for value in (actual, expected))
+        yield "with {} {} instead of {}".format(path, *shown)
+
+
+def _called(function: object) -> str:
+    """Return the name of a function, nothing for what is none."""
+    return f"{getattr(function, '__name__', function)}()" if callable(function) else ""
+
+
+def _listed(names: "tuple[str, ...] | list[str]") -> str:
+    return ", ".join(names)
+
+
+def _queued(queue: str | bool | None) -> str:
+    return f"queued in {queue}" if isinstance(queue, str) else "queued" if queue else "not queued"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}"

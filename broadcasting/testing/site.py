@@ -1,0 +1,178 @@
+"""
+A server without a port: a hub, its bus and its clients, inside the process of the tests.
+
+It has a thread and an event loop of its own, from the first client to the last. So it
+serves sync and async tests alike, and nothing that a test does to its own loop disturbs
+it. Meanwhile every connection of the settings leads into its bus, whichever its driver:
+a test needs no Redis, and an event that is fired anywhere in the process arrives.
+
+Webhooks are not posted.
+"""
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+from unittest import mock
+
+from django.core.exceptions import ImproperlyConfigured
+
+from .. import drivers
+from ..conf import Connection as ConnectionSettings
+from ..conf import get_settings
+from ..credentials import Application, find_application
+from ..drivers.base import Broadcaster
+from ..drivers.memory import MemoryBroker, MemoryBus
+from ..protocol.connection import Connection
+from ..protocol.messages import Message
+from ..server.hub import Hub, Socket
+from ..server.session import Session
+
+T = TypeVar("T")
+
+
+class Site:
+    """One run of the server. `join_site` makes it, `leave_site` ends it."""
+
+    def __init__(self) -> None:
+        self._bus = MemoryBus()
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._serve, name="broadcast-site", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve. Raise `ImproperlyConfigured` if the settings make no sense."""
+        self._thread.start()
+        try:
+            self._ready.result()
+        except BaseException:
+            self._thread.join()
+            raise
+
+    def stop(self) -> None:
+        """Close what is open and wait for the end of the thread."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Run `work` on the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def make_broadcaster(self, connection: ConnectionSettings) -> Broadcaster:
+        """Return a write end for `connection` that leads here."""
+        first = get_settings().apps[0].id
+        return _SiteBroadcaster(self._bus, app=connection.app, first_app_id=first)
+
+    def open_session(self, app_id: str | None, socket: Socket) -> Session:
+        """Begin to serve a client of an application, the first unless said. On the loop."""
+        app = self._application(app_id)
+        socket_id = f"{secrets.randbits(32)}.{secrets.randbits(32)}"
+        session = Session(self._hub, app, Connection(app, socket_id), socket, self._loop.time)
+        session.open(None)
+        return session
+
+    async def settle(self) -> None:
+        """Wait until whatever was done so far has reached the clients."""
+        # Nothing there waits for what is outside of this loop.
+        while self._hub.is_busy:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    def _application(self, app_id: str | None) -> Application:
+        apps = self._hub.apps
+        app = apps[0] if app_id is None else find_application(apps, app_id=app_id)
+        if app is None:
+            known = ", ".join(app.id for app in apps)
+            raise ImproperlyConfigured(
+                f'{app_id!r} is no ID in BROADCASTING["APPS"]. Known applications: {known}.'
+            )
+        return app
+
+    def _serve(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as exc:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(exc)
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._hub = _SiteHub()
+        self._ready.set_result(None)
+        await self._stopping.wait()
+        await self._hub.stop()
+
+
+_lock = threading.Lock()
+_site: Site | None = None
+_clients = 0
+_leads_here = ExitStack()
+
+
+def join_site() -> Site:
+    """Return the site, which is started for its first client."""
+    global _site, _clients
+    with _lock:
+        if _site is None:
+            site = Site()
+            with ExitStack() as stack:
+                # No settings are changed: tests change them themselves, in orders of their own.
+                stack.enter_context(mock.patch.object(drivers, "_make", site.make_broadcaster))
+                stack.enter_context(mock.patch.object(drivers.broadcasters, "_made", {}))
+                site.start()
+                stack.callback(site.stop)
+                _leads_here.push(stack.pop_all())
+            _site = site
+        _clients += 1
+        return _site
+
+
+def leave_site() -> None:
+    """Let go of the site, which stops after its last client."""
+    global _site, _clients
+    with _lock:
+        _clients -= 1
+        if _clients == 0:
+            _site = None
+            _leads_here.close()
+
+
+class _SiteHub(Hub):
+    """A hub that posts no webhooks, and knows when something is under way."""
+
+    def __init__(self) -> None:
+        self.apps = [replace(app, webhooks=()) for app in get_settings().apps]
+        super().__init__(self.apps)
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._tasks) or cast(_SiteBroker, self.broker).is_busy
+
+
+class _SiteBroker(MemoryBroker):
+    @property
+    def is_busy(self) -> bool:
+        """Whether messages wait for the loop."""
+        with self._lock:
+            return bool(self._inbox)
+
+
+class _SiteBroadcaster(Broadcaster):
+    def __init__(self, bus: MemoryBus, **options: Any) -> None:
+        super().__init__(**options)
+        self._bus = bus
+
+    def broadcast(
+        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+    ) -> None:
+        """Put the message on the bus, from any thread."""
+        for channel in channels:
+            self._bus.publish(Message(self.app.id, channel, event, data, socket_id))
+
+    def get_broker(self) -> MemoryBroker:
+        """Return a read end for the running loop."""
+        return _SiteBroker(self._bus)

@@ -1,0 +1,540 @@
+"""Clients without a browser: what they hear, say and are refused, and what they leave behind."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponse
+from django.test import AsyncClient, Client, TestCase
+from django.urls import include, path
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from broadcasting import (
+    BroadcastError,
+    EncryptedPrivateChannel,
+    PresenceChannel,
+    PrivateChannel,
+    ShouldBroadcastNow,
+    abroadcast_to,
+    aevent,
+    authorization,
+    broadcast,
+    broadcast_to,
+    channel_authorizer,
+    event,
+    terminate_user_connections,
+)
+from broadcasting import drivers as drivers_module
+from broadcasting.drivers import broadcasters
+from broadcasting.drivers.pusher import PusherBroadcaster
+from broadcasting.guests import Guest
+from broadcasting.pytest_plugin import AConnect, Connect
+from broadcasting.server.hub import Hub
+from broadcasting.testing import (
+    AsyncBroadcastClient,
+    BroadcastClient,
+    ClientError,
+    ConnectionClosed,
+    SubscriptionRefused,
+    fake_broadcasts,
+)
+from broadcasting.views.auth import auth
+from whik.factories import UserFactory
+
+from .orders import OrderShipped
+
+APP = {
+    "ID": "1",
+    "KEY": "key",
+    "SECRET": "secret",
+    "CLIENT_EVENTS": True,
+    "ENCRYPTION_MASTER_KEY_BASE64": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    "PRESENCE_GRACE": 0,
+    "WEBHOOKS": [{"URL": "https://hooks.invalid/"}],
+}
+OTHER = {"ID": "2", "KEY": "other-key", "SECRET": "other-secret"}
+OFF = {"ID": "3", "KEY": "off-key", "SECRET": "off-secret", "ENABLED": False}
+
+
+@dataclass
+class SaidAtOnce(ShouldBroadcastNow):
+    """Reaches a client in the midst of a test's transaction."""
+
+    channel: str
+
+    def broadcast_on(self) -> str:
+        return self.channel
+
+
+def ship(request: HttpRequest) -> HttpResponse:
+    """Broadcast to everybody but the page that asks."""
+    broadcast(OrderShipped(7), to_others=True)
+    return HttpResponse()
+
+
+urlpatterns = [
+    path("", include("broadcasting.urls")),
+    path("ship", ship),
+    path("other/auth", auth, {"app_id": "2"}),
+]
+
+pytestmark = pytest.mark.urls(__name__)
+
+
+@pytest.fixture(autouse=True)
+def _project(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """Have a project whose default connection leads away from this machine."""
+    monkeypatch.setattr(authorization, "_rules", [])
+    monkeypatch.setattr(authorization, "_sign_in_rules", [])
+    settings.BROADCASTING = {
+        "DEFAULT": "hosted",
+        "CONNECTIONS": {
+            "hosted": {
+                "DRIVER": "broadcasting.drivers.pusher.PusherBroadcaster",
+                "URL": "http://127.0.0.1:1",
+            },
+            "second": {"DRIVER": "broadcasting.drivers.null.NullBroadcaster", "APP": "2"},
+        },
+        "APPS": [APP, OTHER, OFF],
+    }
+
+    @channel_authorizer("orders.{order:int}")
+    def orders(user: AbstractBaseUser, order: int) -> bool:
+        return bool(order == user.pk)
+
+    @channel_authorizer("lobby", guests=True)
+    def lobby(user: AbstractBaseUser | Guest) -> dict[str, object]:
+        return {"name": "a guest" if isinstance(user, Guest) else user.get_username()}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Whatever a test does, threads end and connections lead where they did."""
+    make, made = drivers_module._make, broadcasters._made
+    yield
+    assert "broadcast-site" not in [thread.name for thread in threading.enumerate()]
+    assert drivers_module._make is make
+    assert broadcasters._made is made or broadcasters._made == {}
+
+
+class TestReceiving:
+    def test_hears_what_is_sent_to_its_channel(self) -> None:
+        """Whichever driver the settings name."""
+        with BroadcastClient() as client:
+            client.subscribe("orders")
+            event(OrderShipped(7))
+            received = client.receive("OrderShipped")
+        assert (received.event, received.channel) == ("OrderShipped", "orders")
+        assert received.data == {"order": 7, "total": 5}
+
+    def test_hears_nothing_of_other_channels(self) -> None:
+        """Nor of those that it has left."""
+        with BroadcastClient() as client:
+            client.subscribe("a")
+            client.subscribe("b")
+            client.unsubscribe("b")
+            broadcast_to("b", "Said", {})
+            client.assert_nothing_received()
+
+    def test_what_is_asked_for_is_taken_and_the_rest_stays(self) -> None:
+        """So a test need not know the order of what it does not care for."""
+        with BroadcastClient() as client:
+            client.subscribe("a")
+            client.subscribe("b")
+            for number, channel in enumerate("aba"):
+                broadcast_to(channel, "Said", {"n": number})
+            broadcast_to("a", "Done", {})
+            assert client.receive("Done").data == {}
+            assert client.receive("Said", channel="b").data == {"n": 1}
+            assert [client.receive().data["n"] for _ in range(2)] == [0, 2]
+            client.assert_nothing_received()
+
+    def test_a_thousand_have_arrived_when_it_is_asked(self) -> None:
+        """Nothing is waited for by the clock."""
+        with BroadcastClient() as client:
+            client.subscribe("a")
+            for _ in range(1000):
+                broadcast_to("a", "Said", {})
+            broadcast_to("a", "Last", {})
+            with pytest.raises(AssertionError, match=r"^Last on a was received\."):
+                client.assert_nothing_received("Last", channel="a")
+
+    def test_what_does_not_come_is_told_with_what_did(self) -> None:
+        """In a line each."""
+        with BroadcastClient() as client:
+            client.subscribe("a")
+            with pytest.raises(AssertionError) as caught:
+                client.receive("Done", timeout=0.01)
+            assert str(caught.value) == "Done was not received within 0.01 s. Nothing else was."
+            broadcast_to("a", "Said", {"n": 1})
+            with pytest.raises(AssertionError) as caught:
+                client.receive("Done", channel="b", timeout=0.01)
+            assert str(caught.value) == (
+                "Done on b was not received within 0.01 s. Received, and not taken yet:\n"
+                '  1. Said on a: {"n":1}'
+            )
+
+    def test_its_own_page_can_be_left_out(self, client: Client) -> None:
+        """By the socket id that the page sends."""
+        with BroadcastClient() as own, BroadcastClient() as other:
+            own.subscribe("orders")
+            other.subscribe("orders")
+            client.post("/ship", headers={"X-Socket-ID": own.socket_id})
+            other.receive("OrderShipped")
+            own.assert_nothing_received()
+
+    def test_every_connection_leads_to_it(self) -> None:
+        """Also one that is written to by its name, for its own application."""
+        with BroadcastClient() as first, BroadcastClient(app_id="2") as second:
+            first.subscribe("a")
+            second.subscribe("a")
+            broadcast_to("a", "Said", {"n": 1}, via="memory")
+            broadcast_to("a", "Said", {"n": 2}, via="second")
+            assert first.receive().data == {"n": 1}
+            assert second.receive().data == {"n": 2}
+            first.assert_nothing_received()
+            second.assert_nothing_received()
+
+    def test_settings_may_change_meanwhile(self, settings: Settings) -> None:
+        """Connections that are made anew lead to it as well."""
+        with BroadcastClient() as client:
+            client.subscribe("a")
+            settings.BROADCASTING = {"DEFAULT": "log", "APPS": [APP]}
+            broadcast_to("a", "Said", {})
+            client.receive("Said")
+
+    def test_connections_lead_back_afterwards(self) -> None:
+        """To the objects that were there before."""
+        before = broadcasters["hosted"]
+        with BroadcastClient():
+            assert broadcasters["hosted"] is not before
+        assert broadcasters["hosted"] is before
+        assert isinstance(before, PusherBroadcaster)
+
+    def test_a_cache_channel_repeats_its_last_event(self) -> None:
+        """To whoever joins; the miss is there for who asks."""
+        with BroadcastClient() as client:
+            client.subscribe("cache-a")
+            client.assert_nothing_received()
+            client.receive("pusher:cache_miss")
+            broadcast_to("cache-a", "Said", {"n": 1})
+            client.receive("Said")
+        with BroadcastClient() as client, BroadcastClient() as late:
+            client.subscribe("cache-a")
+            broadcast_to("cache-a", "Said", {"n": 2})
+            late.subscribe("cache-a")
+            assert late.receive("Said").data == {"n": 2}
+
+
+@pytest.mark.django_db
+class TestAuthorization:
+    def test_who_may_joins(self) -> None:
+        """The project's rule is asked about the user."""
+        user = UserFactory.create()
+        with BroadcastClient(user) as client:
+            client.subscribe(PrivateChannel(f"orders.{user.pk}"))
+            event(SaidAtOnce(f"private-orders.{user.pk}"))
+            client.receive("SaidAtOnce", channel=PrivateChannel(f"orders.{user.pk}"))
+
+    @pytest.mark.parametrize(
+        ("channel", "reason"),
+        [
+            ("private-orders.0", "orders"),
+            ("private-unknown", "no rule"),
+            ("private-lobby.x", "no rule"),
+        ],
+    )
+    def test_who_may_not_is_told_why(self, channel: str, reason: str) -> None:
+        """In the words of the log, which the endpoint keeps from others."""
+        with BroadcastClient(UserFactory.create()) as client:
+            with pytest.raises(SubscriptionRefused) as caught:
+                client.subscribe(channel)
+            assert (caught.value.channel, caught.value.status) == (channel, 403)
+            assert channel in caught.value.reason
+            assert str(caught.value).startswith(f"Joining {channel} was refused with 403: Refused")
+
+    def test_a_visitor_is_none_of_the_users(self) -> None:
+        """Without a user nobody has logged in."""
+        with BroadcastClient() as client, pytest.raises(SubscriptionRefused, match="a visitor"):
+            client.subscribe("private-orders.1")
+
+    def test_a_guest_stays_the_same(self) -> None:
+        """The cookie is kept, as a browser keeps it."""
+        with BroadcastClient() as client:
+            client.subscribe("presence-lobby")
+            (guest,) = client.members("presence-lobby")
+            client.unsubscribe("presence-lobby")
+            client.subscribe("presence-lobby")
+            assert list(client.members("presence-lobby")) == [guest]
+
+    def test_the_session_of_a_page_is_used(self, client: Client) -> None:
+        """As the test has logged in."""
+        user = UserFactory.create()
+        client.force_login(user)
+        with BroadcastClient(client=client) as socket:
+            socket.subscribe(f"private-orders.{user.pk}")
+
+    def test_what_the_server_refuses_is_told(self) -> None:
+        """By its own code."""
+        with BroadcastClient() as client:
+            with pytest.raises(SubscriptionRefused) as caught:
+                client.subscribe("no channel")
+            assert (caught.value.channel, caught.value.status) == ("no channel", 400)
+            client.subscribe("a")  # The refusal is over.
+
+    def test_another_application_has_another_address(self) -> None:
+        """Its signature is another one."""
+        user = UserFactory.create()
+        with BroadcastClient(user, app_id="2", auth_url="/other/auth") as client:
+            client.subscribe(f"private-orders.{user.pk}")
+        with BroadcastClient(user, app_id="2") as client, pytest.raises(SubscriptionRefused):
+            client.subscribe(f"private-orders.{user.pk}")
+
+    def test_plain_http_is_no_obstacle(self, settings: Settings) -> None:
+        """Where the project redirects it."""
+        settings.SECURE_SSL_REDIRECT = True
+        user = UserFactory.create()
+        with BroadcastClient(user) as client:
+            client.subscribe(f"private-orders.{user.pk}")
+
+    def test_data_of_an_encrypted_channel_is_opened(self) -> None:
+        """With the key that the endpoint gives."""
+        user = UserFactory.create()
+        channel = EncryptedPrivateChannel(f"orders.{user.pk}")
+        with BroadcastClient(user) as client:
+            client.subscribe(channel)
+            event(SaidAtOnce(channel.name))
+            assert client.receive("SaidAtOnce").data == {"channel": channel.name}
+
+    @pytest.mark.urls("tests.testing.no_urls")
+    def test_missing_routes_are_told(self) -> None:
+        """With what to write."""
+        said = pytest.raises(ImproperlyConfigured, match=r'include\("broadcasting.urls"\)')
+        with BroadcastClient() as client, said:
+            client.subscribe("private-orders.1")
+
+
+@pytest.mark.django_db
+class TestTogether:
+    def test_members_come_and_go(self, broadcast_client: Connect) -> None:
+        """Each knows the others, as soon as they are there."""
+        ann, bob = UserFactory.create(), UserFactory.create()
+        channel = PresenceChannel("lobby")
+        first = broadcast_client(ann)
+        first.subscribe(channel)
+        assert first.members(channel) == {str(ann.pk): {"name": ann.username}}
+        second = broadcast_client(bob)
+        second.subscribe(channel)
+        assert first.members(channel) == second.members(channel)
+        assert first.receive("pusher:member_added").data["user_id"] == str(bob.pk)
+        second.unsubscribe(channel)
+        assert list(first.members(channel)) == [str(ann.pk)]
+        second.subscribe(channel)
+        second.close()
+        assert list(first.members(channel)) == [str(ann.pk)]
+        first.assert_nothing_received()  # What the protocol says is for who asks.
+
+    def test_only_members_know_the_members(self) -> None:
+        """Asking without having joined is a mistake."""
+        with BroadcastClient() as client, pytest.raises(ClientError, match="no presence channel"):
+            client.members("presence-lobby")
+
+    def test_whispers_reach_the_others(self) -> None:
+        """With who sent it."""
+        ann = UserFactory.create()
+        with BroadcastClient(ann) as own, BroadcastClient() as other:
+            own.subscribe("presence-lobby")
+            other.subscribe("presence-lobby")
+            own.whisper("presence-lobby", "typing", {"on": True})
+            own.whisper("presence-lobby", "raw", "not JSON")
+            received = other.receive("client-typing")
+            assert (received.data, received.user_id) == ({"on": True}, str(ann.pk))
+            assert other.receive("client-raw").data == "not JSON"
+            own.assert_nothing_received()
+
+    def test_refused_whisper_is_told(self) -> None:
+        """What the server answers."""
+        with BroadcastClient() as client:
+            client.subscribe("a")
+            with pytest.raises(ClientError, match="only supported on private"):
+                client.whisper("a", "typing", {})
+
+    def test_a_signed_in_user_is_reached_and_sent_away(
+        self, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+    ) -> None:
+        """On the user's own channel; what closes is told by its code."""
+        user = UserFactory.create()
+        with BroadcastClient(user) as client:
+            client.sign_in()
+            event(SaidAtOnce(f"#server-to-user-{user.pk}"))
+            client.receive("SaidAtOnce")
+            with django_capture_on_commit_callbacks(execute=True):
+                terminate_user_connections(user)
+            assert client.wait_closed() == 4009
+            with pytest.raises(ConnectionClosed, match="closed the connection with 4009"):
+                client.subscribe("a")
+            with pytest.raises(ConnectionClosed):
+                client.receive()
+
+    def test_a_visitor_cannot_sign_in(self) -> None:
+        """The endpoint says so."""
+        with BroadcastClient() as client, pytest.raises(SubscriptionRefused, match="Signing in"):
+            client.sign_in()
+
+
+class TestMistakes:
+    def test_closed_application_lets_nobody_in(self) -> None:
+        """The code says why."""
+        with pytest.raises(ConnectionClosed) as caught, BroadcastClient(app_id="3"):
+            pass
+        assert caught.value.code == 4003
+
+    def test_unknown_application(self) -> None:
+        """Those that exist are named."""
+        with pytest.raises(ImproperlyConfigured, match="Known applications: 1, 2, 3"):
+            BroadcastClient(app_id="9").__enter__()
+
+    def test_bad_settings(self, settings: Settings) -> None:
+        """They are told, and nothing is left."""
+        settings.BROADCASTING = {"DEFAULT": "nowhere"}
+        with pytest.raises(ImproperlyConfigured, match="nowhere"):
+            BroadcastClient().__enter__()
+
+    def test_before_and_after_it_is_open(self) -> None:
+        """What to write is told."""
+        client = BroadcastClient()
+        with pytest.raises(BroadcastError, match=r"with BroadcastClient\("):
+            client.subscribe("a")
+        with client:
+            with pytest.raises(BroadcastError, match="connected already"):
+                client.__enter__()
+            client.subscribe("a")
+        client.close()
+        with pytest.raises(BroadcastError, match="not connected"):
+            client.receive()
+
+    def test_a_client_can_be_opened_again(self) -> None:
+        """It is another socket then."""
+        client = BroadcastClient()
+        ids = set()
+        for _ in range(2):
+            with client:
+                ids.add(client.socket_id)
+        assert len(ids) == 2
+
+    def test_a_fake_would_leave_it_deaf(self) -> None:
+        """So it does not begin."""
+        with fake_broadcasts(), pytest.raises(BroadcastError, match="Broadcasts are faked"):
+            BroadcastClient().__enter__()
+
+    async def test_the_sync_client_is_refused_in_async_code(self) -> None:
+        """It would hold up the loop that it waits for."""
+        with pytest.raises(BroadcastError, match="AsyncBroadcastClient"):
+            BroadcastClient().__enter__()
+
+    def test_no_answer_is_not_waited_for_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the server is stuck."""
+
+        async def never(*args: Any, **kwargs: Any) -> None:
+            await asyncio.sleep(0.2)
+
+        with BroadcastClient() as client:
+            monkeypatch.setattr(Hub, "subscribe", never)
+            with pytest.raises(ClientError, match=r"not answered within 0\.01 s"):
+                client.subscribe("a", timeout=0.01)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAsync:
+    async def test_all_of_it(self, async_broadcast_client: AConnect) -> None:
+        """The same calls, awaited."""
+        ann, bob = await make_user(), await make_user()
+        first, second = await async_broadcast_client(ann), await async_broadcast_client(bob)
+        await first.subscribe("presence-lobby")
+        await second.subscribe("presence-lobby")
+        assert set(await first.members("presence-lobby")) == {str(ann.pk), str(bob.pk)}
+        await first.whisper("presence-lobby", "typing", {})
+        await second.receive("client-typing", channel="presence-lobby")
+        await second.unsubscribe("presence-lobby")
+        assert set(await first.members("presence-lobby")) == {str(ann.pk)}
+        await first.sign_in()
+        await abroadcast_to(f"#server-to-user-{ann.pk}", "Said", {})
+        await first.receive("Said")
+        await first.assert_nothing_received()
+        with pytest.raises(SubscriptionRefused):
+            await first.subscribe("private-orders.0")
+        await asyncio.to_thread(terminate_user_connections, ann)
+        assert await first.wait_closed() == 4009
+
+    async def test_several_wait_at_once(self) -> None:
+        """Each gets its own."""
+        async with AsyncBroadcastClient() as client:
+            await client.subscribe("orders")
+            both = asyncio.gather(client.receive("Said"), client.receive("OrderShipped"))
+            await aevent(OrderShipped(7))
+            await abroadcast_to("orders", "Said", {})
+            said, shipped = await both
+        assert (said.event, shipped.event) == ("Said", "OrderShipped")
+
+    async def test_the_session_of_a_page_is_used(self, async_client: AsyncClient) -> None:
+        """As the test has logged in."""
+        user = await make_user()
+        await async_client.aforce_login(user)
+        async with AsyncBroadcastClient(client=async_client) as client:
+            await client.subscribe(f"private-orders.{user.pk}")
+
+    async def test_it_closes_after_a_failure(self) -> None:
+        """Of whatever kind; the connection's own included."""
+        with pytest.raises(KeyError):
+            async with AsyncBroadcastClient():
+                raise KeyError
+        with pytest.raises(ConnectionClosed):
+            await AsyncBroadcastClient(app_id="3").__aenter__()
+
+
+class InTestCase(TestCase):
+    """Django's test case, whose transaction is never committed."""
+
+    def test_commits_are_played(self) -> None:
+        """Then the client hears of it, and only then."""
+        with BroadcastClient() as client:
+            client.subscribe("orders")
+            with self.captureOnCommitCallbacks(execute=True):
+                event(OrderShipped(7))
+                client.assert_nothing_received()
+            client.receive("OrderShipped")
+
+    def test_what_waits_for_the_commit_is_named(self) -> None:
+        """It is the first thing that goes wrong, so what to write is told."""
+        broadcast_to("orders", "Said", {})
+        with BroadcastClient() as client:
+            client.subscribe("orders")
+            event(OrderShipped(7))
+            said = r"never makes: Said, OrderShipped\. Write: with self\.captureOnCommit"
+            with pytest.raises(AssertionError, match=said):
+                client.receive("OrderShipped", timeout=0.01)
+
+    async def test_what_waits_is_named_in_async_code(self) -> None:
+        """Whichever thread has the transaction."""
+        async with AsyncBroadcastClient() as client:
+            await client.subscribe("orders")
+            await aevent(OrderShipped(7))
+            with pytest.raises(AssertionError, match="never makes: OrderShipped"):
+                await client.receive("OrderShipped", timeout=0.01)
+
+    async def test_async(self) -> None:
+        """The endpoint sees what the test's transaction holds."""
+        user = await make_user()
+        async with AsyncBroadcastClient(user) as client:
+            await client.subscribe(f"private-orders.{user.pk}")
+
+
+async def make_user() -> Any:
+    """Return a new user."""
+    return await sync_to_async(UserFactory.create)()
