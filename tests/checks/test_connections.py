@@ -124,7 +124,8 @@ def test_w003_a_master_key_without_pynacl(monkeypatch: pytest.MonkeyPatch) -> No
 def test_django_runs_the_check() -> None:
     """With the others, and alone by its tag."""
     with override_settings(BROADCASTING={"DEFAULT": "radis"}):
-        assert "broadcasting.E001" in [message.id for message in run_checks()]
+        # Without apps: Django 6.1 asks the database what it can do for their models.
+        assert "broadcasting.E001" in [message.id for message in run_checks(app_configs=[])]
         with pytest.raises(SystemCheckError, match=r"broadcasting\.E001"):
             call_command("check", "--tag", "broadcasting")
     call_command("check", "--tag", "broadcasting", verbosity=0)
