@@ -62,6 +62,10 @@ class Debouncer(Generic[T]):
         """Tell whether anything is held."""
         return bool(self._held)
 
+    def __contains__(self, key: str) -> bool:
+        """Tell whether a value is held under `key`."""
+        return key in self._held
+
     def hold(self, key: str, seconds: float, value: T) -> None:
         """Release `value`, or the newest that has come by then, `seconds` after the first."""
         if self._is_at_exit:

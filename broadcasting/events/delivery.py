@@ -104,13 +104,18 @@ class Delivery:
 
     def _wait_for_newer(self) -> None:
         key = self._key()
-        if self.queue is None or not queues.enqueue_newest(
-            self.event,
-            self.parts,
-            self.socket_id,
-            queue=self.queue,
-            key=key,
-            seconds=self.debounce,
+        # Where this process has held one, for want of a cache, this one must not overtake it.
+        if not (
+            self.queue is not None
+            and key not in _debouncer
+            and queues.enqueue_newest(
+                self.event,
+                self.parts,
+                self.socket_id,
+                queue=self.queue,
+                key=key,
+                seconds=self.debounce,
+            )
         ):
             _debouncer.hold(key, self.debounce, self)
 

@@ -198,9 +198,8 @@ def _attempt(queued: Queued) -> Queued | None:
     options = get_settings().queue
     age = time.time() - queued.queued_at
     if options.expires is not None and age > options.expires:
-        _give_up(
-            queued, BroadcastError(f"it waited {age:.0f} s and expires after {options.expires}")
-        )
+        late = f"It waited for {age:.0f} s and expires after {options.expires}"
+        _give_up(queued, BroadcastError(late))
         return None
     failures = sending.send(queued.event, queued.parts, queued.socket_id)
     is_last = queued.attempt >= options.tries or _is_enqueueing.get()

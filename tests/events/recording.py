@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from django.dispatch import Signal
 
+from broadcasting.drivers import broadcasters
 from broadcasting.drivers.base import Broadcaster
 from broadcasting.protocol.messages import decode
 
@@ -45,6 +46,11 @@ class RecordingBroadcaster(Broadcaster):
     def names(self) -> list[str]:
         """The names of the events that were sent."""
         return [sent.event for sent in self.sent]
+
+
+def recording(alias: str = "first") -> RecordingBroadcaster:
+    """Return a connection, as the settings of the moment make it."""
+    return cast(RecordingBroadcaster, broadcasters[alias])
 
 
 class PrintingBroadcaster(Broadcaster):

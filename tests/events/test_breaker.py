@@ -2,21 +2,19 @@
 
 import logging
 import threading
-from typing import cast
 
 import pytest
 from pytest_django import Settings
 
 from broadcasting import BroadcastError, Channel, ShouldBroadcastNow, broadcast_to, event
 from broadcasting.conf import CircuitBreaker
-from broadcasting.drivers import broadcasters
 from broadcasting.events.breaker import Breaker, breakers
 from broadcasting.exceptions import CircuitOpen, PayloadError
 from broadcasting.signals import broadcast_failed
 from tests.utils import FakeClock
 
 from .conftest import DRIVER
-from .recording import RecordingBroadcaster, heard
+from .recording import RecordingBroadcaster, heard, recording
 
 
 class Bus:
@@ -131,10 +129,11 @@ class TestBreaker:
         bus.clock.advance(10)
         began, go_on = threading.Event(), threading.Event()
 
-        def attempt() -> None:
-            bus.breaker.call(lambda: (began.set(), go_on.wait(5)))
+        def answer() -> None:
+            began.set()
+            go_on.wait(5)
 
-        thread = threading.Thread(target=attempt)
+        thread = threading.Thread(target=bus.breaker.call, args=[answer])
         thread.start()
         assert began.wait(5)
         with pytest.raises(CircuitOpen):
@@ -179,11 +178,6 @@ class Told(ShouldBroadcastNow):
         return Channel("news")
 
 
-def calls_of(alias: str) -> int:
-    """Return how often a connection's driver was called."""
-    return cast(RecordingBroadcaster, broadcasters[alias]).calls
-
-
 @pytest.fixture
 def hanging(settings: Settings) -> RecordingBroadcaster:
     """Return a connection that fails, and one failure of which is enough."""
@@ -200,7 +194,7 @@ def hanging(settings: Settings) -> RecordingBroadcaster:
             "fine": {"DRIVER": DRIVER},
         },
     }
-    return cast(RecordingBroadcaster, broadcasters["hanging"])
+    return recording("hanging")
 
 
 class TestConnections:
@@ -209,13 +203,13 @@ class TestConnections:
         for _ in range(3):
             broadcast_to("a", "Said", {}, via="hanging")
             broadcast_to("a", "Said", {}, via="fine")
-        assert (hanging.calls, calls_of("fine")) == (1, 3)
+        assert (hanging.calls, recording("fine").calls) == (1, 3)
 
     def test_one_may_be_without(self, hanging: RecordingBroadcaster) -> None:
         """Its own setting goes before that of all."""
         for _ in range(9):
             broadcast_to("a", "Said", {}, via="patient")
-        assert calls_of("patient") == 9
+        assert recording("patient").calls == 9
 
     def test_refused_broadcasts_are_told_of_and_not_logged(
         self, hanging: RecordingBroadcaster, caplog: pytest.LogCaptureFixture
@@ -245,4 +239,4 @@ class TestConnections:
             "CONNECTIONS": {"hanging": {"DRIVER": DRIVER}},
         }
         broadcast_to("a", "Said", {})
-        assert calls_of("hanging") == 1
+        assert recording("hanging").calls == 1

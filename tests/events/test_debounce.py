@@ -212,7 +212,8 @@ class TestEvents:
         self, first: RecordingBroadcaster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Where two pages made them, each must hear what the other did."""
-        for id_, sockets in enumerate((["1.1", "1.1"], ["1.1", "2.2", "1.1"], ["1.1", None])):
+        cases: list[list[str | None]] = [["1.1", "1.1"], ["1.1", "2.2", "1.1"], ["1.1", None]]
+        for id_, sockets in enumerate(cases):
             for x, socket_id in enumerate(sockets):
                 monkeypatch.setattr(delivery, "current_socket_id", lambda its=socket_id: its)
                 broadcast(Moved(x, id=id_), to_others=True)
@@ -241,9 +242,12 @@ class TestEvents:
 
     def test_threads_share_what_is_held(self, first: RecordingBroadcaster) -> None:
         """Eight that fire at the same time lose nothing and send one."""
-        threads = [
-            threading.Thread(target=lambda: [event(Moved(x)) for x in range(100)]) for _ in range(8)
-        ]
+
+        def move() -> None:
+            for x in range(100):
+                event(Moved(x))
+
+        threads = [threading.Thread(target=move) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
