@@ -19,7 +19,7 @@ from .snippets import (
     credentials,
 )
 from .source import NotUnderstood, Source
-from .urlconf import patterns, takes_all
+from .urlconf import first_assignment, patterns, takes_all
 
 # The settings that decide what is there already.
 SETTINGS = (
@@ -269,13 +269,18 @@ class Installation:
         if "urlpatterns" not in source.names:
             raise NotUnderstood("The file does not set urlpatterns itself.")
         import_names(source, "django.urls", ["include", "path"])
-        node = patterns(source)
-        if node is None:
-            code = f"urlpatterns = [*urlpatterns, {INCLUDE}]\n"
-            source.append(source.spell(code), gap=1)
+        first = first_assignment(source)
+        node = patterns(first.value) if first else None
+        if node is not None:
+            index = next((i for i, e in enumerate(node.elts) if takes_all(e)), len(node.elts))
+            insert_element(source, node, index, source.spell(INCLUDE))
             return
-        index = next((i for i, e in enumerate(node.elts) if takes_all(e)), len(node.elts))
-        insert_element(source, node, index, source.spell(INCLUDE))
+        code = source.spell(f"urlpatterns = [*urlpatterns, {INCLUDE}]\n")
+        if first is not None:
+            # What is added below it may take every address.
+            source.insert_after(source.tree.body.index(first), code)
+        else:
+            source.append(code, gap=1)
 
     # ASGI
 

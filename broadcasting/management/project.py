@@ -132,7 +132,7 @@ class Project:
                     if found := self._assignment(origin, name, seen):
                         return found
             elif isinstance(node, ast.Assign | ast.AnnAssign):
-                if _assigns(node, name):
+                if assigns(node, name):
                     return source, node
             elif any(self._may_assign(source, inner, name, seen) for inner in _nested(node)):
                 where = f"{self.name_of(source.path)}, line {node.lineno}"
@@ -142,7 +142,7 @@ class Project:
     def _may_assign(self, source: Source, node: ast.AST, name: str, seen: set[str]) -> bool:
         if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
             return self._assignment(_origin(node, self._package_of(source)), name, seen) is not None
-        return _assigns(node, name)
+        return assigns(node, name)
 
     def _parts(self, source: Source, value: ast.expr, depth: int) -> Iterator[Part]:
         if isinstance(value, ast.List | ast.Tuple):
@@ -188,18 +188,7 @@ def is_installed(folder: Path) -> bool:
     return any(folder.is_relative_to(sysconfig.get_path(kind)) for kind in kinds)
 
 
-def _find(folders: Sequence[Path], module: str) -> Path | None:
-    if not all(part.isidentifier() for part in module.split(".")):
-        return None
-    for folder in folders:
-        path = folder.joinpath(*module.split("."))
-        for candidate in (path / "__init__.py", path.with_suffix(".py")):
-            if candidate.is_file():
-                return candidate
-    return None
-
-
-def _assigns(node: ast.AST, name: str) -> bool:
+def assigns(node: ast.AST, name: str) -> bool:
     """Tell whether a statement gives `name` a value that does not add to a former one."""
     if isinstance(node, ast.Assign):
         targets = node.targets
@@ -213,6 +202,17 @@ def _assigns(node: ast.AST, name: str) -> bool:
         isinstance(inner, ast.Name) and inner.id == name and isinstance(inner.ctx, ast.Load)
         for inner in ast.walk(node)
     )
+
+
+def _find(folders: Sequence[Path], module: str) -> Path | None:
+    if not all(part.isidentifier() for part in module.split(".")):
+        return None
+    for folder in folders:
+        path = folder.joinpath(*module.split("."))
+        for candidate in (path / "__init__.py", path.with_suffix(".py")):
+            if candidate.is_file():
+                return candidate
+    return None
 
 
 def _nested(node: ast.AST) -> Iterator[ast.AST]:

@@ -4,6 +4,7 @@ import ast
 import re
 
 from .elements import Sequential
+from .project import assigns
 from .source import Source
 
 # Django CMS and Wagtail answer whatever nobody before them has answered.
@@ -11,18 +12,18 @@ _CATCH_ALL = {"wagtail_urls", "wagtail.urls", "cms.urls"}
 _ADDRESS = "broadcasting/auth"
 
 
-def patterns(source: Source) -> Sequential | None:
-    """Return the list that urlpatterns begins with, if one statement writes it out."""
-    values = [
-        node.value
+def first_assignment(source: Source) -> ast.Assign | ast.AnnAssign | None:
+    """Return the statement that urlpatterns begins with; others may add to it below."""
+    found = [
+        node
         for node in source.tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign)
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(target, ast.Name) and target.id == "urlpatterns"
+        if isinstance(node, ast.Assign | ast.AnnAssign) and assigns(node, "urlpatterns")
     ]
-    if len(values) != 1:
-        return None
-    value = values[0]
+    return found[0] if len(found) == 1 else None
+
+
+def patterns(value: ast.expr | None) -> Sequential | None:
+    """Return the list that an expression begins with, `None` where it is not written out."""
     while isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
         value = value.left
     return value if isinstance(value, ast.List | ast.Tuple) else None

@@ -330,8 +330,19 @@ def test_daphne_is_moved_only_where_its_runserver_would_not_be_used(
             '[path("", include("shop.urls")), path("", include("broadcasting.urls"))]',
         ),
         (
-            "i18n_patterns(a)\nurlpatterns += [a]\nLAST = 1",
-            "i18n_patterns(a)\nurlpatterns += [a]\nLAST = 1\n\n"
+            'i18n_patterns(a)\nurlpatterns += [re_path("", spa)]',
+            "i18n_patterns(a)\n"
+            'urlpatterns = [*urlpatterns, path("", include("broadcasting.urls"))]\n'
+            'urlpatterns += [re_path("", spa)]',
+        ),
+        (
+            '[a]\nurlpatterns = urlpatterns + [path("", include(wagtail_urls))]',
+            '[a, path("", include("broadcasting.urls"))]\n'
+            'urlpatterns = urlpatterns + [path("", include(wagtail_urls))]',
+        ),
+        (
+            "[a]\nurlpatterns = b",
+            "[a]\nurlpatterns = b\n\n"
             'urlpatterns = [*urlpatterns, path("", include("broadcasting.urls"))]',
         ),
     ],
