@@ -106,7 +106,8 @@ def remember(
         row: Where `instance` does not have the values itself: what has them.
     """
     plan = plan_of(type(instance))
-    values = _values(row or instance, _among(plan.tracked, only))
+    keys = [field.attname for field in instance._meta.pk_fields]
+    values = _values(row or instance, [*keys, *_among(plan.tracked, only)])
     known = _known(instance, using)
     if known is not None:
         values = known.values | values

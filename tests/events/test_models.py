@@ -8,7 +8,9 @@ from broadcasting import without_broadcasting
 from .recording import RecordingBroadcaster
 from .shop.models import Thing
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+pytestmark = pytest.mark.django_db(
+    transaction=True, databases=["default", "other"], available_apps=["tests.events.shop"]
+)
 
 
 def test_life_of_a_row(first: RecordingBroadcaster) -> None:

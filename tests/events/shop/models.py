@@ -1,7 +1,8 @@
 """Models that broadcast."""
 
 import uuid
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
@@ -9,7 +10,7 @@ from django.db import models
 from django.db.models.functions import Upper
 from django.utils.functional import cached_property
 
-from broadcasting import BroadcastsModelEvents
+from broadcasting import BroadcastsModelEvents, BroadcastsQuerySet
 
 
 class Owner(models.Model):
@@ -27,6 +28,9 @@ class Label(models.Model):
 
     name = models.CharField(max_length=20)
     broadcast_fields = ("name",)
+
+    class Meta:
+        ordering: ClassVar = ["pk"]
 
 
 class Thing(BroadcastsModelEvents, models.Model):
@@ -58,7 +62,8 @@ class Person(BroadcastsModelEvents, models.Model):
     boss = models.ForeignKey("self", models.CASCADE, null=True, related_name="staff")
 
     broadcast_fields = ("full_name", "upper", "boss_name", "staff")
-    asked: ClassVar[list[Any]] = []
+
+    objects = BroadcastsQuerySet.as_manager()
 
     @property
     def full_name(self) -> str:
@@ -76,6 +81,8 @@ class Person(BroadcastsModelEvents, models.Model):
 class Place(BroadcastsModelEvents, models.Model):
     name = models.CharField(max_length=20)
     broadcast_fields: ClassVar[tuple[str, ...]] = ("pk", "name")
+
+    objects = BroadcastsQuerySet.as_manager()
 
 
 class Pub(Place):
@@ -104,6 +111,8 @@ class Base(BroadcastsModelEvents, models.Model):
 class Concrete(Base):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
 
+    objects = BroadcastsQuerySet.as_manager()
+
 
 class Note(BroadcastsModelEvents, models.Model):
     """Hangs on a thing, and on anything."""
@@ -114,3 +123,48 @@ class Note(BroadcastsModelEvents, models.Model):
     subject = GenericForeignKey("kind", "key")
     text = models.CharField(max_length=20)
     broadcast_fields = ("pk", "thing", "text")
+
+
+class Moment(BroadcastsModelEvents, models.Model):
+    """A property of it may fail."""
+
+    divisor = models.IntegerField()
+    broadcast_fields = ("quotient",)
+
+    def broadcast_when(self, event: str) -> bool:
+        return event == "updated"
+
+    @property
+    def quotient(self) -> float:
+        return 1 / self.divisor
+
+
+class Member(BroadcastsModelEvents, models.Model):
+    """Related to its own kind."""
+
+    name = models.CharField(max_length=20)
+    friends = models.ManyToManyField("self")
+    follows = models.ManyToManyField("self", symmetrical=False, related_name="followers")
+    broadcast_fields = ("name", "friends", "follows", "followers")
+
+    class Meta:
+        ordering: ClassVar = ["pk"]
+
+    def broadcast_with(self, event: str) -> Mapping[str, object]:
+        # Friends of friends have no end.
+        names = ("friends", "follows", "followers")
+        row = {name: list(getattr(self, name).values("name")) for name in names}
+        return {"model": row, "changed": self.broadcast_changed}
+
+
+class Item(BroadcastsModelEvents, models.Model):
+    """Can tell of bulk changes."""
+
+    name = models.CharField(max_length=20, unique=True)
+    count = models.IntegerField(default=0)
+    secret = models.CharField(max_length=20, default="")
+    owner = models.ForeignKey(Owner, models.CASCADE, null=True)
+    labels = models.ManyToManyField(Label)
+    broadcast_fields = ("name", "count", "owner")
+
+    objects = BroadcastsQuerySet.as_manager()
