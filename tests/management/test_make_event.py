@@ -146,7 +146,7 @@ def test_event_of_a_model_goes_to_the_models_channel(stall: Path, sent: list[Sen
     assert '@channel_authorizer("stall.Order.{order}")' in printed
     assert "Let out" not in printed
     assert_clean(stall)
-    order = apps.get_model("stall", "Order")(pk=7, name="tea")
+    order = importlib.import_module("stall.models").Order(pk=7, name="tea")
     order._state.adding = False
     event(stall_events().OrderPaid(order))
     assert sent == [
