@@ -2,8 +2,11 @@
 Broadcasts are recorded in place of being sent.
 
 Everything before the sending happens: listeners run, the event is asked, its data
-encoded. A record counts as sent unless the transaction, or the savepoint, that it waits
-for was rolled back; so nothing need be committed, and a `TestCase` can look at once.
+encoded. More data than the application allows is a `PayloadError` here, where in
+production the log alone says so.
+
+A record counts as sent unless the transaction, or the savepoint, that it waits for was
+rolled back; so nothing need be committed, and a `TestCase` can look at once.
 """
 
 import inspect
@@ -17,6 +20,7 @@ from typing import Any, TypeVar
 from asgiref.sync import iscoroutinefunction
 
 from ..channel import Channels
+from ..events import sending
 from ..events.delivery import Delivery, taken_by
 from .records import Expectation, RecordedBroadcast, Wanted
 
@@ -225,6 +229,9 @@ def active_fakes() -> int:
 
 
 def _take(delivery: Delivery, using: str | None, is_now: bool) -> bool:
+    # Where it is really sent this is found too late to be raised.
+    for failure in sending.too_large(delivery.event, delivery.parts).values():
+        raise failure.exc
     record = RecordedBroadcast.of(delivery, using, is_now)
     for broadcasts in list(_active):
         broadcasts._take(record)

@@ -27,6 +27,7 @@ from ..conf import get_settings
 from ..credentials import Application, find_application
 from ..drivers.base import Broadcaster
 from ..drivers.memory import MemoryBroker, MemoryBus
+from ..events.breaker import breakers
 from ..protocol.connection import Connection
 from ..protocol.messages import Message
 from ..server.hub import Hub, Socket
@@ -123,6 +124,8 @@ def join_site() -> Site:
                 # No settings are changed: tests change them themselves, in orders of their own.
                 stack.enter_context(mock.patch.object(drivers, "_make", site.make_broadcaster))
                 stack.enter_context(mock.patch.object(drivers.broadcasters, "_made", {}))
+                # That a driver has failed before says nothing of this one.
+                stack.enter_context(mock.patch.dict(breakers, clear=True))
                 site.start()
                 stack.callback(site.stop)
                 _leads_here.push(stack.pop_all())

@@ -1,9 +1,11 @@
 """What the tests broadcast."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from broadcasting import Channel, PrivateChannel, ShouldBroadcast, ShouldBroadcastNow
+from broadcasting.events.queue import send_queued
 
 
 @dataclass
@@ -59,3 +61,8 @@ class OrderCounted(ShouldBroadcast):
 def refuse(*args: object, **kwargs: object) -> None:
     """Stand for a queue into which nothing may be put."""
     raise AssertionError("A fake does not keep from the queue")
+
+
+def run_at_once(envelope: dict[str, Any], **options: object) -> None:
+    """Stand for a queue that does not wait for a worker."""
+    send_queued(envelope)

@@ -1,6 +1,7 @@
 """Clients without a browser: what they hear, say and are refused, and what they leave behind."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,11 +29,13 @@ from broadcasting import (
     broadcast_to,
     channel_authorizer,
     event,
+    flush_debounced,
     terminate_user_connections,
 )
 from broadcasting import drivers as drivers_module
 from broadcasting.drivers import broadcasters
 from broadcasting.drivers.pusher import PusherBroadcaster
+from broadcasting.events.breaker import breakers
 from broadcasting.guests import Guest
 from broadcasting.pytest_plugin import AConnect, Connect
 from broadcasting.server.hub import Hub
@@ -47,7 +50,7 @@ from broadcasting.testing import (
 from broadcasting.views.auth import auth
 from whik.factories import UserFactory
 
-from .orders import OrderShipped
+from .orders import OrderCounted, OrderShipped
 
 APP = {
     "ID": "1",
@@ -216,6 +219,30 @@ class TestReceiving:
             assert broadcasters["hosted"] is not before
         assert broadcasters["hosted"] is before
         assert isinstance(before, PusherBroadcaster)
+
+    def test_a_driver_that_failed_before_is_no_obstacle(self) -> None:
+        """Nor does a client make it usable."""
+        breaker = breakers["hosted"]
+        breaker._is_open, breaker._until = True, math.inf
+        with BroadcastClient() as client:
+            client.subscribe("a")
+            broadcast_to("a", "Said", {})
+            client.receive("Said")
+        assert breakers["hosted"] is breaker
+
+    def test_queued_and_debounced_events_arrive(self, settings: Settings) -> None:
+        """Where the queue runs them at once; what is held, when it is let go."""
+        settings.BROADCASTING |= {"QUEUE": {"BACKEND": "tests.testing.orders.run_at_once"}}
+        with BroadcastClient() as client:
+            client.subscribe("orders")
+            event(OrderShipped(7))
+            client.receive("OrderShipped")
+            for _ in range(3):
+                event(OrderCounted(queue=False))
+            client.assert_nothing_received()
+            flush_debounced()
+            client.receive("OrderCounted")
+            client.assert_nothing_received()
 
     def test_a_cache_channel_repeats_its_last_event(self) -> None:
         """To whoever joins; the miss is there for who asks."""

@@ -22,6 +22,7 @@ from broadcasting import (
     listen,
 )
 from broadcasting.events import dispatch
+from broadcasting.exceptions import PayloadError
 from broadcasting.middleware import _socket_id
 from broadcasting.testing import Broadcasts
 from broadcasting.testing import fake_broadcasts as fake
@@ -86,6 +87,13 @@ class TestRecording:
         with fake() as broadcasts:
             with pytest.raises(ValueError, match="cannot name a channel"):
                 broadcast_to("no channel", "Said", {})
+            broadcasts.assert_nothing_broadcast()
+
+    def test_too_much_data_is_raised(self) -> None:
+        """Where it would be sent, the log alone would say so."""
+        with fake() as broadcasts:
+            with pytest.raises(PayloadError, match="has 10251 bytes and the limit is 10240"):
+                broadcast_to("a", "Said", {"text": "x" * 10_240})
             broadcasts.assert_nothing_broadcast()
 
     def test_threads_are_heard(self) -> None:

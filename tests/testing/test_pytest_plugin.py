@@ -1,12 +1,17 @@
 """The plugin in a run of pytest of its own, as a project has it."""
 
+import inspect
 import os
 import subprocess
 import sys
 import tomllib
+import unittest
 from pathlib import Path
 
+import pytest
+
 from broadcasting import testing
+from broadcasting.testing import RecordedBroadcast
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,3 +91,16 @@ def test_package_names_the_plugin() -> None:
 def test_each_public_name_says_what_it_is() -> None:
     """A project imports from ``broadcasting.testing``."""
     assert all(getattr(testing, name).__doc__ for name in testing.__all__)
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [testing.BroadcastClient, testing.Broadcasts, testing.BroadcastTestMixin, RecordedBroadcast],
+)
+def test_page_names_all_that_can_be_called(owner: type) -> None:
+    """Each public method, attribute and argument of a condition stands in docs/testing.md."""
+    page = (ROOT / "docs" / "testing.md").read_text()
+    names = {name for name in dir(owner) if not name.startswith("_") and name != "of"}
+    names -= set(dir(unittest.TestCase))
+    names |= set(inspect.signature(testing.Broadcasts.assert_broadcast).parameters) - {"self"}
+    assert not [name for name in names if name not in page]
