@@ -158,8 +158,9 @@ class ChatMessage(models.Model):
         return f"{self.author}: {'…' if self.recipient_id else self.text}"
 
 
+# shown
 class Thing(BroadcastsModelEvents, models.Model):
-    """Something in the list of things, which all may change and all see change."""
+    """Something in a list that all may change. Whoever saves it or deletes it, all hear of it."""
 
     name = models.CharField(max_length=MAX_THING_NAME)
     # Apple and apple are one thing.
@@ -167,6 +168,7 @@ class Thing(BroadcastsModelEvents, models.Model):
     made_at = models.DateTimeField(default=timezone.now, editable=False)
 
     broadcast_fields: ClassVar = ["id", "name", "made_at"]
+    # end
 
     class Meta:
         ordering: ClassVar = ["-pk"]
@@ -181,6 +183,8 @@ class Thing(BroadcastsModelEvents, models.Model):
         if fields is not None and "name" in fields:
             kwargs["update_fields"] = {*fields, "key"}
         super().save(*args, **kwargs)
+
+    # shown
 
     def broadcast_on(self, event: str) -> Channel:
         """Everybody may listen."""
@@ -197,3 +201,5 @@ class Thing(BroadcastsModelEvents, models.Model):
     def broadcast_to_others(self, event: str) -> bool:
         """The page that asked for the change shows its answer."""
         return True
+
+    # end

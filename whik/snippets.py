@@ -35,7 +35,7 @@ class Snippet:
     @classmethod
     def marked(cls, path: str) -> "Snippet":
         """
-        Return the lines of `path` between the comments ``shown`` and ``end``.
+        Return the lines of `path` between the comments ``shown`` and ``end``, of all such pairs.
 
         Raises:
             ValueError: The file has no such lines.
@@ -47,7 +47,9 @@ class Snippet:
                 case "shown":
                     inside = True
                 case "end" if inside:
-                    return cls(path, textwrap.dedent("\n".join(shown)).strip())
+                    inside = False
                 case _ if inside:
                     shown.append(line)
-        raise ValueError(f"{path} marks no lines between 'shown' and 'end'")
+        if inside or not shown:
+            raise ValueError(f"{path} marks no lines between 'shown' and 'end'")
+        return cls(path, textwrap.dedent("\n".join(shown)).strip())

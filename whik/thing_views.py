@@ -117,7 +117,7 @@ def _page(request: HttpRequest, error: str = "", name: str = "", status: int = 2
         "error": error,
         "name": name,
         "max_name": MAX_THING_NAME,
-        "model": Snippet.of(Thing),
+        "model": Snippet.marked("whik/models.py"),
         "change": Snippet.marked("whik/thing_api.py"),
         "listen": Snippet.marked("whik/static/whik/things.js"),
     }

@@ -112,6 +112,20 @@ async def test_page_weighs_little(browser: Browser, runserver: RunServer, path: 
         assert sum(weights.values()) < MAX_WEIGHT, weights
 
 
+async def test_htmx_is_all_that_its_page_weighs_more(
+    browser: Browser, runserver: RunServer
+) -> None:
+    """The page that shows htmx keeps to the limit but for htmx itself."""
+    server = runserver()
+    async with opened(browser) as page:
+        responses: list[Response] = []
+        page.on("response", lambda response: responses.append(response))
+        await live(page, f"{server.url}/things/htmx/")
+        weights = {r.url: len(await r.body()) for r in responses if r.status == HTTPStatus.OK}
+        [htmx] = [url for url in weights if url.endswith("/htmx.min.js")]
+        assert sum(weights.values()) - weights[htmx] < MAX_WEIGHT, weights
+
+
 # Events
 
 

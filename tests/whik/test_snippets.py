@@ -30,6 +30,18 @@ def test_marked_lines_are_shown(marked: Path, comment: str) -> None:
     assert Snippet.marked("some.py").text == "b\n  c"
 
 
+def test_marked_lines_of_several_places_are_shown_together(marked: Path) -> None:
+    """Indented as they are in the file."""
+    marked.write_text("{# shown #}\na\n{# end #}\n b\n # shown\n c\n # end\n")
+    assert Snippet.marked("some.py").text == "a\n c"
+
+
+def test_short_file_is_shown_whole(marked: Path) -> None:
+    """Without the line ends around it."""
+    marked.write_text("a\n\nb\n")
+    assert Snippet.whole("some.py").text == "a\n\nb"
+
+
 @pytest.mark.parametrize("text", ["a\n", "# shown\na\n", "a\n# end\n"])
 def test_lost_mark_is_an_error(marked: Path, text: str) -> None:
     """A page with an empty box would tell nobody what to repair."""

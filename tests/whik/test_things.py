@@ -1,17 +1,27 @@
 """The page of the list of things, and what it does for who has no scripts."""
 
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 
 import pytest
+from django.contrib.staticfiles import finders
 from django.core.cache import cache
 from django.test import Client
 from django.urls import Resolver404, resolve
 
+import whik
+from tests.whik.recording import Sent
+from whik import throttle
 from whik.factories import ThingFactory
 from whik.models import Thing
 
 pytestmark = pytest.mark.django_db
+
+Commits = Callable[[], AbstractContextManager[list[Any]]]
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +93,19 @@ def test_page_is_korean_for_koreans(client: Client) -> None:
         assert "목록" in html
 
 
+def test_htmx_is_the_published_build() -> None:
+    """What the file of versions says of it is true."""
+    vendor = Path(finders.find("whik/vendor/VERSIONS") or "").parent
+    [line] = [
+        line.split()
+        for line in (vendor / "VERSIONS").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    name, version, digest = line[0], line[2], line[-1]
+    assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest
+    assert f'version:"{version}"' in (vendor / name).read_text()
+
+
 # Without scripts
 
 
@@ -121,3 +144,81 @@ def test_key_follows_the_name() -> None:
     thing.name = "Pear"
     thing.save(update_fields=["name"])
     assert Thing.objects.get().key == "pear"
+
+
+# Through htmx
+
+
+def test_rows_need_no_reader() -> None:
+    """One row is rendered for all: it speaks no language and knows no visitor."""
+    source = (Path(whik.__file__).parent.parent / "templates/whik/thing_row.html").read_text()
+    assert "translate" not in source
+    assert "request" not in source
+    assert "csrf" not in source
+
+
+def test_broadcast_row_is_the_one_on_the_page(
+    client: Client, sent: list[Sent], commits: Commits
+) -> None:
+    """One template for both, so that a row that is swapped looks like its neighbours."""
+    with commits():
+        answer = client.post("/things/htmx/", {"name": "<apple>"}, headers={"X-Socket-ID": "1.2"})
+    [told] = [one for one in sent if one.channels == ("things.rows",)]
+    thing = Thing.objects.get()
+    assert told.event == "broadcast:html"
+    assert told.socket_id == "1.2"
+    assert told.data["target"] == "#rows"
+    assert told.data["swap"] == "afterbegin"
+    assert told.data["html"] == answer.content.decode()
+    assert told.data["html"] in page(client, "/things/htmx/")
+    assert "&lt;apple&gt;" in told.data["html"]
+    with commits():
+        sent.clear()
+        client.patch(f"/things/htmx/{thing.pk}/", "name=pear")
+        client.delete(f"/things/htmx/{thing.pk}/")
+    updated, deleted = [one.data for one in sent if one.channels == ("things.rows",)]
+    assert (updated["target"], updated["swap"]) == (f"#row-{thing.pk}", "outerHTML")
+    assert "pear" in updated["html"]
+    assert deleted == {"target": f"#row-{thing.pk}", "html": "", "swap": "delete"}
+
+
+def test_htmx_is_answered_with_what_it_swaps(client: Client) -> None:
+    """The form for a thing, then its row out of band, or a row to take away."""
+    thing = ThingFactory.create(name="apple")
+    url = f"/things/htmx/{thing.pk}/"
+    assert 'value="apple"' in page(client, url)
+    answer = client.patch(url, "name=pear").content.decode()
+    assert f'id="row-{thing.pk}" hx-swap-oob="true"' in answer
+    assert "pear" in answer
+    answer = client.delete(url).content.decode()
+    assert answer == f'<li id="row-{thing.pk}" hx-swap-oob="delete"></li>'
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+def test_htmx_is_told_what_is_gone(client: Client, method: str) -> None:
+    """In one sentence, which the page puts where it belongs."""
+    answer = client.generic(method, "/things/htmx/7/", "name=pear")
+    assert answer.status_code == 404
+    assert answer.content.decode() == "There is no thing 7."
+
+
+def test_htmx_is_told_what_is_wrong_without_markup(client: Client) -> None:
+    """It takes the sentence for HTML."""
+    ThingFactory.create(name="<b>")
+    answer = client.post("/things/htmx/", {"name": "<b>"})
+    assert answer.status_code == 400
+    assert answer.content.decode() == "There is a thing called &lt;b&gt; already."
+
+
+def test_htmx_is_slowed_down(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As everybody else."""
+    monkeypatch.setattr(throttle, "CHANGES", 0)
+    thing = ThingFactory.create()
+    url = f"/things/htmx/{thing.pk}/"
+    answers = [
+        client.post("/things/htmx/", {"name": "a"}),
+        client.patch(url, "name=a"),
+        client.delete(url),
+    ]
+    assert [answer.status_code for answer in answers] == [429, 429, 429]
+    assert Thing.objects.get().name == thing.name

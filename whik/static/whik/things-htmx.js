@@ -9,10 +9,15 @@ new ConnectionPill(document.querySelector("[data-pill]"), Echo, pane);
 root.addEventListener("htmx:beforeRequest", () => {
   part("wrong").textContent = "";
 });
+// The field is free for the next name at once; what was refused comes back into it.
+root.addEventListener("htmx:configRequest", ({ target }) => {
+  if (target === part("make")) target.elements.name.value = "";
+});
 root.addEventListener("htmx:afterRequest", ({ target, detail }) => {
-  if (!detail.successful) return;
-  pane.notice(null);
-  if (target.matches("[data-make]")) target.reset();
+  if (detail.successful) pane.notice(null);
+  else if (target === part("make")) {
+    target.elements.name.value ||= detail.requestConfig.parameters.name;
+  }
 });
 root.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
   // These say it themselves.
