@@ -20,7 +20,7 @@ from django.core.management.base import BaseCommand
 from django.dispatch import Signal
 
 import broadcasting
-from broadcasting import conf, credentials, signals
+from broadcasting import conf, credentials, signals, testing
 from broadcasting.drivers import base
 from broadcasting.protocol import errors
 
@@ -63,6 +63,7 @@ def sources() -> Iterator[str]:
 def test_reference_has_every_public_name() -> None:
     """Whatever can be imported from `broadcasting` stands in the reference."""
     assert {f"broadcasting.{name}" for name in broadcasting.__all__} <= in_reference()
+    assert {f"broadcasting.testing.{name}" for name in testing.__all__} <= in_reference()
 
 
 @pytest.mark.parametrize("module", ["broadcasting.exceptions"])
