@@ -307,8 +307,13 @@ def _saved(
 
 
 def _deleting(sender: type[Model], instance: Model, using: str, **kwargs: Any) -> None:
-    if not _is_told_below(sender, instance, using):
-        tell(as_stored(instance, using, only=()), "deleted", using)
+    if is_muted() or _is_told_below(sender, instance, using):
+        return
+    row: Model | None = instance
+    if instance._state.adding:  # Made with the key of a row, in order to delete that.
+        row = sender._base_manager.using(using).filter(pk=instance.pk).first()
+    if row is not None:
+        tell(as_stored(row, using, only=()), "deleted", using)
 
 
 def _is_told_below(sender: type[Model], instance: Model, using: str) -> bool:

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models.functions import Upper
 from django.utils.functional import cached_property
 
-from broadcasting import BroadcastsModelEvents, BroadcastsQuerySet
+from broadcasting import BroadcastsModelEvents, BroadcastsQuerySet, Channel
 
 
 class Owner(models.Model):
@@ -168,3 +168,37 @@ class Item(BroadcastsModelEvents, models.Model):
     broadcast_fields = ("name", "count", "owner")
 
     objects = BroadcastsQuerySet.as_manager()
+
+
+class Silent(BroadcastsModelEvents, models.Model):
+    """Does not declare what may be sent."""
+
+
+class Opinion(BroadcastsModelEvents, models.Model):
+    """Has its say in everything."""
+
+    text = models.CharField(max_length=20)
+    broadcast_fields = ("text",)
+
+    def broadcast_on(self, event: str) -> list[Channel]:
+        if self.text == "mistake":
+            raise ZeroDivisionError
+        return [] if self.text == "nowhere" else [Channel("opinions"), Channel(event)]
+
+    def broadcast_as(self, event: str) -> str:
+        return f"opinion:{event}"
+
+    def broadcast_with(self, event: str) -> Mapping[str, object]:
+        return {"text": self.text, "changed": self.broadcast_changed}
+
+    def broadcast_when(self, event: str) -> bool:
+        return event != "updated" or self.text != "silence"
+
+    def broadcast_via(self, event: str) -> str:
+        return "second"
+
+    def broadcast_queue(self, event: str) -> str | bool:
+        return "slow" if event == "updated" and not self.broadcast_changed else False
+
+    def broadcast_to_others(self, event: str) -> bool:
+        return True
