@@ -43,8 +43,9 @@ class SocketIdMiddleware(_Middleware):
     """
     Remember the header ``X-Socket-ID`` while a request is served.
 
-    Echo adds the header to what a page sends; ``to_others=True`` leaves that page's
-    socket out. Any value that is not a socket id is ignored.
+    Pages send it as `docs/frontend.md` says; ``to_others=True`` leaves that page's socket
+    out. Any value that is not a socket id is ignored. Neither an address nor a form's
+    field is looked at: another site can send those, but no header.
     """
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
