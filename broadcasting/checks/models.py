@@ -1,13 +1,16 @@
 """What models declare that browsers may see."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 
 from django.apps import AppConfig, apps
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Model
 
+from ..events.models import BroadcastsModelEvents
 from ..events.payload import declaration_of
 
 # Parts of names that say that what they hold is for one person, or for nobody.
@@ -24,6 +27,39 @@ SENSITIVE_PAIRS = {
     *("credit_card", "card_number", "account_number", "bank_account", "social_security"),
     *("passport_number", "tax_id"),
 }
+
+
+def check_model_events(
+    app_configs: Sequence[AppConfig] | None, **kwargs: object
+) -> list[CheckMessage]:
+    """Report models that are to broadcast what happens to them, and cannot."""
+    return [
+        Error(
+            text,
+            hint=f"{hint} See docs/checks.md#broadcastinge006",
+            obj=model,
+            id="broadcasting.E006",
+        )
+        for model in apps.get_models()
+        if issubclass(model, BroadcastsModelEvents)
+        for text, hint in _what_hinders(model)
+    ]
+
+
+def _what_hinders(model: type[Model]) -> Iterator[tuple[str, str]]:
+    bases = model.__mro__
+    if bases.index(BroadcastsModelEvents) > bases.index(Model):
+        yield (
+            "BroadcastsModelEvents stands behind the model's base class, which hides a part of it.",
+            f"Write class {model.__name__}(BroadcastsModelEvents, models.Model).",
+        )
+    with suppress(ImproperlyConfigured):  # `check_declared_fields` says so.
+        if declaration_of(model) is None:
+            yield (
+                "The model broadcasts its events and does not declare which fields may be sent: "
+                "it cannot be saved.",
+                'Write broadcast_fields = ("pk", …) in it.',
+            )
 
 
 def check_declared_fields(

@@ -8,9 +8,14 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Model
 
-from broadcasting import register_broadcast_fields
-from broadcasting.checks.models import check_declared_fields, sounds_sensitive
+from broadcasting import BroadcastsModelEvents, register_broadcast_fields
+from broadcasting.checks.models import (
+    check_declared_fields,
+    check_model_events,
+    sounds_sensitive,
+)
 from broadcasting.events import payload
 
 
@@ -113,3 +118,38 @@ def test_harmless_fields_are_registered_as_a_list(declare: Callable[..., None]) 
     with pytest.raises(ImproperlyConfigured, match="must be a list or tuple of names"):
         register_broadcast_fields(User, ["password"], harmless="password")
     assert check_declared_fields(None) == []
+
+
+class Behind(Model, BroadcastsModelEvents):  # type: ignore[misc, metaclass]  # mypy sees it, too
+    """Declares what it sends, and has its bases in the wrong order."""
+
+    broadcast_fields = ("pk",)
+
+    class Meta:
+        abstract = True
+
+
+class Before(BroadcastsModelEvents, Model):
+    """Does it right."""
+
+    broadcast_fields = ("pk",)
+
+    class Meta:
+        abstract = True
+
+
+@pytest.mark.parametrize(("model", "ids"), [(Behind, ["broadcasting.E006"]), (Before, [])])
+def test_e006_a_mixin_in_the_wrong_place(
+    monkeypatch: pytest.MonkeyPatch, model: type[Model], ids: list[str]
+) -> None:
+    """Behind `Model` a part of it is hidden, without an error."""
+    monkeypatch.setattr(apps, "get_models", lambda: [model])
+    found = check_model_events(None)
+    assert [message.id for message in found] == ids
+    assert all("BroadcastsModelEvents, models.Model" in str(message.hint) for message in found)
+
+
+def test_models_that_broadcast_nothing_of_themselves_pass(declare: Callable[..., None]) -> None:
+    """They need declare nothing."""
+    assert payload.declaration_of(Group) is None
+    assert check_model_events(None) == []

@@ -1,0 +1,3 @@
+from .right import *  # noqa: F403
+
+BROADCASTING = {"DEFAULT": "memory", "QUEUE": {"BACKEND": "shop.tasks.enqueue"}}
