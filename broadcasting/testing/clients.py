@@ -321,6 +321,8 @@ class _Response(Protocol):
 
     @property
     def content(self) -> bytes: ...
+    @property
+    def reason_phrase(self) -> str: ...
 
 
 def _refuse_in_loop() -> None:
@@ -336,7 +338,8 @@ def _refuse_in_loop() -> None:
 
 def _held() -> str:
     """Return a sentence on the broadcasts that wait for a transaction of this thread."""
-    callbacks = [entry[1] for connection in connections.all() for entry in connection.run_on_commit]
+    used = connections.all(initialized_only=True)
+    callbacks = [entry[1] for connection in used for entry in connection.run_on_commit]
     owners = [getattr(callback, "__self__", None) for callback in callbacks]
     names = [owner.event for owner in owners if isinstance(owner, Delivery)]
     if not names:
@@ -362,7 +365,8 @@ def _signed(response: _Response, channel: str | None, reasons: list[str]) -> dic
         answer = decode(response.content)
         if isinstance(answer, dict):
             return {name: answer[name] for name in answer if name != "shared_secret"}
-    reason = " ".join(reasons) or response.content.decode(errors="replace")[:200]
+    said = response.content.decode(errors="replace")[:200]
+    reason = " ".join(reasons) or said or response.reason_phrase
     raise SubscriptionRefused(channel or "", response.status_code, reason)
 
 

@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.test import AsyncClient, Client, TestCase
 from django.urls import include, path
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -75,6 +75,11 @@ class SaidAtOnce(ShouldBroadcastNow):
         return self.channel
 
 
+def away(request: HttpRequest) -> HttpResponse:
+    """Answer as a middleware that wants a login."""
+    return HttpResponseRedirect("/login")
+
+
 def ship(request: HttpRequest) -> HttpResponse:
     """Broadcast to everybody but the page that asks."""
     broadcast(OrderShipped(7), to_others=True)
@@ -84,6 +89,7 @@ def ship(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("", include("broadcasting.urls")),
     path("ship", ship),
+    path("away", away),
     path("other/auth", auth, {"app_id": "2"}),
 ]
 
@@ -322,6 +328,12 @@ class TestAuthorization:
             client.subscribe(f"private-orders.{user.pk}")
         with BroadcastClient(user, app_id="2") as client, pytest.raises(SubscriptionRefused):
             client.subscribe(f"private-orders.{user.pk}")
+
+    def test_whatever_else_is_answered_refuses(self) -> None:
+        """With the status, where nothing else is said."""
+        refused = pytest.raises(SubscriptionRefused, match="was refused with 302: Found")
+        with BroadcastClient(auth_url="/away") as client, refused:
+            client.subscribe("private-orders.1")
 
     def test_plain_http_is_no_obstacle(self, settings: Settings) -> None:
         """Where the project redirects it."""

@@ -10,6 +10,7 @@ from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from broadcasting import aevent, broadcast_to, event
 from broadcasting.testing import BroadcastTestMixin, fake_broadcasts
 from tests.events.recording import RecordingBroadcaster
+from whik.models import Thing
 
 from .orders import OrderLost, OrderShipped
 
@@ -44,6 +45,13 @@ class DatabaseTests(BroadcastTestMixin, TestCase):
             event(OrderLost(3))
             transaction.set_rollback(True)
         self.assertNothingBroadcast()
+
+    def test_sees_what_a_model_broadcasts(self) -> None:
+        """By its name for clients; a row may stand for its data."""
+        thing = Thing.objects.create(name="Apple")
+        self.assertBroadcast("thing:create", on="things", with_={"model": thing}, times=1)
+        self.assertBroadcast("thing:create", with_={"model": {"name": "Apple"}})
+        self.assertNotBroadcast("thing:update")
 
     def test_counts_a_played_commit_once(self) -> None:
         """As Django's own helper plays it."""
