@@ -147,6 +147,8 @@ class Settings:
             that its client's connection is encrypted: ``SECURE_PROXY_SSL_HEADER``.
         authenticators: Dotted paths of what finds the user of a request, in order.
         queue: How events are queued, and whether those are that do not say.
+        circuit_breaker: When connections that do not say otherwise, and the queue, are left
+            alone.
     """
 
     default: str
@@ -156,6 +158,7 @@ class Settings:
     proxy_header: tuple[str, str] | None = None
     authenticators: tuple[str, ...] = ()
     queue: Queue = Queue(all=False)
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
 
     def connection(self, alias: str) -> Connection:
         """Return a connection. Raise `ImproperlyConfigured` that lists the known ones."""
@@ -185,6 +188,7 @@ def get_settings() -> Settings:
         proxy_header=_proxy_header(django_settings.SECURE_PROXY_SSL_HEADER),
         authenticators=_texts(raw.get("AUTHENTICATORS", ()), "BROADCASTING", "AUTHENTICATORS"),
         queue=_queue(raw.get("QUEUE")),
+        circuit_breaker=breaker,
     )
     result.connection(result.default)
     if result.server.connection is not None:

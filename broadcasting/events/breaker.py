@@ -1,11 +1,12 @@
 """
 A bus that hangs must not hold up every request for its timeout.
 
-Each connection has a `Breaker`. It is *closed* while calls go through. When so many in a
-row have failed, and each took its time to do so, it *opens*: calls are refused at once,
-but for a single one every few seconds that finds out whether the bus is back. A failure
-that came at once has cost nobody time: it neither opens the circuit nor keeps it open,
-so a bus that refuses connections while it restarts is used again when it is up.
+Each connection has a `Breaker`, and so has the queue. It is *closed* while calls go
+through. When so many in a row have failed, and each took its time to do so, it *opens*:
+calls are refused at once, but for a single one every few seconds that finds out whether the
+bus is back. A failure that came at once has cost nobody time: it neither opens the circuit
+nor keeps it open, so a bus that refuses connections while it restarts is used again when it
+is up.
 
 State lives in the process and ends with it. Only changes take a lock.
 """
@@ -31,14 +32,14 @@ class Breaker:
     Lets calls of one connection's driver through, or refuses them.
 
     Args:
-        alias: The connection's name, for the log.
+        name: What it guards, as the beginning of a sentence.
         options: When to open, and for how long.
     """
 
     def __init__(
-        self, alias: str, options: CircuitBreaker, clock: Callable[[], float] = time.monotonic
+        self, name: str, options: CircuitBreaker, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._alias = alias
+        self._name = name
         self._options = options
         self._clock = clock
         self._lock = threading.Lock()
@@ -86,7 +87,7 @@ class Breaker:
             retry_after = max(0.0, self._until - now)
         until = datetime.now(UTC) + timedelta(seconds=retry_after)
         raise CircuitOpen(
-            f"Connection {self._alias!r} does not work and is left alone until "
+            f"{self._name} does not work and is left alone until "
             f"{until:%H:%M:%S} UTC: {self._reason}",
             retry_after,
         )
@@ -105,9 +106,8 @@ class Breaker:
             self._is_open = True
             self._opened, self._until, self._refused = now, now + self._options.seconds, 0
         logger.error(
-            "Connection %r failed %d times in a row and is left alone, but for one attempt "
-            "every %g s: %s",
-            self._alias,
+            "%s failed %d times in a row and is left alone, but for one attempt every %g s: %s",
+            self._name,
             self._failures,
             self._options.seconds,
             self._reason,
@@ -118,20 +118,25 @@ class Breaker:
             was_open, self._is_open, self._failures = self._is_open, False, 0
         if was_open:
             logger.warning(
-                "Connection %r works again after %.1f s, in which %d broadcasts were not tried",
-                self._alias,
+                "%s works again after %.1f s, in which %d broadcasts were not tried",
+                self._name,
                 self._clock() - self._opened,
                 self._refused,
             )
 
 
-class Breakers(dict[str, Breaker]):
-    """The process's breakers by the alias of the connection, made on first use."""
+class Breakers(dict[str | None, Breaker]):
+    """The process's breakers by the alias of the connection, `None` for the queue's."""
 
-    def __missing__(self, alias: str) -> Breaker:
+    def __missing__(self, alias: str | None) -> Breaker:
         """Make the breaker of `alias`. Raise `ImproperlyConfigured` if there is no such one."""
-        options = get_settings().connection(alias).circuit_breaker
-        return self.setdefault(alias, Breaker(alias, options))
+        settings = get_settings()
+        if alias is None:
+            made = Breaker("The queue", settings.circuit_breaker)
+        else:
+            options = settings.connection(alias).circuit_breaker
+            made = Breaker(f"Connection {alias!r}", options)
+        return self.setdefault(alias, made)
 
 
 breakers = Breakers()

@@ -26,6 +26,7 @@ from django.utils.module_loading import import_string
 from ..conf import get_settings
 from ..exceptions import BroadcastError, CircuitOpen
 from . import newest, sending
+from .breaker import breakers
 from .sending import Failure, Failures, Part, Parts
 
 logger = logging.getLogger("broadcasting.events")
@@ -264,8 +265,9 @@ def _newest(queued: Queued) -> Queued | None:
 
 
 def _put(queued: Queued, delay: float = 0) -> None:
+    enqueue = get_backend().enqueue
     with _enqueueing():
-        get_backend().enqueue(queued.envelope(), queue=queued.queue, delay=delay)
+        breakers[None].call(enqueue, queued.envelope(), queue=queued.queue, delay=delay)
 
 
 def _give_up(queued: Queued, exc: Exception) -> None:

@@ -27,7 +27,7 @@ from broadcasting import (
 from broadcasting.channel import Channels
 from broadcasting.events import queue as queues
 from broadcasting.events.queue import send_queued
-from broadcasting.exceptions import PayloadError
+from broadcasting.exceptions import CircuitOpen, PayloadError
 from broadcasting.signals import broadcast_failed, broadcast_sent
 
 from .recording import RecordingBroadcaster, Sent, heard, recording
@@ -223,6 +223,19 @@ class TestEnqueueing:
             event(Said(via=["first", "second"]))
         assert [each["connection"] for each in told] == ["first", "second"]
         assert "was not sent through connection 'second': no broker" in caplog.text
+
+    def test_queue_that_hangs_is_left_alone(self, settings: Settings) -> None:
+        """As a connection is: no request waits for it in vain."""
+        settings.BROADCASTING = {
+            **settings.BROADCASTING,
+            "CIRCUIT_BREAKER": {"FAILURES": 1, "SLOW": 0},
+        }
+        jobs.error = ConnectionRefusedError("no broker")
+        with heard(broadcast_failed) as told:
+            event(Said())
+            event(Said())
+        assert [type(each["exception"]) for each in told] == [ConnectionRefusedError, CircuitOpen]
+        assert "The queue does not work" in str(told[1]["exception"])
 
     @pytest.mark.parametrize(
         ("backend", "expected"),
