@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, Route, WebSocket, expect
+from playwright.async_api import Browser, Locator, Page, Route, WebSocket, WebSocketRoute, expect
 
-from tests.conftest import RunningServer, RunServer
+from tests.conftest import ROOT, RunningServer, RunServer
 from tests.e2e.pages import Scheme, Socket, fits, live, no_violation, opened, picture
 from tests.utils import await_until
 
@@ -417,6 +417,47 @@ async def test_own_change_does_not_undo_a_later_one(
     await expect(row(ours, f"green {apple}")).to_be_visible()
 
 
+async def test_late_event_does_not_undo_an_own_change(
+    two: list[Page], server: RunningServer, apple: str
+) -> None:
+    """It was sent before, and arrives after the answer; the own change is not sent to oneself."""
+    ours, theirs = two
+    held: list[str | bytes] | None = None
+    routes: list[WebSocketRoute] = []
+
+    def through(route: WebSocketRoute) -> None:
+        def on_message(message: str | bytes) -> None:
+            if held is None:
+                route.send(message)
+            else:
+                held.append(message)
+
+        route.connect_to_server().on_message(on_message)
+        routes.append(route)
+
+    await ours.route_web_socket("**/app/**", through)
+    await listening(ours, f"{server.url}/things/")
+    await listening(theirs, f"{server.url}/things/")
+    pear, plum = f"pear {apple}", f"plum {apple}"
+    await make(ours, pear)
+    await make(ours, plum)
+    await expect(row(theirs, plum)).to_be_visible()
+    held = []
+    for name in (pear, plum):
+        await rename(theirs, name, f"their {name}")
+    await await_until(lambda: str(held).count("thing:update") == 2, 10, "both were sent")
+    await rename(ours, plum, f"our {plum}")
+    await expect(row(ours, f"our {plum}")).to_be_visible()
+    await delete(ours, pear)
+    await expect(row(ours, pear)).to_have_count(0)
+    late, held = held, None
+    async with ours.expect_response("**/api/things/"):
+        for message in late:
+            routes[-1].send(message)
+    await expect(row(ours, f"our {plum}")).to_be_visible()
+    await expect(row(ours, pear)).to_have_count(0)
+
+
 async def test_what_somebody_writes_is_left_alone(
     two: list[Page], server: RunningServer, apple: str
 ) -> None:
@@ -579,3 +620,33 @@ async def test_nothing_moves_for_who_asked_for_it(
             await make(page, name)
             style = await row(page, name).evaluate("row => getComputedStyle(row).animationName")
             assert style == names
+
+
+# The page of the documentation
+
+
+async def test_documented_pattern_is_right_after_a_lost_connection(
+    two: list[Page], server: RunningServer, apple: str
+) -> None:
+    """The script of docs/live-lists.md as it is printed, in place of the page's own."""
+    text = (ROOT / "docs" / "live-lists.md").read_text(encoding="utf-8")
+    script = text.partition("## The page\n\n```js\n")[2].partition("```")[0]
+    page, theirs = two
+    socket = Socket()
+    await page.route("**/things.js", lambda route: route.fulfill(body=script))
+    await page.route_web_socket("**/app/**", socket)
+    await listening(theirs, f"{server.url}/things/")
+    await make(theirs, f"old {apple}")
+    await expect(row(theirs, f"old {apple}")).to_be_visible()
+    await page.goto(f"{server.url}/things/")
+    rows = page.locator("[data-list] > li")
+    await expect(rows.filter(has_text=f"old {apple}")).to_have_count(1)
+    await make(theirs, f"new {apple}")
+    await expect(rows.filter(has_text=f"new {apple}")).to_have_count(1)
+    await socket.cut()
+    await delete(theirs, f"old {apple}")
+    await rename(theirs, f"new {apple}", f"red {apple}")
+    await expect(row(theirs, f"red {apple}")).to_be_visible()
+    socket.is_cut = False
+    await expect(rows.filter(has_text=f"red {apple}")).to_have_count(1, timeout=15_000)
+    await expect(rows.filter(has_text=f"old {apple}")).to_have_count(0)

@@ -6,6 +6,7 @@ const FETCH_AGAIN = 2000; // Milliseconds, as all below.
 const ANSWER_WITHIN = 15000;
 const NOTE_LASTS = 10000;
 const LEAVING_LASTS = 180;
+const SETTLED_AFTER = 5000; // An event may be so late, after the change that it tells.
 
 const root = document.querySelector("[data-things]");
 const words = root.dataset;
@@ -120,6 +121,7 @@ class Things {
     this.rows = new Rows();
     this.waiting = null; // What is heard while the list is fetched.
     this.heard = 0;
+    this.mine = new Set(); // Ids of what this page has changed just now.
     this.deleted = null; // What the button brings back.
     this.making = Promise.resolve(); // One after the other: in the order in which they were written.
     this.texts = [];
@@ -131,14 +133,20 @@ class Things {
   // shown
   join() {
     this.channel = Echo.channel('things')
-      .listen('thing:create', ({ model }) => this.hear(() => this.put(model)))
-      .listen('thing:update', ({ model }) => this.hear(() => this.put(model)))
-      .listen('thing:destroy', ({ model }) => this.hear(() => this.remove(model.id)))
+      .listen('thing:create', ({ model }) => this.hear(model, () => this.put(model)))
+      .listen('thing:update', ({ model }) => this.hear(model, () => this.put(model)))
+      .listen('thing:destroy', ({ model }) => this.hear(model, () => this.remove(model.id)))
       .subscribed(() => this.refresh()); // At first, and after every reconnection.
   }
 
-  hear(change) {
+  hear({ id }, change) {
     this.heard += 1;
+    this.apply(change);
+    // Sent before or after what this page did with the same thing? The list tells.
+    if (this.mine.has(id)) this.refresh();
+  }
+
+  apply(change) {
     if (this.waiting) this.waiting.push(change);
     else change();
   }
@@ -243,7 +251,9 @@ class Things {
     try {
       const { thing } = await this.ask(method, path, fields);
       const isLater = this.heard !== heard; // Others have changed things meanwhile.
-      this.hear(() => (method === "DELETE" ? this.remove(thing.id) : this.put(thing, true)));
+      this.apply(() => (method === "DELETE" ? this.remove(thing.id) : this.put(thing, true)));
+      this.mine.add(thing.id);
+      window.setTimeout(() => this.mine.delete(thing.id), SETTLED_AFTER);
       if (isLater) this.refresh();
       this.wrong(place, "");
       if (["failed", "silent"].includes(this.problem)) this.notice(null);
