@@ -97,7 +97,7 @@ class Peer:
         self._changed = asyncio.Event()
         self._errors: list[str] = []
         self._loop = asyncio.get_running_loop()
-        self._answers: list[Received] = []
+        self._answers: dict[str | None, Received] = {}  # To subscriptions, by channel.
         self._session = site.open_session(app_id, self)
 
     @property
@@ -132,10 +132,9 @@ class Peer:
 
     async def subscribe(self, channel: str, signed: Mapping[str, Any], timeout: float) -> None:
         """Join `channel`. Return when the server has confirmed."""
-        self._answers.clear()
         self._say("pusher:subscribe", {"channel": channel, **signed})
-        await self._wait(lambda: self._answer_on(channel) or self._errors or None, timeout)
-        answer = self._answer_on(channel)
+        await self._wait(lambda: channel in self._answers or bool(self._errors) or None, timeout)
+        answer = self._answers.pop(channel, None)
         if answer is None:
             self._raise_errors()
             raise ClientError(f"Joining {channel} was not answered within {timeout:g} s.")
@@ -224,7 +223,7 @@ class Peer:
             case "pusher:connection_established" | "pusher:signin_success" | "pusher:pong":
                 pass
             case "pusher:subscription_succeeded" | "pusher:subscription_error":
-                self._answers.append(received)
+                self._answers[channel] = received
                 if channel is not None and "presence" in data:
                     self.members[channel] = dict(data["presence"]["hash"])
             case _:
@@ -247,9 +246,6 @@ class Peer:
             members[received.data["user_id"]] = received.data["user_info"]
         elif received.event == "pusher:member_removed":
             members.pop(received.data["user_id"], None)
-
-    def _answer_on(self, channel: str) -> Received | None:
-        return next((answer for answer in self._answers if answer.channel == channel), None)
 
     def _next(self, event: str | None, channel: str | None) -> Received | None:
         for received in self.received:

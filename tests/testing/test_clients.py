@@ -210,6 +210,20 @@ class TestReceiving:
             first.assert_nothing_received()
             second.assert_nothing_received()
 
+    def test_silence_is_no_reason_to_go(self) -> None:
+        """It answers what the server asks of a silent client."""
+        with BroadcastClient() as client:
+            session = client._peer._session
+
+            async def grow_old() -> None:
+                now = asyncio.get_running_loop().time()
+                for seconds in (100, 200, 300):
+                    session.tick(now + seconds)
+                    await asyncio.sleep(0)
+
+            client._run(grow_old())
+            client.subscribe("a")
+
     def test_settings_may_change_meanwhile(self, settings: Settings) -> None:
         """Connections that are made anew lead to it as well."""
         with BroadcastClient() as client:
@@ -477,6 +491,26 @@ class TestMistakes:
         with pytest.raises(BroadcastError, match="AsyncBroadcastClient"):
             BroadcastClient().__enter__()
 
+    def test_a_frame_that_is_too_large_ends_it(self) -> None:
+        """As it ends a browser's."""
+        ended = pytest.raises(ConnectionClosed, match="may have 16384 bytes")
+        with BroadcastClient() as client, ended:
+            client.subscribe("x" * 20_000)
+
+    def test_joining_twice_is_refused(self) -> None:
+        """The server's answer names no channel."""
+        with BroadcastClient() as client:
+            client.subscribe("a")
+            with pytest.raises(ClientError, match="Existing subscription to channel a"):
+                client.subscribe("a")
+            client.subscribe("b")
+
+    def test_who_is_not_sent_away_is_told(self) -> None:
+        """It does not wait for ever."""
+        late = pytest.raises(AssertionError, match=r"not closed within 0\.01 s")
+        with BroadcastClient() as client, late:
+            client.wait_closed(timeout=0.01)
+
     def test_no_answer_is_not_waited_for_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the server is stuck."""
 
@@ -520,6 +554,15 @@ class TestAsync:
             await abroadcast_to("orders", "Said", {})
             said, shipped = await both
         assert (said.event, shipped.event) == ("Said", "OrderShipped")
+
+    async def test_several_channels_are_joined_at_once(self) -> None:
+        """No answer is taken for another's."""
+        async with AsyncBroadcastClient() as client:
+            names = [f"channel-{number}" for number in range(20)]
+            await asyncio.gather(*map(client.subscribe, names))
+            await abroadcast_to(names, "Said", {})
+            received = [await client.receive("Said") for _ in names]
+        assert [one.channel for one in received] == names
 
     async def test_the_session_of_a_page_is_used(self, async_client: AsyncClient) -> None:
         """As the test has logged in."""
