@@ -7,7 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from pytest_django import Settings as ProjectSettings
 
-from broadcasting.conf import LOCAL_HOSTS, Settings, get_settings
+from broadcasting.conf import LOCAL_HOSTS, CircuitBreaker, Queue, Settings, get_settings
 from broadcasting.credentials import WEBHOOK_EVENTS, Application, Webhook
 
 APP: dict[str, Any] = {"ID": "7", "KEY": "key", "SECRET": "secret"}
@@ -484,3 +484,87 @@ def test_a_mistake_does_not_print_secrets() -> None:
         ):
             get_settings()
         assert "very-secret" not in str(caught.value)
+
+
+class TestQueue:
+    def test_nothing_is_queued_unless_asked_for(self) -> None:
+        """An event may still name a queue: then the other defaults hold."""
+        assert settings_of().queue == settings_of(QUEUE=None).queue == Queue(all=False)
+
+    def test_empty_dictionary_asks_for_it(self) -> None:
+        """With the figures of docs/queues.md."""
+        assert settings_of(QUEUE={}).queue == Queue(
+            backend="default",
+            name="default",
+            all=True,
+            tries=5,
+            backoff=(1, 5, 15, 60),
+            expires=None,
+            cache="default",
+        )
+
+    @pytest.mark.parametrize(
+        ("queue", "expected"),
+        [
+            ([], r"\"QUEUE\"\] must be a dictionary"),
+            ({"BAKEND": "x"}, "unknown keys: BAKEND"),
+            ({"BACKEND": None}, r"\"BACKEND\"\] is None; it must be text"),
+            ({"NAME": ""}, r"\"NAME\"\] is ''"),
+            ({"ALL": 1}, r"\"ALL\"\] is 1; it must be True or False"),
+            ({"TRIES": 0}, r"\"TRIES\"\] is 0"),
+            ({"TRIES": True}, r"\"TRIES\"\] is True"),
+            ({"BACKOFF": []}, r"\"BACKOFF\"\] is \[\]; it must be a list of seconds"),
+            ({"BACKOFF": 5}, r"\"BACKOFF\"\] is 5; it must be a list of seconds"),
+            ({"BACKOFF": [1, -1]}, r"\"BACKOFF\"\] is -1"),
+            ({"BACKOFF": ["1"]}, r"\"BACKOFF\"\] is '1'"),
+            ({"EXPIRES": 0}, r"\"EXPIRES\"\] is 0"),
+            ({"CACHE": "nowhere"}, "'nowhere', which is no alias in CACHES"),
+        ],
+    )
+    def test_mistakes_are_named(self, queue: object, expected: str) -> None:
+        """With the key and what it must be."""
+        with pytest.raises(ImproperlyConfigured, match=expected):
+            settings_of(QUEUE=queue)
+
+
+class TestCircuitBreaker:
+    def test_it_is_on(self) -> None:
+        """With the figures of docs/queues.md, for every connection and the queue."""
+        settings = settings_of()
+        assert settings.circuit_breaker == CircuitBreaker(failures=5, seconds=10, slow=0.1)
+        assert settings.connection("memory").circuit_breaker == settings.circuit_breaker
+
+    def test_connection_may_have_its_own(self) -> None:
+        """It is not handed to the driver, and starts from the defaults."""
+        settings = settings_of(
+            CIRCUIT_BREAKER={"FAILURES": 2, "SECONDS": 30},
+            CONNECTIONS={
+                "own": {"DRIVER": MEMORY, "CIRCUIT_BREAKER": {"SECONDS": 0.5}},
+                "none": {"DRIVER": MEMORY, "CIRCUIT_BREAKER": None},
+                "shared": {"DRIVER": MEMORY},
+            },
+        )
+        assert settings.connection("own").circuit_breaker == CircuitBreaker(seconds=0.5)
+        assert settings.connection("own").options == {}
+        assert settings.connection("none").circuit_breaker.failures is None
+        assert settings.connection("shared").circuit_breaker == CircuitBreaker(
+            failures=2, seconds=30
+        )
+
+    @pytest.mark.parametrize(
+        ("breaker", "expected"),
+        [
+            (5, r"\"CIRCUIT_BREAKER\"\] must be a dictionary"),
+            ({"FAILURES": 0}, r"\"FAILURES\"\] is 0; .* None in place of the whole"),
+            ({"FAILURES": None}, r"\"FAILURES\"\] is None"),
+            ({"SECONDS": -1}, r"\"SECONDS\"\] is -1"),
+            ({"SLOW": float("nan")}, r"\"SLOW\"\] is nan"),
+            ({"FAILS": 1}, "unknown keys: FAILS"),
+        ],
+    )
+    def test_mistakes_are_named(self, breaker: object, expected: str) -> None:
+        """With the key, and the connection where it is that of one."""
+        with pytest.raises(ImproperlyConfigured, match=expected):
+            settings_of(CIRCUIT_BREAKER=breaker)
+        with pytest.raises(ImproperlyConfigured, match=rf"\['x'\]\[.*{expected.lstrip('[')}"):
+            settings_of(CONNECTIONS={"x": {"DRIVER": MEMORY, "CIRCUIT_BREAKER": breaker}})
