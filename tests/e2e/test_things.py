@@ -137,8 +137,9 @@ async def test_pages_look_as_drawn(browser: Browser, runserver: RunServer) -> No
         async def look(state: str) -> None:
             for page, _path, name, width, scheme in looks:
                 await picture(page, f"{name}-{state}", width, scheme)
-                await no_violation(page)
                 await fits(page)
+                if width == 360:  # What is wrong there does not depend on the width.
+                    await no_violation(page)
 
         for page, path, *_ in looks:
             await listening(page, server.url + path)
@@ -370,15 +371,23 @@ async def test_event_during_a_fetch_is_not_lost(
     await listening(theirs, f"{server.url}/things/")
     await make(theirs, apple)
     await expect(row(theirs, apple)).to_be_visible()
+    if path == "/things/":
+        begin, mark = '"things": [', '{"id": 9999, "name": "the answer", "made_at": ""},'
+    else:
+        begin = '<ol class="things" id="rows">'
+        mark = '<li class="thing"><bdi class="name">the answer</bdi></li>'
     answers: list[Any] = []
     may_go = asyncio.Event()
 
     async def hold(route: Route) -> None:
         if route.request.resource_type != "fetch":  # The page itself.
             return await route.continue_()
-        answers.append(await route.fetch())
+        response = await route.fetch()
+        answers.append(response)
+        # Something by which to see that the answer is on the page.
+        text = (await response.text()).replace(begin, begin + mark, 1)
         await may_go.wait()
-        await route.fulfill(response=answers[-1])
+        await route.fulfill(response=response, body=text)
 
     await ours.route("**/api/things/" if path == "/things/" else "**/things/htmx/", hold)
     await live(ours, server.url + path)
@@ -386,6 +395,7 @@ async def test_event_during_a_fetch_is_not_lost(
     await rename(theirs, apple, f"red {apple}")
     await await_until(lambda: bool(events), 10, "the rename was heard")
     may_go.set()
+    await expect(row(ours, "the answer")).to_be_visible()
     await expect(row(ours, f"red {apple}")).to_be_visible()
     await expect(row(ours, apple)).to_have_count(1)
 
