@@ -68,7 +68,7 @@ class Debouncer(Generic[T]):
 
     def hold(self, key: str, seconds: float, value: T) -> None:
         """Release `value`, or the newest that has come by then, `seconds` after the first."""
-        if self._is_at_exit:
+        if not self._is_running():
             self._release_or_log(value)
             return
         with self._lock:
@@ -80,8 +80,6 @@ class Debouncer(Generic[T]):
             self._held[key] = due, value
             heapq.heappush(self._due, (due, key))
             is_next = self._due[0] == (due, key)
-            if self._thread is None:
-                self._start()
         if is_next:
             self._wake.set()
 
@@ -120,16 +118,28 @@ class Debouncer(Generic[T]):
         except Exception:  # The thread must live on.
             logger.exception("A debounced event was lost")
 
+    def _is_running(self) -> bool:
+        """Tell whether somebody will release what is held: not where the process ends."""
+        if self._thread is None and not self._is_at_exit:
+            with self._lock:
+                if self._thread is None:
+                    try:
+                        self._start()
+                    except RuntimeError:  # The interpreter does not start threads any more.
+                        self._is_at_exit = True
+        return not self._is_at_exit
+
     def _start(self) -> None:
         # Executors are shut down before atexit's functions are called, and some drivers use
         # one; functions registered here are called earlier, the last one first. They are
         # called in processes of `multiprocessing`, too, where those of atexit are not.
         register = getattr(threading, "_register_atexit", atexit.register)
         register(self._end)
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._run, args=(self._wake,), name="broadcasting-debounce", daemon=True
         )
-        self._thread.start()
+        thread.start()
+        self._thread = thread
 
     def _run(self, wake: threading.Event) -> None:
         while True:

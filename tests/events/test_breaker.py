@@ -25,7 +25,9 @@ class Bus:
         self.error: BaseException | None = None
         self.takes = 2.0
         self.asked = 0
-        self.breaker = Breaker("Connection 'redis'", CircuitBreaker(failures=3, seconds=10), self.clock)
+        self.breaker = Breaker(
+            "Connection 'redis'", CircuitBreaker(failures=3, seconds=10), self.clock
+        )
 
     def ask(self) -> None:
         """Let the breaker ask the bus."""

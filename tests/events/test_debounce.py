@@ -178,11 +178,18 @@ def data(broadcaster: RecordingBroadcaster) -> list[object]:
 
 class TestEvents:
     def test_thousand_become_one(self, first: RecordingBroadcaster) -> None:
-        """It carries the last state, and arrives by itself."""
+        """It carries the last state."""
         for x in range(1000):
-            event(Moved(x, seconds=0.3))
-        wait_until(lambda: first.sent)
+            event(Moved(x))
+        assert first.sent == []
+        flush_debounced()
         assert data(first) == [{"x": 999}]
+
+    def test_it_is_sent_when_it_is_due(self, first: RecordingBroadcaster) -> None:
+        """Nobody has to ask for it."""
+        event(Moved(1, seconds=0.05))
+        wait_until(lambda: first.sent)
+        assert data(first) == [{"x": 1}]
 
     def test_different_things_are_told_apart(self, first: RecordingBroadcaster) -> None:
         """By their ids, their names, their channels and their connections."""
@@ -303,6 +310,10 @@ class TestProcesses:
             print("end", flush=True)
             """
         ) == ["end", 'Moved {"x":2}', 'Moved {"x":3}']
+
+    def test_first_event_may_come_at_the_end(self) -> None:
+        """Where no thread can be started any more, it is sent at once."""
+        assert run("import atexit; atexit.register(lambda: event(Moved(1)))") == ['Moved {"x":1}']
 
     def test_fork_leaves_what_is_held_to_its_parent(self) -> None:
         """It is sent once; what the child fires itself is sent by the child."""
