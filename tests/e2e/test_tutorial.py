@@ -147,7 +147,7 @@ class Reader:
                 await page.get_by_role("button").click()
                 await self._join()
             case {"shown": text}:
-                await expect(self.pages[-1].get_by_text(text)).to_be_visible(timeout=10_000)
+                await expect(self.pages[-1].get_by_text(text)).to_be_visible(timeout=30_000)
 
     def close(self) -> None:
         """End what was started."""
@@ -198,7 +198,7 @@ class Reader:
 
     async def _visit(self, address: str) -> Page:
         assert address.startswith(ADDRESS)
-        await await_until(self._listens, 30, "runserver listens")
+        await await_until(self._listens, 60, "runserver listens")
         # A connection that ends with the server, and what is refused, are seen in the console.
         page = await self._new_page("ERR_CONNECTION_REFUSED", "WebSocket", "403", "favicon")
         response = await page.goto(address.replace(ADDRESS, f"http://127.0.0.1:{self._port}"))
@@ -214,7 +214,7 @@ class Reader:
 
     async def _join(self) -> None:
         page = self.pages[-1]
-        await page.wait_for_function(JOINED, timeout=15_000)
+        await page.wait_for_function(JOINED, timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ async def test_tutorial_leads_where_it_says(
         await expect(visitor.locator("li")).to_have_text(["It works"])
         await expect(user.locator("li")).to_have_text(["Dear Ada"])
         await visitor.reload()
-        await visitor.wait_for_function(JOINED, timeout=15_000)
+        await visitor.wait_for_function(JOINED, timeout=30_000)
         assert await visitor.evaluate(REFUSED) == 403
     finally:
         reader.close()
