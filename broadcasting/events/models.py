@@ -34,7 +34,7 @@ from .changes import (
     remember,
     remember_loaded,
 )
-from .dispatch import broadcast
+from .dispatch import _fire, broadcast
 
 Change = Literal["created", "updated", "deleted"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -96,16 +96,16 @@ class BroadcastsModelEvents(_Base):
 
     def broadcast_created(self) -> None:
         """Tell of the row as if it had been created just now."""
-        _fire(self, "created", using=self._state.db)
+        _tell_by_hand(self, "created")
 
     def broadcast_updated(self, fields: Collection[str] | None = None) -> None:
         """Tell of the row as if `fields` had been updated just now; all that are declared."""
         changed = plan_of(type(self)).names if fields is None else tuple(fields)
-        _fire(self, "updated", changed, using=self._state.db)
+        _tell_by_hand(self, "updated", changed)
 
     def broadcast_deleted(self) -> None:
         """Tell of the row as if it were deleted just now. It must still have its key."""
-        _fire(self, "deleted", using=self._state.db)
+        _tell_by_hand(self, "deleted")
 
     @classmethod
     def from_db(cls, *args: Any, **kwargs: Any) -> Self:
@@ -250,27 +250,21 @@ def is_raw(instance: Model) -> bool:
     return "broadcast_raw" in instance._state.__dict__
 
 
-def tell(
-    instance: Model,
-    event: Change,
-    using: str,
-    changed: Sequence[str] = (),
-) -> None:
+def tell(instance: Model, event: Change, using: str, changed: Sequence[str] = ()) -> None:
     """Fire the event of a change that has been made on the database `using`."""
-    if isinstance(instance, BroadcastsModelEvents):
-        _fire(instance, event, changed, using)
+    if isinstance(instance, BroadcastsModelEvents) and not is_muted():
+        told = ModelEvent(instance, event, changed)
+        # Not broadcast(), which refuses to run in an event loop: where that was allowed to
+        # write to the database, as in notebooks, it may send, too.
+        _fire(told, told.broadcast_to_others(), using=using)
 
 
-def _fire(
-    instance: BroadcastsModelEvents,
-    event: Change,
-    changed: Sequence[str] = (),
-    using: str | None = None,
+def _tell_by_hand(
+    instance: BroadcastsModelEvents, event: Change, changed: Sequence[str] = ()
 ) -> None:
-    if is_muted():
-        return
-    told = ModelEvent(instance, event, changed)
-    broadcast(told, to_others=told.broadcast_to_others(), using=using)
+    if not is_muted():
+        told = ModelEvent(instance, event, changed)
+        broadcast(told, to_others=told.broadcast_to_others(), using=instance._state.db)
 
 
 # Django's signals

@@ -13,9 +13,11 @@ from django.test import RequestFactory
 from pytest_django import Settings
 
 from broadcasting import (
+    BroadcastError,
     BroadcastsModelEvents,
     ModelEvent,
     ShouldBroadcast,
+    abroadcast,
     broadcast_to,
     listen,
     without_broadcasting,
@@ -115,6 +117,19 @@ async def test_async_methods_tell_as_well(first: RecordingBroadcaster) -> None:
         await thing.asave()
     await thing.adelete()
     assert first.names == ["ThingCreated", "ThingUpdated", "ThingDeleted"]
+
+
+async def test_loop_that_may_write_may_tell(
+    first: RecordingBroadcaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook runs a loop, and its cells use the database in it."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    thing = Thing.objects.create(name="a")
+    assert first.names == ["ThingCreated"]
+    with pytest.raises(BroadcastError, match="await abroadcast"):
+        thing.broadcast_updated()
+    await abroadcast(ModelEvent(thing, "updated", ["name"]))
+    assert first.names == ["ThingCreated", "ThingUpdated"]
 
 
 def test_row_of_several_tables_is_one_event(first: RecordingBroadcaster) -> None:
