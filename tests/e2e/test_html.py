@@ -310,9 +310,9 @@ async def test_tags_of_one_channel_share_it(
     await send("<li>c</li>", "#rows", "beforeend")
     await arrives(page, send)
     assert (await rows(page)).count("<li>c</li>") == 1
+    await page.locator("#two").evaluate("element => element.remove()")
     # Moved, and not taken away.
     await page.evaluate("document.body.append(document.getElementById('one'))")
-    await page.locator("#two").evaluate("element => element.remove()")
     await arrives(page, send)
     assert frames.count("pusher:unsubscribe") == 0
     await page.locator("#one").evaluate("element => element.remove()")
@@ -419,10 +419,11 @@ async def refreshing(new_page: NewPage, *errors: str) -> tuple[Page, Answers, So
     return page, answers, socket
 
 
-async def held(page: Page, count: int) -> None:
-    """Wait until the tag holds back so many messages."""
+async def held(page: Page, count: int | None) -> None:
+    """Wait until the first tag holds back so many messages, or is done with them."""
     await page.wait_for_function(
-        "count => document.querySelector('broadcast-listen').held?.length === count", arg=count
+        "count => (document.querySelector('broadcast-listen').held?.length ?? null) === count",
+        arg=count,
     )
 
 
@@ -471,6 +472,25 @@ async def test_what_comes_during_a_fetch_is_applied_to_it(
     assert await rows(page) == '<li id="a">newer</li><li id="c">c</li>'
 
 
+async def test_what_another_tag_has_changed_meanwhile_is_not_lost(
+    opened: Open, new_page: NewPage, send: Publisher
+) -> None:
+    """The answer replaces it, hence it is put in again; and nothing is missing on the way."""
+    page, answers, _ = await refreshing(new_page)
+    warnings = warnings_of(page)
+    answers.html = '<li id="a">a</li>'
+    answers.gate.clear()
+    await opened(REFRESHED + LISTEN, page=page)
+    await send("<li>c</li>", "#rows", "beforeend")
+    await send("", "#b", "delete")
+    await held(page, 2)
+    assert await rows(page) == '<li id="a">a</li><li>c</li>'
+    answers.gate.set()
+    await held(page, None)
+    assert await rows(page) == '<li id="a">a</li><li>c</li>'
+    assert warnings == []
+
+
 async def test_answer_of_before_a_reconnect_is_not_used(
     opened: Open, new_page: NewPage, send: Publisher
 ) -> None:
@@ -504,7 +524,7 @@ async def test_what_has_not_changed_is_not_touched(opened: Open, new_page: NewPa
     await page.locator("#i").fill("typed")
     await reconnects(page, socket)
     await await_until(lambda: answers.asked == 2, what="the second fetch")
-    await page.wait_for_function("() => document.querySelector('broadcast-listen').held === null")
+    await held(page, None)
     assert await page.locator("#i").input_value() == "typed"
     await expect(page.locator("#i")).to_be_focused()
 
