@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 
 from ..credentials import Application
-from ..exceptions import BroadcastError, PublisherBusy
+from ..exceptions import BroadcastError, PayloadError, PublisherBusy
 from ..protocol.signatures import sign_request
 from .base import DEFAULT_URL, Broadcaster
 from .findings import Finding, clock_finding
@@ -157,7 +157,8 @@ class PusherBroadcaster(Broadcaster):
         """Return the body of an answer. Raise `BroadcastError` if it is a refusal."""
         status = _status(response)
         if status != 200:
-            raise BroadcastError(
+            error = PayloadError if status == 413 else BroadcastError
+            raise error(
                 f"{self.url}{path} answered {status}: {_printable(response.data)}"
                 f"{self._advice(status, response.headers.get('Location', ''))}"
             )

@@ -16,7 +16,7 @@ import urllib3
 from broadcasting.credentials import Application
 from broadcasting.drivers.base import Broadcaster
 from broadcasting.drivers.pusher import PusherBroadcaster
-from broadcasting.exceptions import BroadcastError, PublisherBusy
+from broadcasting.exceptions import BroadcastError, PayloadError, PublisherBusy
 from broadcasting.protocol.signatures import body_md5, request_text, verify
 from tests.drivers.contract import FIRST, BroadcasterContract
 from tests.utils import free_port
@@ -194,6 +194,8 @@ class TestPusher(BroadcasterContract):
         assert str(caught.value) == (
             f"{self.server.url}/apps/1/events answered {status}: these are the words{advice}"
         )
+        # The event's own fault, so a queue does not try again.
+        assert isinstance(caught.value, PayloadError) == (status == 413)
 
     async def test_a_refusal_is_fit_for_a_terminal(self, broadcaster: Broadcaster) -> None:
         """A server can neither fill the log nor write control characters into it."""
