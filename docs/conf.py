@@ -27,7 +27,7 @@ copyright = "whik contributors"
 version = release = broadcasting.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["images"]
+exclude_patterns = ["images", "static"]
 nitpicky = False  # Docstrings name parameters in the same way as objects.
 
 # `name` in a docstring is a link where there is such an object, and code where not.
@@ -46,5 +46,7 @@ myst_enable_extensions = ["colon_fence"]
 html_theme = "furo"
 html_title = f"whik {release}"
 html_logo = html_favicon = "../whik/static/whik/mark.svg"
+html_static_path = ["static"]
+html_css_files = ["docs.css"]
 html_copy_source = False
 html_show_sourcelink = False
