@@ -139,6 +139,8 @@ def _fields(request: HttpRequest, *known: str) -> dict[str, Any]:
         raise Refused(413, _("The body has more than {limit} bytes.").format(limit=MAX_BODY))
     try:
         fields = json.loads(request.body)
+        # JSON can spell half a character, which neither the database nor an answer can hold.
+        json.dumps(fields, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise Refused(400, _("The body is not JSON.")) from None
     if not isinstance(fields, dict):

@@ -22,7 +22,7 @@ urlpatterns = [
     path("things/htmx/", thing_views.things_htmx, name="things-htmx"),
     path("things/htmx/<int:pk>/", thing_views.thing_htmx, name="thing-htmx"),
     path("api/things/", thing_api.things, name="api-things"),
-    path("api/things/<str:which>/", thing_api.thing, name="api-thing"),
+    path("api/things/<path:which>/", thing_api.thing, name="api-thing"),
     path("login/", login_views.DemoLoginView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     # For pages that name no icon of their own: JSON, and other people's.

@@ -102,6 +102,12 @@ def test_number_in_the_address_is_an_id(client: Client) -> None:
     assert ask(client, "DELETE", body={"name": "700"}).status_code == 200
 
 
+def test_name_may_hold_what_divides_addresses(client: Client) -> None:
+    """It is asked for by its name as any other."""
+    ThingFactory.create(name="salt/pepper")
+    assert client.get(f"{URL}salt%2Fpepper/").json()["thing"]["name"] == "salt/pepper"
+
+
 def test_name_may_be_written_anew(client: Client) -> None:
     """A thing does not stand in its own way."""
     thing = ThingFactory.create(name="apple")
@@ -118,7 +124,6 @@ def test_name_may_be_written_anew(client: Client) -> None:
         ({}, "name", "Give a name that others can see."),
         ({"name": " "}, "name", "Give a name that others can see."),
         ({"name": "a\x07b"}, "name", "Give a name that others can see."),
-        ({"name": "\ud800"}, "name", "Give a name that others can see."),
         ({"name": "x" * 41}, "name", "A name has at most 40 characters; this one has 41."),
         ({"name": "ＡＰＰＬＥ"}, "name", "There is a thing called ＡＰＰＬＥ already."),
         ({"name": 7}, "name", "A name is text."),
@@ -140,11 +145,18 @@ def test_invalid_values_are_told_by_field(
     assert names() == before
 
 
-@pytest.mark.parametrize("body", ["{", "[" * 4000, "NaN", "[]", '"apple"', '{"name": "\udcff"}'])
-def test_body_must_be_a_json_object(client: Client, body: str) -> None:
-    """Anything else is a 400 that says so."""
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("{", "[" * 4000, "NaN", "[]", '"apple"', '{"name": "\udcff"}'),
+        *(r'{"name": "\ud800"}', r'{"\ud800": 1}', r'{"id": "\udfff"}'),
+    ],
+)
+def test_body_must_be_a_json_object(client: Client, method: str, body: str) -> None:
+    """Of whole characters; anything else is a 400 that says so."""
     data = body.encode(errors="surrogateescape")
-    answer = client.generic("POST", URL, data, "application/json")
+    answer = client.generic(method, URL, data, "application/json")
     assert answer.status_code == 400
     assert "body" in answer.json()["error"]
 
