@@ -7,7 +7,7 @@ from uuid import uuid4
 from asgiref.sync import sync_to_async
 from django.db.models import Model
 
-from ..channel import Channels, PrivateChannel
+from ..channel import Channel, Channels, PrivateChannel
 from ..exceptions import PayloadError
 from ..protocol.names import USER_CHANNEL_PREFIX, is_guarded
 from .base import ShouldBroadcast, public_fields
@@ -82,9 +82,10 @@ class BroadcastNotificationCreated(ShouldBroadcast):
             channels = (
                 PrivateChannel(self.user) if receives is None else receives(self.notification)
             )
-        # A bare name is meant for one user; whoever wants a public channel writes Channel().
-        if isinstance(channels, str) and not _is_for_somebody(channels):
-            return PrivateChannel(channels)
+        if isinstance(channels, str):
+            return _for_somebody(channels)
+        if isinstance(channels, Sequence):
+            return [_for_somebody(channel) for channel in channels]
         return channels
 
     def broadcast_as(self) -> str:
@@ -174,5 +175,8 @@ def _notify(
     return created.id
 
 
-def _is_for_somebody(channel: str) -> bool:
-    return is_guarded(channel) or channel.startswith(USER_CHANNEL_PREFIX)
+def _for_somebody(channel: Channel | str) -> Channel | str:
+    # A bare name is meant for one user; whoever wants a public channel writes Channel().
+    if not isinstance(channel, str) or is_guarded(channel):
+        return channel
+    return channel if channel.startswith(USER_CHANNEL_PREFIX) else PrivateChannel(channel)

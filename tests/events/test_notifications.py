@@ -83,12 +83,15 @@ def test_notification_has_its_say(second: RecordingBroadcaster) -> None:
         ("private-users.7", "private-users.7"),
         ("#server-to-user-7", "#server-to-user-7"),
         (Channel("users.7"), "users.7"),
+        (["users.7"], "private-users.7"),
+        (("#server-to-user-7",), "#server-to-user-7"),
+        ([Channel("users.7")], "users.7"),
     ],
 )
 def test_user_says_where_they_receive(
     returned: object, channel: str, first: RecordingBroadcaster
 ) -> None:
-    """A bare name is a private one."""
+    """A bare name is a private one, in a list, too."""
     user = saved_user()
     vars(user)["receives_broadcast_notifications_on"] = lambda notification: returned
     notify(user, OrderShipped(4))
