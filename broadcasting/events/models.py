@@ -14,7 +14,7 @@ several tables is deleted as what it is: the class furthest down.
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ContextDecorator
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -39,7 +39,9 @@ from .dispatch import _fire, broadcast
 Change = Literal["created", "updated", "deleted"]
 F = TypeVar("F", bound=Callable[..., Any])
 
-_is_muted: ContextVar[bool] = ContextVar("broadcasting.is_muted", default=False)
+# How many `without_broadcasting` are around the code that runs. Counted, since one object may
+# be entered by several threads or tasks at a time, and no token may be used by another one.
+_silences: ContextVar[int] = ContextVar("broadcasting.silences", default=0)
 
 if TYPE_CHECKING:
     _Base = Model
@@ -209,11 +211,8 @@ class without_broadcasting(ContextDecorator):
     otherwise. What changes meanwhile is not told later.
     """
 
-    def __init__(self) -> None:
-        self._tokens: list[Token[bool]] = []
-
     def __enter__(self) -> Self:
-        self._tokens.append(_is_muted.set(True))
+        _silences.set(_silences.get() + 1)
         return self
 
     def __exit__(
@@ -222,7 +221,7 @@ class without_broadcasting(ContextDecorator):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _is_muted.reset(self._tokens.pop())
+        _silences.set(max(0, _silences.get() - 1))
 
     def __call__(self, func: F) -> F:
         """Return `func`, which is silent while it runs."""
@@ -236,13 +235,10 @@ class without_broadcasting(ContextDecorator):
 
         return silent  # type: ignore[return-value]  # of the same signature
 
-    def _recreate_cm(self) -> Self:
-        return type(self)()
-
 
 def is_muted() -> bool:
     """Tell whether models are silent here."""
-    return _is_muted.get()
+    return _silences.get() > 0
 
 
 def is_raw(instance: Model) -> bool:

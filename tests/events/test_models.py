@@ -1,6 +1,7 @@
 """Which events the changes of a row make, and what their methods are asked."""
 
 import asyncio
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from broadcasting import (
     listen,
     without_broadcasting,
 )
+from broadcasting.events.models import is_muted
 from broadcasting.exceptions import UndeclaredModel
 from broadcasting.middleware import SocketIdMiddleware
 
@@ -467,6 +469,29 @@ def test_silence_ends_with_an_exception(first: RecordingBroadcaster) -> None:
     assert first.sent == []
     Thing.objects.create(name="b")
     assert first.names == ["ThingCreated"]
+
+
+def test_one_object_may_silence_several_threads(first: RecordingBroadcaster) -> None:
+    """Whichever leaves first; none is silent afterwards."""
+    silence = without_broadcasting()
+    seen: list[bool] = []
+
+    def enter_and_leave_later(entered: Event, leave: Event) -> None:
+        with silence:
+            entered.set()
+            leave.wait(5)
+            seen.append(is_muted())
+        seen.append(is_muted())
+
+    events = [(Event(), Event()), (Event(), Event())]
+    threads = [Thread(target=enter_and_leave_later, args=pair) for pair in events]
+    for thread, (entered, _) in zip(threads, events, strict=True):
+        thread.start()
+        assert entered.wait(5)
+    for thread, (_, leave) in zip(threads, events, strict=True):
+        leave.set()
+        thread.join(5)
+    assert seen == [True, False, True, False]
 
 
 def test_other_events_are_not_silenced(first: RecordingBroadcaster) -> None:
