@@ -91,8 +91,9 @@ def _enabled_apps() -> list[Application | None]:
 
 def _secrets() -> Iterator[tuple[str, str]]:
     """Yield the name and the value of every secret that somebody wrote down."""
+    apps = get_settings().apps
     entries = getattr(settings, "BROADCASTING", {}).get("APPS") or [{}]
-    for i, (entry, app) in enumerate(zip(entries, get_settings().apps, strict=True)):
+    for i, (entry, app) in enumerate(zip(entries, apps, strict=True)):
         if not app.enabled:
             continue
         if "SECRET" in entry:

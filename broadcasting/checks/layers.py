@@ -55,7 +55,7 @@ def check_in_memory_layers(
 
 def _layers(kind: str) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
     """Yield alias, class and ``CONFIG`` of the layers of a class, subclasses included."""
-    for alias, entry in getattr(settings, "CHANNEL_LAYERS", {}).items():
+    for alias, entry in (getattr(settings, "CHANNEL_LAYERS", None) or {}).items():
         with suppress(ImportError, KeyError, TypeError):  # `check_settings` says so.
             backend = import_string(entry["BACKEND"])
             bases = getattr(backend, "__mro__", ())  # A function may make one, too.

@@ -7,16 +7,23 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Info, Warning
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from ..authorization import rules
 from ..middleware import SocketIdMiddleware
 from ..views import auth
+from .connections import serves_sockets
 
 MIDDLEWARE = f"{SocketIdMiddleware.__module__}.{SocketIdMiddleware.__qualname__}"
 
 
 def check_urls(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
-    """Report a site without our addresses. One without any is left alone."""
+    """
+    Report a site without our addresses.
+
+    One without any is left alone, and so is one that neither serves sockets nor has rules:
+    it writes to a log, say, or to public channels of a service.
+    """
     urlconf = _urlconf()
-    if urlconf is None or _has_our_urls():
+    if urlconf is None or not (serves_sockets() or rules()) or _has_our_urls():
         return []
     return [
         Warning(

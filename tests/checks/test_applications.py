@@ -27,6 +27,13 @@ def origins(*apps: dict[str, Any]) -> list[CheckMessage]:
         return check_origins(None)
 
 
+@pytest.mark.parametrize("broadcasting", [None, ["APPS"]])
+def test_setting_that_is_no_dictionary_is_left_to_its_own_check(broadcasting: object) -> None:
+    """No check ends in a traceback."""
+    with override_settings(BROADCASTING=broadcasting):
+        assert check_secrets(None) == check_origins(None) == []
+
+
 @pytest.mark.parametrize(
     "secret",
     ["7ad3773142a6692b25b8", "secret", "Secret", "app-secret", "…", f"django-insecure-{GOOD}"],

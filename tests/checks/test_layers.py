@@ -135,3 +135,9 @@ def test_a_project_without_layers_passes() -> None:
 
         del settings.CHANNEL_LAYERS
         assert check_layer_timeouts(None) == check_in_memory_layers(None) == []
+
+
+def test_no_layers_at_all() -> None:
+    """A project may say so with `None`."""
+    with override_settings(CHANNEL_LAYERS=None):
+        assert check_layer_timeouts(None) == check_in_memory_layers(None) == []

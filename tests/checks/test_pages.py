@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage
 from django.test import override_settings
 from django.urls import include, path
 
+from broadcasting.checks import pages
 from broadcasting.checks.pages import check_middleware, check_urls
 from broadcasting.views.auth import auth
 
@@ -49,6 +50,19 @@ def test_w011_a_site_without_our_urls() -> None:
     """Of the middleware nothing is said: no page has a socket."""
     (warning,) = check(path("admin/", include([path("", lambda request: None)])))  # type: ignore[arg-type, return-value]
     assert warning.id == "broadcasting.W011"
+
+
+@pytest.mark.parametrize("default", ["log", "null", "hosted"])
+def test_a_site_without_sockets_and_rules_needs_no_urls(
+    default: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody asks it for a channel, and nobody posts to it; with rules somebody will ask."""
+    pusher = {"DRIVER": "broadcasting.drivers.pusher.PusherBroadcaster", "URL": "https://a.test"}
+    with override_settings(BROADCASTING={"DEFAULT": default, "CONNECTIONS": {"hosted": pusher}}):
+        (warning,) = check()
+        assert warning.id == "broadcasting.W011"
+        monkeypatch.setattr(pages, "rules", list)
+        assert check() == []
 
 
 def test_a_process_without_urls_passes() -> None:
