@@ -9,8 +9,10 @@ import ast
 import dataclasses
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "broadcasting"
 COMMANDS = sorted(p.stem for p in (PACKAGE / "management" / "commands").glob("[!_]*.py"))
+
+PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md"])
 
 # ``.. autofunction:: broadcasting.event`` and its like in docs/reference/.
 DIRECTIVE = re.compile(r"^\.\. auto\w+:: ([\w.]+)", re.MULTILINE)
@@ -121,6 +125,33 @@ def test_signals_page_has_every_signal() -> None:
     assert known <= code_in(read("signals.md"))
 
 
+@pytest.mark.parametrize(
+    ("owner", "pages"),
+    [
+        (broadcasting.ShouldBroadcast, ["events.md", "queues.md"]),
+        (broadcasting.BroadcastNotification, ["notifications.md"]),
+        (broadcasting.BroadcastsModelEvents, ["models.md"]),
+        (broadcasting.BroadcastsQuerySet, ["models.md"]),
+    ],
+)
+def test_pages_have_every_method(owner: type, pages: list[str]) -> None:
+    """What a project may override or call of a class stands where the class is explained."""
+    named = code_in("".join(map(read, pages)))
+    names = {name for name in vars(owner) if name.startswith(("broadcast_", "with_"))}
+    assert names
+    calls = {name.partition("(")[0].rpartition(".")[2] for name in named}
+    assert names <= named | calls
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_name_what_exists(page: Path) -> None:
+    """What an example imports from here, or names in a setting, is there; its Python is Python."""
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        for name in _names_of_ours_in(_parsed(block)):
+            head, _, tail = name.rpartition(".")
+            assert hasattr(import_module(head), tail) or find_spec(name), name
+
+
 # Checks, commands, settings, codes
 
 
@@ -206,6 +237,25 @@ def test_links_lead_to_files() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{target} in {page.name}"
+
+
+def _parsed(block: str) -> ast.Module:
+    code = re.sub(r"(\.\.\.|…), ", "", block)  # What a reader has there already.
+    try:
+        return ast.parse(textwrap.dedent(code))
+    except SyntaxError:  # Some keys of a dictionary.
+        return ast.parse(f"{{{code}}}")
+
+
+def _names_of_ours_in(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = [node.value]
+        else:
+            continue
+        yield from (n for n in names if re.fullmatch(r"broadcasting(\.[A-Za-z_]+)+", n))
 
 
 def _dataclasses_of_settings() -> Iterator[Any]:
