@@ -7,6 +7,7 @@ Everything here is plain text and names, so it may be done later and elsewhere.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..credentials import Application
 from ..drivers import broadcasters
@@ -18,8 +19,7 @@ from .breaker import breakers
 logger = logging.getLogger("broadcasting.events")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One call of a broadcaster: the same data for all these channels."""
 
     channels: tuple[str, ...]

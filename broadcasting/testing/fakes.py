@@ -228,14 +228,13 @@ def active_fakes() -> int:
     return len(_active)
 
 
-def _take(delivery: Delivery, using: str | None, is_now: bool) -> bool:
+def _take(delivery: Delivery, using: str | None, is_now: bool) -> None:
     # Where it is really sent this is found too late to be raised.
     for failure in sending.too_large(delivery.event, delivery.parts).values():
         raise failure.exc
     record = RecordedBroadcast.of(delivery, using, is_now)
     for broadcasts in list(_active):
         broadcasts._take(record)
-    return True
 
 
 def _decorate_class(cls: type, fake: fake_broadcasts) -> None:
