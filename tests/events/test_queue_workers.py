@@ -1,7 +1,9 @@
 """Real workers of Celery, RQ and Django's tasks send what another process has queued."""
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ WORKERS = {
     "database": "-m django db_worker --interval 0.2",
 }
 
-# A request of the site: one event at once, and as many as there are saves of one row.
+# A request of the site: some events at once, and as many as there are saves of one row.
 REQUEST = """
 import django
 django.setup()
@@ -38,7 +40,8 @@ class Moved(ShouldBroadcast):
     def broadcast_debounce(self):
         return 2
 
-broadcast_to("news", "Said", {"text": "hello"})
+for number in range(3):
+    broadcast_to("news", "Said", {"number": number})
 for x in range(50):
     event(Moved(x))
 """
@@ -87,7 +90,7 @@ def start(*arguments: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
 def test_workers_send(
     sites: dict[str, dict[str, str]], redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """One event at once, and of fifty the last, later: each of them once."""
+    """Some events at once, in order, and of fifty the last, later: each of them once."""
     with redis.Redis(port=redis_server.port) as client, client.pubsub() as bus:
         bus.psubscribe("*")
         heard: dict[str, list[Any]] = {way: [] for way in sites}
@@ -96,7 +99,7 @@ def test_workers_send(
             message = bus.get_message(ignore_subscribe_messages=True, timeout=0.1)
             if message is not None:
                 hear(message["channel"].decode(), message["data"])
-            return all(len(each) >= 2 for each in heard.values())
+            return all(len(each) >= 4 for each in heard.values())
 
         def hear(channel: str, text: bytes) -> None:
             way = channel.partition(":")[0]
@@ -107,9 +110,30 @@ def test_workers_send(
         requests = [start("-c", REQUEST, env=env) for env in sites.values()]
         assert [request.wait(60) for request in requests] == [0, 0, 0]
         try:
-            wait_until(listen, 40, "two events from each worker")
+            wait_until(listen, 40, "four events from each worker")
         except AssertionError as exc:
             logs = "\n".join(f"{way}:\n{(tmp_path / f'{way}.log').read_text()}" for way in sites)
             pytest.fail(f"{exc}, but {heard}\n{logs}", pytrace=False)
-    expected = [("Said", {"text": "hello"}), ("Moved", {"x": 49})]
+    expected = [*(("Said", {"number": number}) for number in range(3)), ("Moved", {"x": 49})]
     assert heard == dict.fromkeys(sites, expected)
+
+
+@pytest.mark.parametrize("name", ["tasks", "jobs"])
+def test_recipe_is_the_one_that_is_printed(name: str) -> None:
+    """What the workers run is what docs/queues.md says, but for types."""
+    page = (ROOT / "docs" / "queues.md").read_text()
+    (printed,) = re.findall(rf"^```python\n# shop/{name}\.py\n(.*?)^```", page, re.M | re.S)
+    run = (ROOT / "tests" / "events" / "workers" / f"{name}.py").read_text()
+    assert _without_types(run) == _without_types(printed)
+
+
+def _without_types(source: str) -> list[str]:
+    """Return the statements, without annotations, their imports and the docstring."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+    statements = [ast.unparse(node) for node in tree.body]
+    return [each for each in statements if each[:1] not in "\"'" and "typing" not in each]
