@@ -243,7 +243,7 @@ class ServingProcess(PusherBroadcaster):
 
 def _server(url: object, cluster: object) -> str:
     if cluster is None:
-        return _checked(DEFAULT_URL if url is None else url)
+        return checked_url(DEFAULT_URL if url is None else url)
     if url is not None:
         raise ValueError("URL and CLUSTER exclude each other; leave one of them out")
     if not (isinstance(cluster, str) and _CLUSTER.fullmatch(cluster)):
@@ -251,7 +251,8 @@ def _server(url: object, cluster: object) -> str:
     return f"https://api-{cluster}.pusher.com"
 
 
-def _checked(url: object) -> str:
+def checked_url(url: object) -> str:
+    """Return the address of a server as it is used. Raise `ValueError` if it cannot be one."""
     if isinstance(url, str) and "@" in url:  # Not repeated: a password may be in it.
         raise ValueError("URL holds a user name; requests are signed and need none")
     try:

@@ -1,19 +1,30 @@
 """Where the server is, as far as the settings tell."""
 
+from django.core.management.base import CommandError
+
 from ..conf import get_settings
 from ..drivers import broadcasters
-from ..drivers.pusher import PusherBroadcaster
+from ..drivers.pusher import PusherBroadcaster, checked_url
 
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (compared)
 
 
-def find_server_url() -> str:
+def find_server_url(given: str | None = None) -> str:
     """
-    Return ``http(s)://host[:port]`` of the server.
+    Return ``http(s)://host[:port]`` of the server: what was `given`, else where it should be.
 
-    It is the one that is posted to; where a bus leads to it, ``SERVER["HOST"]`` and
-    ``SERVER["PORT"]``. Raise `ImproperlyConfigured` if the settings make no sense.
+    That is the one that is posted to; where a bus leads to it, ``SERVER["HOST"]`` and
+    ``SERVER["PORT"]``.
+
+    Raises:
+        CommandError: What was given cannot be an address.
+        ImproperlyConfigured: The settings make no sense.
     """
+    if given is not None:
+        try:
+            return checked_url(given)
+        except ValueError as exc:
+            raise CommandError(f"--url: {exc}.") from exc
     settings = get_settings()
     alias = settings.server.connection or settings.default
     broadcaster = broadcasters[alias]

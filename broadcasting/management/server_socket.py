@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 from ..credentials import Application
 from ..exceptions import BroadcastError
 from ..protocol.messages import decode, encode
-from ..protocol.names import is_guarded
+from ..protocol.names import is_guarded, is_socket_id
 from ..protocol.signatures import sign_channel
 
 TIMEOUT = 5.0  # Seconds for a connection and for an answer.
@@ -27,9 +27,10 @@ class ServerSocket:
     def __init__(self, connection: Any, app: Application) -> None:
         self._connection = connection
         self._app = app
-        greeting = self._expect("pusher:connection_established")
-        data: Any = decode(greeting["data"])
-        self.socket_id = str(data["socket_id"])
+        greeting = _data_of(self._expect("pusher:connection_established"))
+        if not isinstance(greeting, Mapping) or not is_socket_id(greeting.get("socket_id")):
+            raise BroadcastError("the server greeted without a socket id")
+        self.socket_id = greeting["socket_id"]
 
     def subscribe(self, channel: str) -> None:
         """Join a channel, signed where it is guarded. Raise `BroadcastError` if it is refused."""
@@ -52,8 +53,7 @@ class ServerSocket:
         frame = self._receive(TIMEOUT)
         if frame.get("event") == event:
             return frame
-        data = frame.get("data")
-        error = decode(data) if isinstance(data, str) else data
+        error = _data_of(frame)
         if isinstance(error, Mapping):
             error = " ".join(str(error[key]) for key in ("code", "message") if key in error)
         raise BroadcastError(f"the server answered {frame.get('event')}: {error}")
@@ -72,6 +72,14 @@ class ServerSocket:
         if not isinstance(frame, Mapping):
             raise BroadcastError("the server sent what is no frame of the Pusher protocol")
         return frame
+
+
+def _data_of(frame: Mapping[str, Any]) -> Any:
+    data = frame.get("data")
+    try:
+        return decode(data) if isinstance(data, str) else data
+    except ValueError:
+        return data
 
 
 @contextmanager

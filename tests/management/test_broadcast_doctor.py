@@ -157,6 +157,15 @@ def test_server_of_somebody_else_is_told(stranger: str, settings: Settings) -> N
     assert "answers 200 to a stranger" in about("Authorization", lines)
 
 
+@pytest.mark.parametrize("url", ["", "shop", "ftp://shop", "http://[::1", "http://a:pass@shop"])
+def test_address_that_is_none_is_told(url: str) -> None:
+    """And nothing is tried; a password in it is not repeated."""
+    lines, error = run("--url", url)
+    assert lines == []
+    assert error.startswith("--url: ")
+    assert "pass" not in error
+
+
 def test_settings_that_make_no_sense_are_all_there_is_to_say(settings: Settings) -> None:
     """Nothing else is tried."""
     settings.BROADCASTING = {"DEFAULT": "nowhere"}

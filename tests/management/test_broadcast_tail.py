@@ -108,6 +108,15 @@ class TestOnTheBus:
         assert line.pop("at")
         assert line == {"channel": "news", "event": "Said", "data": {"n": 1}}
 
+    @pytest.mark.parametrize("options", [[], ["--json"]])
+    def test_nobody_can_command_the_terminal(self, options: list[str]) -> None:
+        """Names and data may come from a browser: what acts is shown, and a line stays one."""
+        tail = Tail("news", "--count", "1", *options)
+        broadcast_to(["news"], "Said\x1b[2J", {"text": "가\x9b31m\u202e", "more": "a\nb"})
+        (line,) = tail.lines()
+        assert not re.search("[\x1b\x9b\u202e]", line)
+        assert "가" in line
+
     def test_sealed_data_is_opened_with_the_key(self) -> None:
         """Who looks after the server has it."""
         tail = Tail("private-encrypted-x", "--count", "1")
@@ -163,6 +172,13 @@ class TestAtAServer:
         with refused("whik") as said:
             pass
         assert "refused" in said[0]
+
+    def test_address_that_is_none_is_told(self, settings: Settings) -> None:
+        """In one line, too."""
+        settings.BROADCASTING = server_at(f"http://127.0.0.1:{free_port()}")
+        with refused("whik", "--url", "http://[::1") as said:
+            pass
+        assert said[0].startswith("--url: ")
 
     @pytest.mark.parametrize("channel", ["presence-chat.1", "#server-to-user-7"])
     def test_nobody_is_joined_unseen(self, channel: str, settings: Settings) -> None:

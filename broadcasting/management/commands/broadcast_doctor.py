@@ -13,6 +13,7 @@ from ...conf import get_settings
 from ...drivers.findings import Finding
 from .. import examination
 from ..server_address import find_server_url
+from ..terminal import printable
 
 
 class Command(BaseCommand):
@@ -52,7 +53,7 @@ class Command(BaseCommand):
     def _examine(self, url: str | None, origin: str | None) -> list[Finding]:
         try:
             settings = get_settings()
-            reached = (url or find_server_url()).rstrip("/")
+            reached = find_server_url(url)
         except ImproperlyConfigured as exc:
             return [Finding("error", "Settings", str(exc), "See docs/settings.md.")]
         app = settings.apps[0]
@@ -73,6 +74,8 @@ class Command(BaseCommand):
         style = {"ok": self.style.SUCCESS, "warning": self.style.WARNING}.get(
             finding.level, self.style.ERROR
         )
-        self.stdout.write(f"{style(finding.level.ljust(7))}  {finding.subject}: {finding.text}")
+        # Some of it is what a server has said, which may be anybody's.
+        text = printable(f"{finding.subject}: {finding.text}")
+        self.stdout.write(f"{style(finding.level.ljust(7))}  {text}")
         if finding.fix and finding.level != "ok":
-            self.stdout.write(f"         {finding.fix}")
+            self.stdout.write(f"         {printable(finding.fix)}")

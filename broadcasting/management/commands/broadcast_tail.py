@@ -19,6 +19,7 @@ from ...protocol.messages import Message, decode, topic
 from ...protocol.names import is_client_event, is_encrypted, is_presence, is_user_channel
 from ..server_address import find_server_url
 from ..server_socket import open_socket
+from ..terminal import printable
 from ._server_connection import find_server_connection
 
 
@@ -56,10 +57,10 @@ class Command(BaseCommand):
             if shared:
                 asyncio.run(self._follow_bus(app, names, options))
             else:
-                url = options["url"] or find_server_url()
+                url = find_server_url(options["url"])
                 self._follow_server(app, names, url, options)
         except (BroadcastError, ImproperlyConfigured) as exc:
-            raise CommandError(str(exc)) from exc
+            raise CommandError(printable(exc)) from exc
         except KeyboardInterrupt:
             self.stderr.write("")  # After the ^C that terminals print.
 
@@ -117,13 +118,14 @@ class Command(BaseCommand):
                 "event": message.event,
                 "data": data,
             } | ({} if message.user_id is None else {"user_id": message.user_id})
-            self.stdout.write(json.dumps(line, ensure_ascii=False))
+            self.stdout.write(printable(json.dumps(line, ensure_ascii=False)))
         else:
-            sender = "" if message.user_id is None else f" (user {message.user_id})"
+            sender = "" if message.user_id is None else f" (user {printable(message.user_id)})"
             text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+            channel = self.style.MIGRATE_HEADING(printable(message.channel))
+            event = self.style.SUCCESS(printable(message.event))
             self.stdout.write(
-                f"{datetime.now():%H:%M:%S} {self.style.MIGRATE_HEADING(message.channel)} "
-                f"{self.style.SUCCESS(message.event)}{sender} {text}"
+                f"{datetime.now():%H:%M:%S} {channel} {event}{sender} {printable(text)}"
             )
         self.stdout.flush()
         return True
