@@ -135,10 +135,12 @@ def likely_origin(app: Application, url: str) -> str:
 
 
 def _of_check(message: CheckMessage) -> Finding:
-    level = "error" if message.level >= checks.ERROR else "warning"
-    if message.level < checks.WARNING:
-        level = "ok"
-    return Finding(level, str(message.id), message.msg, message.hint or "")  # type: ignore[arg-type]  # one of three
+    subject, hint = str(message.id), message.hint or ""
+    if message.level < checks.WARNING:  # Nothing is wrong, and a fix would not be printed.
+        return Finding("ok", subject, f"{message.msg} {hint}".rstrip())
+    return Finding(
+        "error" if message.level >= checks.ERROR else "warning", subject, message.msg, hint
+    )
 
 
 def _socket_fix(reason: str, settings: Settings, url: str) -> str:
