@@ -143,7 +143,9 @@ class Delivery(NamedTuple):
 
     def _key(self) -> str:
         """Return what is the same for deliveries of which only the newest is to be sent."""
-        names = [self.event, self.channels, list(self.parts), self.queue, self.debounce_id]
+        # Two sites may share a cache, and have channels of one name.
+        ways = [(alias, broadcasters[alias].app.key) for alias in self.parts]
+        names = [self.event, self.channels, ways, self.queue, self.debounce_id]
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 

@@ -399,6 +399,18 @@ class TestDebounced:
         jobs.work()
         assert [sent.data for sent in recording().sent] == [{"text": "99"}]
 
+    def test_sites_that_share_a_cache_have_their_own_sent(
+        self, shared_cache: BaseCache, settings: Settings
+    ) -> None:
+        """What one has to say is never said by the other."""
+        event(Said("ours", seconds=5))
+        settings.SECRET_KEY = "of another site"
+        event(Said("theirs", seconds=5))
+        ours, theirs = jobs.tasks
+        send_queued(ours.envelope)
+        send_queued(theirs.envelope)
+        assert [sent.data for sent in recording().sent] == [{"text": "ours"}, {"text": "theirs"}]
+
     def test_next_one_is_queued_anew(self, shared_cache: BaseCache) -> None:
         """After the worker has been there."""
         event(Said("1", seconds=2))
