@@ -8,6 +8,8 @@ context, thus one Redis pool each, where these are made once per process.
 import asyncio
 import logging
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from urllib.parse import urlsplit
 
@@ -23,11 +25,17 @@ logger = logging.getLogger("broadcasting.drivers")
 
 
 class Broadcasters:
-    """The process's write ends, made on first use."""
+    """
+    The process's write ends, made on first use.
 
-    def __init__(self) -> None:
+    Args:
+        make: What makes them.
+    """
+
+    def __init__(self, make: Callable[[Connection], Broadcaster]) -> None:
         self._lock = threading.RLock()
         self._made: dict[str, Broadcaster] = {}
+        self._make = make
 
     def __getitem__(self, alias: str) -> Broadcaster:
         """Return the write end of `alias`. Raise `ImproperlyConfigured` if it cannot be made."""
@@ -36,7 +44,7 @@ class Broadcasters:
             return made
         with self._lock:
             if alias not in self._made:
-                self._made[alias] = _make(get_settings().connection(alias))
+                self._made[alias] = self._make(get_settings().connection(alias))
             return self._made[alias]
 
     def close_all(self) -> None:
@@ -46,8 +54,47 @@ class Broadcasters:
         for broadcaster in made.values():
             broadcaster.close()
 
+    @contextmanager
+    def made_by(self, make: Callable[[Connection], Broadcaster]) -> Iterator[None]:
+        """
+        Have `make` make every write end within the block, whatever the settings say.
 
-broadcasters = Broadcasters()
+        Those that were made before are neither used nor closed meanwhile, and come back
+        afterwards. A block within another one must end before it.
+        """
+        with self._lock:
+            before = self._make, self._made
+            self._make, self._made = make, {}
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._make, self._made = before
+
+
+def make_broadcaster(connection: Connection) -> Broadcaster:
+    """Return a new write end. Raise `ImproperlyConfigured` if it cannot be made."""
+    where = f'BROADCASTING["CONNECTIONS"][{connection.alias!r}]'
+    try:
+        driver = import_string(connection.driver)
+    except ImportError as exc:
+        raise ImproperlyConfigured(
+            f'{where}["DRIVER"] is {connection.driver!r}, which cannot be imported: {exc}. '
+            f"Correct the path, or install the package that the driver needs."
+        ) from exc
+    if not (isinstance(driver, type) and issubclass(driver, Broadcaster)):
+        raise ImproperlyConfigured(
+            f'{where}["DRIVER"] is {connection.driver!r}, which is not a Broadcaster. '
+            f"Name a subclass of broadcasting.drivers.base.Broadcaster."
+        )
+    first = get_settings().apps[0].id
+    try:
+        return driver(app=connection.app, first_app_id=first, **connection.options)
+    except (TypeError, ValueError) as exc:  # An unknown option, or a value that is none.
+        raise ImproperlyConfigured(f"{where} does not fit its driver: {exc}.") from exc
+
+
+broadcasters = Broadcasters(make_broadcaster)
 
 
 # One read end per loop. Not weak keys: a broker refers to its loop.
@@ -125,24 +172,3 @@ def _reset(*, setting: str, **kwargs: object) -> None:
         broadcasters.close_all()
         with _brokers_lock:
             _brokers.clear()
-
-
-def _make(connection: Connection) -> Broadcaster:
-    where = f'BROADCASTING["CONNECTIONS"][{connection.alias!r}]'
-    try:
-        driver = import_string(connection.driver)
-    except ImportError as exc:
-        raise ImproperlyConfigured(
-            f'{where}["DRIVER"] is {connection.driver!r}, which cannot be imported: {exc}. '
-            f"Correct the path, or install the package that the driver needs."
-        ) from exc
-    if not (isinstance(driver, type) and issubclass(driver, Broadcaster)):
-        raise ImproperlyConfigured(
-            f'{where}["DRIVER"] is {connection.driver!r}, which is not a Broadcaster. '
-            f"Name a subclass of broadcasting.drivers.base.Broadcaster."
-        )
-    first = get_settings().apps[0].id
-    try:
-        return driver(app=connection.app, first_app_id=first, **connection.options)
-    except (TypeError, ValueError) as exc:  # An unknown option, or a value that is none.
-        raise ImproperlyConfigured(f"{where} does not fit its driver: {exc}.") from exc

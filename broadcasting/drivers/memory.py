@@ -160,6 +160,12 @@ class MemoryBroker(Broker):
         self._scheduled = False
         self._lock = threading.Lock()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether messages wait for the loop."""
+        with self._lock:
+            return bool(self._inbox)
+
     async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
         """Begin to receive."""
         self._deliver = deliver

@@ -15,7 +15,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from django.core.signals import setting_changed
@@ -137,6 +138,17 @@ class Breakers(dict[str | None, Breaker]):
             options = settings.connection(alias).circuit_breaker
             made = Breaker(f"Connection {alias!r}", options)
         return self.setdefault(alias, made)
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Know nothing of earlier failures within the block, and nothing of its own after it."""
+        before = dict(self)
+        self.clear()
+        try:
+            yield
+        finally:
+            self.clear()
+            self.update(before)
 
 
 breakers = Breakers()

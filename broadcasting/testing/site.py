@@ -16,15 +16,14 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, TypeVar, cast
-from unittest import mock
+from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .. import drivers
 from ..conf import Connection as ConnectionSettings
 from ..conf import get_settings
 from ..credentials import Application, find_application
+from ..drivers import broadcasters
 from ..drivers.base import Broadcaster
 from ..drivers.memory import MemoryBroker, MemoryBus
 from ..events.breaker import breakers
@@ -122,10 +121,9 @@ def join_site() -> Site:
             site = Site()
             with ExitStack() as stack:
                 # No settings are changed: tests change them themselves, in orders of their own.
-                stack.enter_context(mock.patch.object(drivers, "_make", site.make_broadcaster))
-                stack.enter_context(mock.patch.object(drivers.broadcasters, "_made", {}))
+                stack.enter_context(broadcasters.made_by(site.make_broadcaster))
                 # That a driver has failed before says nothing of this one.
-                stack.enter_context(mock.patch.dict(breakers, clear=True))
+                stack.enter_context(breakers.set_aside())
                 site.start()
                 stack.callback(site.stop)
                 _leads_here.push(stack.pop_all())
@@ -153,15 +151,7 @@ class _SiteHub(Hub):
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._tasks) or cast(_SiteBroker, self.broker).is_busy
-
-
-class _SiteBroker(MemoryBroker):
-    @property
-    def is_busy(self) -> bool:
-        """Whether messages wait for the loop."""
-        with self._lock:
-            return bool(self._inbox)
+        return bool(self._tasks) or (isinstance(self.broker, MemoryBroker) and self.broker.is_busy)
 
 
 class _SiteBroadcaster(Broadcaster):
@@ -178,4 +168,4 @@ class _SiteBroadcaster(Broadcaster):
 
     def get_broker(self) -> MemoryBroker:
         """Return a read end for the running loop."""
-        return _SiteBroker(self._bus)
+        return MemoryBroker(self._bus)

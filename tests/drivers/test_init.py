@@ -135,6 +135,18 @@ class TestBroadcasters:
             assert driver.closed == 1
             assert broadcasters["x"] is not driver
 
+    def test_others_may_be_made_for_a_while(self) -> None:
+        """Those that were there are left open, and come back."""
+        with using(CONNECTIONS={"x": {"DRIVER": HERE}}):
+            driver = broadcasters["x"]
+            other = NullBroadcaster(app=get_settings().apps[0], first_app_id="1")
+            with broadcasters.made_by(lambda connection: other):
+                assert broadcasters["x"] is broadcasters["memory"] is other
+            assert broadcasters["x"] is driver
+            assert broadcasters["memory"] is not other
+            assert isinstance(driver, OptionBroadcaster)
+            assert driver.closed == 0
+
     @pytest.mark.parametrize(
         "settings",
         [{"BROADCASTING": {}}, {"CHANNEL_LAYERS": {}}, {"SECRET_KEY": "another"}],

@@ -230,6 +230,14 @@ class TestConnections:
         with pytest.raises(CircuitOpen, match="left alone until"):
             event(Told())
 
+    def test_what_was_can_be_set_aside(self, hanging: RecordingBroadcaster) -> None:
+        """For a while nothing has failed; afterwards all is as it was."""
+        broadcast_to("a", "Said", {})
+        with breakers.set_aside():
+            broadcast_to("a", "Said", {})
+        broadcast_to("a", "Said", {})
+        assert hanging.calls == 2
+
     def test_new_settings_forget_what_was(
         self, hanging: RecordingBroadcaster, settings: Settings
     ) -> None:

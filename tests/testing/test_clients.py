@@ -32,8 +32,8 @@ from broadcasting import (
     flush_debounced,
     terminate_user_connections,
 )
-from broadcasting import drivers as drivers_module
 from broadcasting.drivers import broadcasters
+from broadcasting.drivers.null import NullBroadcaster
 from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.events.breaker import breakers
 from broadcasting.guests import Guest
@@ -125,11 +125,9 @@ def _project(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """Whatever a test does, threads end and connections lead where they did."""
-    make, made = drivers_module._make, broadcasters._made
     yield
     assert "broadcast-site" not in [thread.name for thread in threading.enumerate()]
-    assert drivers_module._make is make
-    assert broadcasters._made is made or broadcasters._made == {}
+    assert isinstance(broadcasters["null"], NullBroadcaster)
 
 
 class TestReceiving:
