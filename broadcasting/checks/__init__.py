@@ -4,7 +4,7 @@ from .applications import check_origins, check_secrets
 from .asgi import check_asgi_application, check_daphne_version, check_runserver
 from .connections import check_encryption, check_settings, check_workers
 from .layers import check_in_memory_layers, check_layer_timeouts
-from .models import check_declared_fields, check_model_events
+from .models import check_declared_fields, check_declared_names, check_model_events
 from .pages import check_middleware, check_urls
 from .queue import check_queue
 from .rules import check_channel_auth, check_channel_patterns
@@ -22,6 +22,7 @@ CHECKS = (
     check_urls,
     check_middleware,
     check_declared_fields,
+    check_declared_names,
     check_model_events,
 )
 # Of `manage.py check --deploy` only. Whoever looks at DEBUG cannot stand above: it is off

@@ -8,7 +8,7 @@ from itertools import pairwise
 from django.apps import AppConfig, apps
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Model
+from django.db.models import ForeignObjectRel, Model
 
 from ..events.models import BroadcastsModelEvents
 from ..events.payload import declaration_of
@@ -90,6 +90,60 @@ def check_declared_fields(
             if name not in declared.harmless and sounds_sensitive(name)
         ]
     return found
+
+
+def check_declared_names(
+    app_configs: Sequence[AppConfig] | None, **kwargs: object
+) -> list[CheckMessage]:
+    """Report declared names that no event with such a row could send."""
+    return [
+        Warning(
+            text,
+            hint=f"{hint} See docs/checks.md#broadcastingw017",
+            obj=model,
+            id="broadcasting.W017",
+        )
+        for model in apps.get_models()
+        for text, hint in _what_cannot_be_sent(model)
+    ]
+
+
+def _what_cannot_be_sent(model: type[Model]) -> Iterator[tuple[str, str]]:
+    with suppress(ImproperlyConfigured):  # `check_declared_fields` says so.
+        declared = declaration_of(model)
+        if declared is None or _sends_data_of_its_own(model):
+            return
+        for name in declared.names:
+            if not hasattr(model, name):
+                yield (
+                    f"The declared field {name!r} is none, nor a property or relation.",
+                    "Correct the name in its broadcast fields.",
+                )
+            elif (far := _far_side(model, name)) is not None and declaration_of(far) is None:
+                yield (
+                    f"The declared relation {name!r} leads to {far._meta.label}, which does not "
+                    f"declare which fields may be sent.",
+                    f'Write broadcast_fields = ("pk", …) in {far.__name__}, or '
+                    f'register_broadcast_fields({far.__name__}, ["pk", …]) in AppConfig.ready().',
+                )
+
+
+def _sends_data_of_its_own(model: type[Model]) -> bool:
+    """Tell whether the declaration only says which changes the model tells of."""
+    if not issubclass(model, BroadcastsModelEvents):
+        return False
+    return model.broadcast_with is not BroadcastsModelEvents.broadcast_with
+
+
+def _far_side(model: type[Model], name: str) -> type[Model] | None:
+    """Return where a relation leads, by the attribute that rows have for it."""
+    for field in model._meta.get_fields():
+        if name == (
+            field.get_accessor_name() if isinstance(field, ForeignObjectRel) else field.name
+        ):
+            # Generic foreign keys lead anywhere, and columns nowhere.
+            return field.related_model if isinstance(field.related_model, type) else None
+    return None
 
 
 def sounds_sensitive(name: str) -> bool:

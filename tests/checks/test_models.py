@@ -5,25 +5,28 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.apps import apps
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 
 from broadcasting import BroadcastsModelEvents, register_broadcast_fields
+from broadcasting.checks import models
 from broadcasting.checks.models import (
     check_declared_fields,
+    check_declared_names,
     check_model_events,
     sounds_sensitive,
 )
 from broadcasting.events import payload
+from broadcasting.events.models import Change
 
 
 @pytest.fixture
 def declare(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return what makes `User`, the only model beside `Group`, declare attributes."""
     monkeypatch.setattr(payload, "_registered", {})
-    monkeypatch.setattr(apps, "get_models", lambda: [User, Group])
+    monkeypatch.setattr(models, "apps", SimpleNamespace(get_models=lambda: [User, Group]))
 
     def declare(**attributes: object) -> None:
         for name, value in attributes.items():
@@ -97,9 +100,61 @@ def test_subclasses_are_not_told_of_again(
 ) -> None:
     """Unless they declare fields of their own."""
     child: Any = SimpleNamespace(__mro__=(object, User))
-    monkeypatch.setattr(apps, "get_models", lambda: [User, child])
+    monkeypatch.setattr(models, "apps", SimpleNamespace(get_models=lambda: [User, child]))
     declare(broadcast_fields=["token"])
     assert len(check_declared_fields(None)) == 1
+
+
+@pytest.mark.parametrize("name", ["usrname", "user_set"])
+def test_w017_a_name_that_is_none(declare: Callable[..., None], name: str) -> None:
+    """Else the first row that is sent would say so."""
+    declare(broadcast_fields=["pk", "username", "is_anonymous", name])
+    (warning,) = check_declared_names(None)
+    assert (warning.id, warning.obj) == ("broadcasting.W017", User)
+    assert repr(name) in warning.msg
+
+
+@pytest.mark.parametrize("name", ["groups", "logentry_set"])
+def test_w017_a_relation_to_a_model_that_declares_nothing(
+    declare: Callable[..., None], name: str
+) -> None:
+    """Forwards and backwards; once the other model declares something, all is well."""
+    declare(broadcast_fields=["pk", name])
+    (warning,) = check_declared_names(None)
+    assert warning.id == "broadcasting.W017"
+    assert repr(name) in warning.msg
+    far: type[Model] = getattr(User, name).rel.model if name == "groups" else LogEntry
+    assert f"register_broadcast_fields({far.__name__}," in str(warning.hint)
+    register_broadcast_fields(far, ["pk"])
+    assert check_declared_names(None) == []
+
+
+class Tells(BroadcastsModelEvents, Model):
+    """Tells of changes of a name that it does not send."""
+
+    broadcast_fields = ("nowhere",)
+
+    class Meta:
+        abstract = True
+
+
+class TellsItsOwn(Tells):
+    """Says itself what is sent."""
+
+    class Meta:
+        abstract = True
+
+    def broadcast_with(self, event: Change) -> dict[str, object]:
+        return {"changed": event}
+
+
+@pytest.mark.parametrize(("model", "count"), [(Tells, 1), (TellsItsOwn, 0)])
+def test_who_writes_the_data_declares_what_changes(
+    monkeypatch: pytest.MonkeyPatch, model: type[Model], count: int
+) -> None:
+    """Nothing of the declaration is sent then."""
+    monkeypatch.setattr(models, "apps", SimpleNamespace(get_models=lambda: [model]))
+    assert len(check_declared_names(None)) == count
 
 
 @pytest.mark.parametrize("attribute", ["broadcast_fields", "harmless_broadcast_fields"])
@@ -143,7 +198,7 @@ def test_e006_a_mixin_in_the_wrong_place(
     monkeypatch: pytest.MonkeyPatch, model: type[Model], ids: list[str]
 ) -> None:
     """Behind `Model` a part of it is hidden, without an error."""
-    monkeypatch.setattr(apps, "get_models", lambda: [model])
+    monkeypatch.setattr(models, "apps", SimpleNamespace(get_models=lambda: [model]))
     found = check_model_events(None)
     assert [message.id for message in found] == ids
     assert all("BroadcastsModelEvents, models.Model" in str(message.hint) for message in found)

@@ -45,6 +45,7 @@ PROJECTS = {
     "any_host": "W014",
     "in_memory_layer": "W015",
     "many_workers": "W016",
+    "unsendable_fields": "W017",
 }
 DEPLOYMENT = {"E004", "W013", "W014", "W015", "W016"}
 
