@@ -202,6 +202,26 @@ def test_settings_page_has_every_option_of_a_driver(path: Path) -> None:
                 assert option.upper() in named, f"{option.upper()} of {node.name}"
 
 
+def test_settings_page_has_the_keys_of_a_connection() -> None:
+    """Those that are not the driver's stand beside `DRIVER`, since the rest is said to be its."""
+    section = read("settings.md").partition("## `CONNECTIONS`")[2].partition("## ")[0]
+    fields = {f.name.upper() for f in dataclasses.fields(conf.Connection)}
+    assert fields - {"ALIAS", "OPTIONS"} <= set(
+        re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    )
+
+
+def test_settings_page_has_every_level_of_a_logger() -> None:
+    """Whoever reads the log finds there what a line of it may be about."""
+    levels = {"info": "INFO", "warning": "WARNING", "error": "ERROR", "exception": "ERROR"}
+    rows = dict(re.findall(r"^\| `(broadcasting\.\w+)` \| (.*) \|$", read("settings.md"), re.M))
+    for source in sources():
+        for logger in re.findall(r'^logger = logging\.getLogger\("([\w.]+)"\)', source, re.M):
+            used = {levels.get(name) for name in re.findall(r"\blogger\.(\w+)\(", source)} - {None}
+            if used:
+                assert used <= set(re.findall(r"\b[A-Z]+(?=: )", rows[logger])), logger
+
+
 def test_close_codes_page_has_every_code() -> None:
     """docs/close-codes.md explains each code of the protocol that the server knows."""
     codes = {
