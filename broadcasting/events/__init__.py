@@ -1,5 +1,6 @@
 """Publishing: from a Python object to a driver."""
 
+from . import relations  # noqa: F401 (hears of each plan that is made)
 from .base import ShouldBroadcast, ShouldBroadcastNow
 from .delivery import flush_debounced
 from .dispatch import (

@@ -14,29 +14,23 @@ What a save changed: the declared fields of a row, compared with what is known o
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cached_property as python_cached_property
-from operator import itemgetter
 from typing import Any, Final, TypeVar
 from uuid import UUID
 from weakref import ReferenceType, ref
 
 import django
-from django.db import DEFAULT_DB_ALIAS, connections, models
-from django.db.models import Field, ForeignKey, Model
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import Field, Model
 from django.db.models.fields.files import FieldFile
-from django.db.models.fields.related_descriptors import (
-    ManyToManyDescriptor,
-    ReverseManyToOneDescriptor,
-    ReverseOneToOneDescriptor,
-)
 from django.utils.functional import cached_property
 
 from ..exceptions import BroadcastError
-from .payload import _declaration, declaration_of, encode_payload
+from .payload import encode_payload
+from .plans import plan_if_declared, plan_of
 
 M = TypeVar("M", bound=Model)
 
@@ -47,68 +41,12 @@ _FIXED: Final = frozenset(
     {str, int, float, bool, type(None), Decimal, datetime, date, time, timedelta, UUID, bytes}
 )
 
-# Fields whose values are of those types; a class derived from one may do as it likes.
-_PLAIN: Final = frozenset(
-    {
-        *(models.AutoField, models.BigAutoField, models.SmallAutoField, models.BooleanField),
-        *(models.IntegerField, models.BigIntegerField, models.SmallIntegerField),
-        *(models.PositiveIntegerField, models.PositiveBigIntegerField),
-        *(models.PositiveSmallIntegerField, models.FloatField, models.DecimalField),
-        *(models.CharField, models.TextField, models.EmailField, models.SlugField),
-        *(models.URLField, models.UUIDField, models.GenericIPAddressField),
-        *(models.DateField, models.DateTimeField, models.TimeField, models.DurationField),
-    }
-)
-
 
 class _Unknown:
     """A value that could not be kept; no value is like it."""
 
 
 _UNKNOWN: Final = _Unknown()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """
-    What the declared names of a model stand for.
-
-    Attributes:
-        names: All of them, in order.
-        columns: Those that are a column, to the attribute that holds its value.
-        computed: Those that are made of columns, such as properties.
-        many: Many-to-many relations, both directions.
-        tracked: The columns to remember, by attribute.
-        fragile: Those whose values may be altered in place.
-        values_in: Gives their values in the dictionary of an instance, in order.
-    """
-
-    names: tuple[str, ...]
-    columns: Mapping[str, str]
-    computed: tuple[str, ...]
-    many: tuple[str, ...]
-    tracked: "Mapping[str, Field[Any, Any]]"
-    fragile: tuple[str, ...]
-    values_in: Callable[[Mapping[str, object]], tuple[object, ...]]
-
-
-def plan_of(model: type[Model]) -> Plan:
-    """
-    Return the plan of `model`, made on first use.
-
-    Raises:
-        UndeclaredModel: The model does not declare what may be sent.
-        ImproperlyConfigured: What it declares is not a list of names.
-    """
-    names = _declaration(model, f"An instance of {model.__name__}")
-    plan: Plan | None = model.__dict__.get("_broadcast_plan")
-    if plan is None or plan.names != names:
-        from .relations import connect_many  # Not on top: it needs the plans itself.
-
-        plan = _planned(model, names)
-        connect_many(model, plan.many)
-        model._broadcast_plan = plan  # type: ignore[attr-defined]  # kept with the class
-    return plan
 
 
 def remember(
@@ -139,13 +77,9 @@ def remember(
 
 def remember_loaded(instance: Model) -> None:
     """`remember`, for each row that is read: this takes no longer than it must."""
-    model = type(instance)
-    plan: Plan | None = model.__dict__.get("_broadcast_plan")
+    plan = plan_if_declared(type(instance))
     if plan is None:
-        # What migrations make of a model has its bases and does not broadcast.
-        if model.__module__ == "__fake__" or declaration_of(model) is None:
-            return  # Where something is to be sent, an error says so.
-        plan = plan_of(model)
+        return  # Where something is to be sent, an error says so.
     has = instance.__dict__
     state = instance._state
     try:
@@ -156,6 +90,11 @@ def remember_loaded(instance: Model) -> None:
         for name in plan.fragile:
             values[name] = _kept(values[name])
     state.__dict__["broadcast_known"] = _Known(values, state.db or DEFAULT_DB_ALIAS)
+
+
+def is_remembered(instance: Model) -> bool:
+    """Tell whether anything was remembered of the row."""
+    return "broadcast_known" in instance._state.__dict__
 
 
 def known_values(instance: Model, using: str) -> Mapping[str, object]:
@@ -406,39 +345,3 @@ def _replaced(instance: M, values: Mapping[str, object]) -> M:
 
 def _is_cached_property(model: type[Model], name: str) -> bool:
     return isinstance(getattr(model, name, None), cached_property | python_cached_property)
-
-
-# Declared names
-
-
-def _planned(model: type[Model], names: tuple[str, ...]) -> Plan:
-    fields = {field.attname: field for field in model._meta.concrete_fields}
-    by_name = {field.name: field.attname for field in fields.values()}
-    columns: dict[str, str] = {}
-    computed, many = [], []
-    for name in names:
-        descriptor = getattr(model, name, None)
-        attname = by_name.get(name, name)
-        if name == "pk" and model._meta.pk is not None:
-            attname = model._meta.pk.attname
-        if attname in fields:
-            columns[name] = attname
-        elif isinstance(descriptor, ManyToManyDescriptor):
-            many.append(name)
-        elif not isinstance(descriptor, ReverseManyToOneDescriptor | ReverseOneToOneDescriptor):
-            computed.append(name)
-    keys = [field.attname for field in model._meta.pk_fields]
-    tracked = fields if computed else {name: fields[name] for name in [*keys, *columns.values()]}
-    fragile = tuple(name for name, field in tracked.items() if not _is_plain(field))
-    values_in: Callable[[Mapping[str, object]], tuple[object, ...]] = itemgetter(*tracked)
-    if len(tracked) == 1:
-        (only,) = tracked
-        values_in = lambda has: (has[only],)  # noqa: E731  # itemgetter gives no tuple of one.
-    return Plan(names, columns, tuple(computed), tuple(many), tracked, fragile, values_in)
-
-
-def _is_plain(field: "Field[Any, Any]") -> bool:
-    """Tell whether the field is one of Django's own whose values are never altered in place."""
-    while isinstance(field, ForeignKey):
-        field = field.target_field
-    return type(field) in _PLAIN

@@ -37,12 +37,12 @@ def event(instance: object) -> None:
             not be sent, or the caller is async and must await `aevent`.
     """
     refuse_in_loop("event")
-    _fire(instance)
+    fire(instance)
 
 
 async def aevent(instance: object) -> None:
     """`event`, for async code. Sync listeners and the commit see its database connection."""
-    await sync_to_async(_fire, thread_sensitive=True)(instance)
+    await sync_to_async(fire, thread_sensitive=True)(instance)
 
 
 def listen(event_class: type[E]) -> Callable[[Callable[[E], R]], Callable[[E], R]]:
@@ -133,21 +133,14 @@ async def abroadcast_to(
     await send(channels, event, data, to_others, via, using)
 
 
-def send_now(
-    channel: Channel | str, event: str, data: Mapping[str, object], *, via: str | None = None
-) -> None:
-    """
-    Send an event that has no class at once. Raise what `ShouldBroadcastNow` raises.
-
-    For commands: who stands before one wants to know.
-    """
-    names = channel_names(channel)
-    settle(names, event, encode_payload(data, event), via=via).dispatch_now()
-
-
-def _fire(
+def fire(
     instance: object, to_others: bool = False, via: str | None = None, using: str | None = None
 ) -> None:
+    """
+    Fire an event with options, wherever that is: also within an event loop, which waits.
+
+    The options are those of `broadcast`; an event that is not sent has no use for them.
+    """
     for listener in _listeners_of(type(instance)):
         result = listener(instance)
         # Also true for a partial, or an object, that is async.
@@ -164,12 +157,24 @@ def _fire(
         delivery.dispatch(using)
 
 
+def send_now(
+    channel: Channel | str, event: str, data: Mapping[str, object], *, via: str | None = None
+) -> None:
+    """
+    Send an event that has no class at once. Raise what `ShouldBroadcastNow` raises.
+
+    For commands: who stands before one wants to know.
+    """
+    names = channel_names(channel)
+    settle(names, event, encode_payload(data, event), via=via).dispatch_now()
+
+
 def _broadcast(
     instance: ShouldBroadcast, to_others: bool, via: str | None, using: str | None
 ) -> None:
     if not isinstance(instance, ShouldBroadcast):
         raise TypeError(f"broadcast() takes a ShouldBroadcast, not {instance!r}. Use event().")
-    _fire(instance, to_others, via, using)
+    fire(instance, to_others, via, using)
 
 
 def _broadcast_to(

@@ -28,13 +28,14 @@ from .base import ShouldBroadcast
 from .changes import (
     as_stored,
     changed_names,
+    is_remembered,
     known_values,
     made_by_database,
-    plan_of,
     remember,
     remember_loaded,
 )
-from .dispatch import _fire, broadcast
+from .dispatch import broadcast, fire
+from .plans import plan_of
 
 Change = Literal["created", "updated", "deleted"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -120,7 +121,7 @@ class BroadcastsModelEvents(_Base):
         """Read the row again, and remember what was read."""
         super().refresh_from_db(*args, **kwargs)
         fields = kwargs.get("fields", args[1] if len(args) > 1 else None)
-        if "broadcast_known" in self._state.__dict__:
+        if is_remembered(self):
             remember(self, self._state.db or DEFAULT_DB_ALIAS, fields)
 
 
@@ -252,7 +253,7 @@ def tell(instance: Model, event: Change, using: str, changed: Sequence[str] = ()
         told = ModelEvent(instance, event, changed)
         # Not broadcast(), which refuses to run in an event loop: where that was allowed to
         # write to the database, as in notebooks, it may send, too.
-        _fire(told, told.broadcast_to_others(), using=using)
+        fire(told, told.broadcast_to_others(), using=using)
 
 
 def _tell_by_hand(

@@ -109,6 +109,26 @@ def declaration_of(model: type[Model]) -> Declaration | None:
     return None
 
 
+def declared_names(model: type[Model], path: str) -> tuple[str, ...]:
+    """
+    Return the names of the fields of `model` that may leave. `path` names its place in errors.
+
+    Raises:
+        UndeclaredModel: It declares none.
+        ImproperlyConfigured: What it declares is no list of names.
+    """
+    declared = declaration_of(model)
+    if declared is not None:
+        return declared.names
+    name = model.__name__
+    raise UndeclaredModel(
+        f"{path} is of the model {model._meta.label}, which does not declare what may be sent "
+        f'to browsers. Write broadcast_fields = ("pk", ...) in class {name}, or '
+        f'register_broadcast_fields({name}, ["pk", ...]) in AppConfig.ready() if {name} is '
+        f"not yours."
+    )
+
+
 def encode_payload(data: object, event: str) -> str:
     """
     Return `data` as JSON text. `event` names it in errors.
@@ -244,7 +264,7 @@ def _type_name(value: object) -> str:
 
 
 def _declared_values(instance: Model, path: str) -> dict[str, object]:
-    names = _declaration(type(instance), path)
+    names = declared_names(type(instance), path)
     return {name: _declared_value(instance, name, path) for name in names}
 
 
@@ -268,21 +288,8 @@ def _models(queryset: QuerySet[Any, Any], path: str) -> Iterable[object]:
             f"that {queryset.model._meta.label} declares. Pass a queryset of its objects, or "
             f"list(...) of this one to send all that it selects."
         )
-    _declaration(queryset.model, path)  # An empty queryset is no way to find out later.
+    declared_names(queryset.model, path)  # An empty queryset is no way to find out later.
     return queryset
-
-
-def _declaration(model: type[Model], path: str) -> tuple[str, ...]:
-    declared = declaration_of(model)
-    if declared is not None:
-        return declared.names
-    name = model.__name__
-    raise UndeclaredModel(
-        f"{path} is of the model {model._meta.label}, which does not declare what may be sent "
-        f'to browsers. Write broadcast_fields = ("pk", ...) in class {name}, or '
-        f'register_broadcast_fields({name}, ["pk", ...]) in AppConfig.ready() if {name} is '
-        f"not yours."
-    )
 
 
 def _field_names(model: type[Model], fields: object) -> tuple[str, ...]:

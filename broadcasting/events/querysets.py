@@ -9,8 +9,9 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import NotSupportedError, connections, transaction
 from django.db.models import Model, Q, QuerySet
 
-from .changes import changed_names, made_by_database, plan_of, remember
+from .changes import changed_names, made_by_database, remember
 from .models import BroadcastsModelEvents, is_muted, tell
+from .plans import plan_of
 
 M = TypeVar("M", bound=Model)
 

@@ -22,10 +22,12 @@ from django.apps import apps
 from django.db.models import ForeignKey, ManyToManyField, Model
 from django.db.models.fields.related_descriptors import ManyToManyDescriptor
 from django.db.models.signals import m2m_changed
+from django.dispatch import receiver
 
-from .changes import as_stored, plan_of
+from .changes import as_stored
 from .models import BroadcastsModelEvents, is_muted, is_raw, tell
 from .payload import declaration_of
+from .plans import Plan, plan_made, plan_of
 
 BATCH = 500  # Rows read at once.
 
@@ -37,10 +39,11 @@ def connect_relations() -> None:
             plan_of(model)
 
 
-def connect_many(model: type[Model], names: Collection[str]) -> None:
-    """Connect the many-to-many relations `names` of `model`; more than once does no harm."""
-    for name in names:
-        descriptor = getattr(model, name)
+@receiver(plan_made)
+def _connect(sender: type[Model], plan: Plan, **kwargs: Any) -> None:
+    # More than once does no harm.
+    for name in plan.many:
+        descriptor = getattr(sender, name)
         m2m_changed.connect(_changed, sender=descriptor.through)
         for side in _both_sides(descriptor.field):
             if not issubclass(side.related_manager_cls, _Collecting):
