@@ -33,6 +33,11 @@ class Order(models.Model):
 class OrderLine(models.Model):
     class Meta:
         app_label = "stall"
+
+
+class Class(models.Model):
+    class Meta:
+        app_label = "stall"
 """
 # The project's linter decides what it likes; this is what many agree on.
 RUFF = (
@@ -161,6 +166,14 @@ def test_model_without_declared_fields_is_mentioned(stall: Path) -> None:
     assert "order_line: OrderLine" in (stall / "events.py").read_text()
 
 
+def test_model_may_be_called_like_a_keyword(stall: Path) -> None:
+    """The field cannot, so it has another name, of which the authorizer is told."""
+    printed = run("make_event", "stall.ClassBegun", "--model", "Class")
+    assert "event(ClassBegun(class_))" in printed
+    assert '@channel_authorizer("stall.Class.{class_}")' in printed
+    assert "class_: Class\n" in (stall / "events.py").read_text()
+
+
 def test_events_share_their_imports(stall: Path) -> None:
     """One after the other, of every kind, in a file of somebody's own."""
     (stall / "events.py").write_text(
@@ -240,6 +253,10 @@ def test_dry_run_only_shows(command: list[str], stall: Path) -> None:
         (["make_event", "stall.A", "--channel", "a b"], "Give another one with --channel."),
         (["make_event", "stall.주문"], "Give another one with --channel."),
         (["make_event", "stall.B", "--public"], "means something else by Channel. Write the code"),
+        (["make_event", "stall.Order", "--model", "Order"], "Order is what the class is made of"),
+        (["make_event", "stall.PrivateChannel"], "PrivateChannel is what the class is made of"),
+        (["make_event", "stall.int"], "int is what the class is made of"),
+        (["make_listener", "stall.a", "--event", "No"], "--event shop.No; those of this project"),
         (["make_listener", "stall.a", "--event", "stall.No"], "make_event stall.No"),
         (["make_listener", "stall.a", "--event", "no.where.No"], "make_event no.where.No"),
         (

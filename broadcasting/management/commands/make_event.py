@@ -1,6 +1,7 @@
 """Write an event class."""
 
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 from django.apps import apps
@@ -94,9 +95,13 @@ class Command(BaseCommand):
             argument, pattern, heard = f'"{channel_name}"', channel_name, f'"{channel_name}"'
         else:
             field, field_type = words(model.__name__, "_"), model.__name__
+            if iskeyword(field):  # Of a model such as Class.
+                field += "_"
             argument, label = f"self.{field}", model._meta.label
             pattern, heard = f"{label}.{{{field}}}", f"`{label}.${{id}}`"
             imports.append((_home(model), model.__name__))
+        if name in {field_type, *(imported for _, imported in imports)}:
+            raise CommandError(f"{name} is what the class is made of; choose another name.")
         code = CODE.format(
             name=name,
             field=field,

@@ -71,6 +71,8 @@ class Command(BaseCommand):
 def _find_event(text: str) -> tuple[str, str]:
     """Return module and name of an event's class, which is imported to be sure of it."""
     module, _, name = text.rpartition(".")
+    if not module:
+        raise CommandError(f"Say of which app {text!r} is: --event shop.{text}; {known_apps()}")
     with suppress(LookupError):
         module = f"{apps.get_app_config(module).name}.events"
     try:
