@@ -76,8 +76,8 @@ class Broadcasts:
         Fail unless such an event was broadcast. Return those that were.
 
         Args:
-            what: The event's class or a base of it, an event that is equal, or the name
-                that clients listen for.
+            what: The class of the event or notification or a base of it, one that is equal,
+                or the name that clients listen for.
             on: A channel or several, all of which it went to; or a function of a
                 channel's name that is true of one of them.
             with_: What its data holds, other keys left aside, also those of objects in it;

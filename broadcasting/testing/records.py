@@ -6,17 +6,25 @@ from typing import Any, TypeAlias
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
 from ..channel import Channels, channel_names
 from ..events.base import ShouldBroadcast
 from ..events.delivery import Delivery
+from ..events.notifications import BroadcastNotification, BroadcastNotificationCreated
 from ..events.payload import encode_payload
 from ..protocol.messages import decode, encode
 
 MAX_SHOWN = 200  # Characters of an event's data.
 
-# A class, an event that is equal, or the name that clients listen for.
-Wanted: TypeAlias = type[ShouldBroadcast] | ShouldBroadcast | str
+# A class, an event or notification that is equal, or the name that clients listen for.
+Wanted: TypeAlias = (
+    type[ShouldBroadcast]
+    | ShouldBroadcast
+    | type[BroadcastNotification]
+    | BroadcastNotification
+    | str
+)
 
 
 class Hold:
@@ -142,11 +150,16 @@ class Expectation:
     where: Callable[[RecordedBroadcast], object] | None = None
 
     def __post_init__(self) -> None:
-        is_class = isinstance(self.what, type) and issubclass(self.what, ShouldBroadcast)
-        if not (is_class or isinstance(self.what, ShouldBroadcast | str)):
+        if issubclass(self._class, Model):
             raise TypeError(
-                f"{self.what!r} is never broadcast. Name a ShouldBroadcast, one that is equal, "
-                f"or the event's name for clients."
+                f"{self.what!r} is never broadcast: what happens to a row is. Name that, as in "
+                f"'{self._class.__name__}Created'."
+            )
+        known = ShouldBroadcast | BroadcastNotification
+        if not (isinstance(self.what, str) or issubclass(self._class, known)):
+            raise TypeError(
+                f"{self.what!r} is never broadcast. Name a ShouldBroadcast or a "
+                f"BroadcastNotification, one that is equal, or the event's name for clients."
             )
         if self.on is not None and not callable(self.on) and not channel_names(self.on):
             raise ValueError("on=[] names no channel. Leave it out to ask for any.")
@@ -173,21 +186,26 @@ class Expectation:
         """What was asked for, without conditions."""
         return self.what.__name__ if isinstance(self.what, type) else str(self.what)
 
+    @property
+    def _class(self) -> type:
+        return self.what if isinstance(self.what, type) else type(self.what)
+
     def is_about(self, record: RecordedBroadcast) -> bool:
         """Tell whether `record` is of this class or name, conditions left aside."""
-        if isinstance(self.what, type):
-            return isinstance(record.instance, self.what)
         if isinstance(self.what, str):
             return record.event == self.what
-        return type(record.instance) is type(self.what)
+        fired = self._fired(record)
+        if isinstance(self.what, type):
+            return isinstance(fired, self.what)
+        return type(fired) is type(self.what)
 
     def misses(self, record: RecordedBroadcast) -> list[str]:
         """Return in what `record`, which it is about, differs from what is meant."""
         return list(self._misses(record))
 
     def _misses(self, record: RecordedBroadcast) -> Iterator[str]:
-        if isinstance(self.what, ShouldBroadcast) and record.instance != self.what:
-            yield f"it is {record.instance!r}"
+        if not isinstance(self.what, type | str) and self._fired(record) != self.what:
+            yield f"it is {self._fired(record)!r}"
         yield from self._channel_misses(record.channels)
         if callable(self.with_):
             if not self.with_(record.data):
@@ -202,6 +220,14 @@ class Expectation:
             yield f"{_queued(record.queue)} instead of {_queued(self.queue)}"
         if self.where is not None and not self.where(record):
             yield f"{_called(self.where)} is false of it"
+
+    def _fired(self, record: RecordedBroadcast) -> object:
+        """Return what a test could have meant: the event, or the notification that it carries."""
+        fired = record.instance
+        is_meant = issubclass(self._class, BroadcastNotification)
+        if is_meant and isinstance(fired, BroadcastNotificationCreated):
+            return fired.notification
+        return fired
 
     def _channel_misses(self, channels: tuple[str, ...]) -> Iterator[str]:
         if self.on is None:

@@ -4,15 +4,18 @@ import threading
 import unittest
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from broadcasting import (
+    BroadcastNotification,
     PrivateChannel,
     abroadcast_to,
     aevent,
@@ -20,6 +23,7 @@ from broadcasting import (
     broadcast_to,
     event,
     listen,
+    notify,
 )
 from broadcasting.events import dispatch
 from broadcasting.exceptions import PayloadError
@@ -31,6 +35,13 @@ from tests.events.recording import RecordingBroadcaster
 from .orders import OrderCounted, OrderLost, OrderPaid, OrderShipped
 
 RECEIPT = UUID(int=1)
+
+
+@dataclass
+class OrderReady(BroadcastNotification):
+    """What a user is told."""
+
+    order: int
 
 
 def failure(assertion: Callable[..., object], *args: Any, **kwargs: Any) -> str:
@@ -487,6 +498,24 @@ class TestAssertions:
         """Else the assertion that it was not would always hold."""
         with pytest.raises(TypeError, match="is never broadcast"):
             self.broadcasts.assert_not_broadcast(what)
+
+    @pytest.mark.parametrize("what", [User, User(username="ann")])
+    def test_rows_are_asserted_by_the_names_of_their_events(self, what: Any) -> None:
+        """Which the mistake says."""
+        with pytest.raises(TypeError, match="Name that, as in 'UserCreated'"):
+            self.broadcasts.assert_broadcast(what)
+
+    def test_notification_is_asserted_as_what_it_is(self) -> None:
+        """By its class or by an equal one, in place of the event that carries it."""
+        self.broadcasts.assert_not_broadcast(OrderReady)
+        notify(User.from_db("default", ["id"], [7]), OrderReady(1))
+        channel = PrivateChannel("auth.User.7")
+        self.broadcasts.assert_broadcast(OrderReady, on=channel, with_={"order": 1}, times=1)
+        self.broadcasts.assert_broadcast(BroadcastNotification, times=1)
+        self.broadcasts.assert_broadcast(OrderReady(1), times=1)
+        text = failure(self.broadcasts.assert_broadcast, OrderReady(2))
+        assert text.startswith("OrderReady(order=2) was not broadcast.")
+        assert "but it is OrderReady(order=1)." in text
 
     def test_no_channel_is_a_mistake(self) -> None:
         """An event on none is not sent at all."""
