@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from .management.commands.broadcast_install import Command
-from .management.project import SETTINGS_VARIABLE, find_settings_module
-from .management.source import NotUnderstood, Source
+from .management.editing.source import NotUnderstood, Source
+from .management.installing.project import SETTINGS_VARIABLE, find_settings_module
 
 USAGE = "usage: python -m broadcasting install [options]; --help lists them"
 

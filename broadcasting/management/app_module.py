@@ -7,9 +7,8 @@ from pathlib import Path
 from django.apps import AppConfig, apps
 from django.core.management.base import CommandError
 
-from .imports import import_names
-from .project import is_installed
-from .source import NotUnderstood, Source
+from .editing.imports import import_names
+from .editing.source import NotUnderstood, Source, is_installed
 
 _BETWEEN_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 

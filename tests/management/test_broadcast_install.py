@@ -17,10 +17,10 @@ from django.core.management import CommandError, call_command
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from broadcasting.management import installation as installation_module
 from broadcasting.management.commands import broadcast_install
-from broadcasting.management.installation import SETTINGS, Installation
-from broadcasting.management.project import Project
+from broadcasting.management.installing import installation as installation_module
+from broadcasting.management.installing.installation import SETTINGS, Installation
+from broadcasting.management.installing.project import Project
 from tests.conftest import ROOT, end
 from tests.utils import free_port, wait_until
 

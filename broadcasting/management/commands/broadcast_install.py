@@ -8,10 +8,10 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ..installation import SETTINGS, Installation
-from ..project import SETTINGS_VARIABLE, Project
-from ..snippets import CONNECTIONS
-from ..source import NotUnderstood, Source
+from ..editing.source import NotUnderstood, Source
+from ..installing.installation import SETTINGS, Installation
+from ..installing.project import SETTINGS_VARIABLE, Project
+from ..installing.snippets import CONNECTIONS
 
 
 class Command(BaseCommand):

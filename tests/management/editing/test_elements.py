@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcasting.management.elements import Sequential, insert_element, remove_element
-from broadcasting.management.source import NotUnderstood, Source
+from broadcasting.management.editing.elements import Sequential, insert_element, remove_element
+from broadcasting.management.editing.source import NotUnderstood, Source
 
 
 def source_of(text: str) -> Source:

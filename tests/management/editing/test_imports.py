@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from broadcasting.management.imports import import_module, import_names
-from broadcasting.management.source import NotUnderstood, Source
+from broadcasting.management.editing.imports import import_module, import_names
+from broadcasting.management.editing.source import NotUnderstood, Source
 
 
 def source_of(text: str) -> Source:

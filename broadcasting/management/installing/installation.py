@@ -6,8 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from .elements import Sequential, insert_element, remove_element
-from .imports import import_module, import_names
+from ..editing.elements import Sequential, insert_element, remove_element
+from ..editing.imports import import_module, import_names
+from ..editing.source import NotUnderstood, Source
 from .project import Part, Project, find_settings_module
 from .snippets import (
     ASGI,
@@ -18,7 +19,6 @@ from .snippets import (
     ROUTING,
     credentials,
 )
-from .source import NotUnderstood, Source
 from .urlconf import first_assignment, patterns, takes_all
 
 # The settings that decide what is there already.

@@ -3,9 +3,9 @@
 import ast
 import re
 
-from .elements import Sequential
+from ..editing.elements import Sequential
+from ..editing.source import Source
 from .project import assigns
-from .source import Source
 
 # Django CMS and Wagtail answer whatever nobody before them has answered.
 _CATCH_ALL = {"wagtail_urls", "wagtail.urls", "cms.urls"}

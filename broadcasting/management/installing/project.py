@@ -5,14 +5,13 @@ Nothing is imported here; files are found as imports would find them and read as
 """
 
 import ast
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .elements import Sequential
-from .source import NotUnderstood, Source
+from ..editing.elements import Sequential
+from ..editing.source import NotUnderstood, Source, is_installed
 
 # A list in a settings file: where it stands. None for a part that is computed.
 Part = tuple[Source, Sequential] | None
@@ -180,12 +179,6 @@ def find_settings_module(source: Source) -> str | None:
             if len(texts) == 2 and texts[0] == SETTINGS_VARIABLE and isinstance(texts[1], str):
                 return texts[1]
     return None
-
-
-def is_installed(folder: Path) -> bool:
-    """Tell whether a folder holds what pip or Python itself has put there."""
-    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
-    return any(folder.is_relative_to(sysconfig.get_path(kind)) for kind in kinds)
 
 
 def assigns(node: ast.AST, name: str) -> bool:

@@ -12,6 +12,7 @@ import io
 import os
 import re
 import stat
+import sysconfig
 import tempfile
 import tokenize
 from bisect import bisect_right
@@ -253,3 +254,9 @@ class Source:
         """Return where the line after `position` begins, or the end of the text."""
         index = bisect_right(self._lines, position)
         return self._lines[index] if index < len(self._lines) else len(self.text)
+
+
+def is_installed(folder: Path) -> bool:
+    """Tell whether a folder holds what pip or Python itself has put there."""
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    return any(folder.is_relative_to(sysconfig.get_path(kind)) for kind in kinds)

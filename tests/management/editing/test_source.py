@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from broadcasting.management.elements import insert_element
-from broadcasting.management.source import NotUnderstood, Source
+from broadcasting.management.editing.elements import insert_element
+from broadcasting.management.editing.source import NotUnderstood, Source
 
 
 def source_of(text: str) -> Source:
