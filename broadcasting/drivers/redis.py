@@ -13,6 +13,7 @@ from asyncio import sleep
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Warning
 from redis.exceptions import NoScriptError, RedisError
@@ -345,6 +346,14 @@ def _urls(value: str | Sequence[str]) -> list[str]:
     urls = [value] if isinstance(value, str) else list(value)
     if not urls or not all(isinstance(url, str) for url in urls):
         raise ValueError('its "URL" is neither an address nor a list of addresses')
+    for url in urls:
+        try:
+            urlsplit(url).port  # noqa: B018 (raises ValueError, as urlsplit does)
+        except ValueError:
+            # Python's reason would repeat a part of the password.
+            raise ValueError(
+                'its "URL" cannot be read. In a password / is written as %2F, and [ as %5B'
+            ) from None
     return urls
 
 

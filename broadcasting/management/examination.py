@@ -4,6 +4,7 @@ import http.client
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.urls import NoReverseMatch, reverse
@@ -64,7 +65,9 @@ def examine_auth_endpoint(url: str) -> list[Finding]:
     """Ask for a channel without a session, and be refused."""
     subject = "Authorization"
     try:
-        path = reverse("broadcasting:auth")
+        # A process without pages, such as a worker's, asks where Echo would.
+        has_pages = hasattr(django_settings, "ROOT_URLCONF")
+        path = reverse("broadcasting:auth") if has_pages else "/broadcasting/auth"
     except NoReverseMatch:
         fix = 'Add path("", include("broadcasting.urls")) to the urlpatterns of ROOT_URLCONF.'
         return [Finding("error", subject, "The project has no address for it.", fix)]

@@ -511,3 +511,11 @@ def test_other_data_is_encoded_once() -> None:
     payload = encode_wire(Message("1", "c", "X", '{"a":1}'), verbatim=False)
     assert json.loads(payload) == {"event": "X", "data": {"a": 1}, "socket": None}
     assert decode_wire("1:c", payload.encode()).data == '{"a":1}'
+
+
+@pytest.mark.parametrize("url", ["redis://:very/secret@redis:6379", "redis://:[very@redis"])
+def test_address_that_cannot_be_read_is_not_repeated(url: str) -> None:
+    """Python takes the beginning of such a password for a port, and says it."""
+    with pytest.raises(ValueError, match="written as %2F") as caught:
+        RedisBroadcaster(app=FIRST, first_app_id="1", url=url)
+    assert "very" not in str(caught.value)

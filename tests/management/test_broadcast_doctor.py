@@ -147,6 +147,13 @@ def test_absent_server_is_told(settings: Settings) -> None:
     assert "does not answer" in about("Authorization", lines)
 
 
+def test_process_without_pages_may_look(stranger: str, settings: Settings) -> None:
+    """It has no addresses of its own, and the server has those that Echo asks."""
+    del settings.ROOT_URLCONF
+    lines, _ = run("--url", stranger)
+    assert f"{stranger}/broadcasting/auth answers 200 to a stranger" in about("Auth", lines)
+
+
 def test_server_of_somebody_else_is_told(stranger: str, settings: Settings) -> None:
     """It answers, and neither as an API nor with a socket; its clock is wrong, too."""
     lines, _ = run("--url", stranger)
