@@ -140,7 +140,13 @@ def fire(
     Fire an event with options, wherever that is: also within an event loop, which waits.
 
     The options are those of `broadcast`; an event that is not sent has no use for them.
+
+    Raises:
+        TypeError: `instance` is a class.
     """
+    if isinstance(instance, type):
+        name = instance.__name__
+        raise TypeError(f"An event is an object, not the class {name}. Write {name}(...).")
     for listener in _listeners_of(type(instance)):
         result = listener(instance)
         # Also true for a partial, or an object, that is async.
@@ -173,7 +179,10 @@ def _broadcast(
     instance: ShouldBroadcast, to_others: bool, via: str | None, using: str | None
 ) -> None:
     if not isinstance(instance, ShouldBroadcast):
-        raise TypeError(f"broadcast() takes a ShouldBroadcast, not {instance!r}. Use event().")
+        raise TypeError(
+            f"broadcast() takes a ShouldBroadcast, not {instance!r}. Derive its class from "
+            f"ShouldBroadcast; event() is for what only listeners hear."
+        )
     fire(instance, to_others, via, using)
 
 

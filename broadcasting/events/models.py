@@ -103,6 +103,8 @@ class BroadcastsModelEvents(_Base):
 
     def broadcast_updated(self, fields: Collection[str] | None = None) -> None:
         """Tell of the row as if `fields` had been updated just now; all that are declared."""
+        if isinstance(fields, str):
+            raise TypeError(f"broadcast_updated() takes a list of names. Write [{fields!r}].")
         changed = plan_of(type(self)).names if fields is None else tuple(fields)
         _tell_by_hand(self, "updated", changed)
 

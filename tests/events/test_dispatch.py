@@ -288,9 +288,14 @@ class TestCapture:
         """Listeners are not called either."""
         calls: list[object] = []
         listen(Base)(calls.append)
-        with pytest.raises(TypeError, match=r"Use event\(\)"):
+        with pytest.raises(TypeError, match=r"event\(\) is for"):
             broadcast(Base())  # type: ignore[arg-type]  # the mistake under test
         assert calls == []
+
+    def test_a_class_is_no_event(self) -> None:
+        """Forgotten brackets would be an event that nobody hears."""
+        with pytest.raises(TypeError, match=r"Write Base\(\.\.\.\)"):
+            event(Base)
 
     def test_broadcast_to_needs_no_class(
         self, first: RecordingBroadcaster, second: RecordingBroadcaster
@@ -350,7 +355,7 @@ class TestAsync:
         """The hop to a thread hides nothing."""
         with pytest.raises(ZeroDivisionError):
             await aevent(Raising())
-        with pytest.raises(TypeError, match="Use event"):
+        with pytest.raises(TypeError, match="takes a ShouldBroadcast"):
             await abroadcast(Base())  # type: ignore[arg-type]  # the mistake under test
 
 

@@ -409,6 +409,12 @@ def test_events_can_be_told_without_a_change(first: RecordingBroadcaster) -> Non
     assert changed[1]["changed"] == ["name"]
 
 
+def test_a_name_is_no_list_of_names() -> None:
+    """Else its letters would be told."""
+    with pytest.raises(TypeError, match=r"Write \['name'\]"):
+        Thing(name="a").broadcast_updated("name")
+
+
 def test_commit_of_the_database_that_was_written_is_waited_for(
     first: RecordingBroadcaster,
 ) -> None:
