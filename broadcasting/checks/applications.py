@@ -46,8 +46,8 @@ def check_secrets(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> 
         if secret.lower() in SAMPLES or secret.lower().startswith(SAMPLE_PREFIXES):
             found.append(
                 Error(
-                    f"{name} is a sample that everybody knows: anyone can join every private "
-                    f"channel and send any event.",
+                    f"{name} is a sample, or one for development that lies in the code: whoever "
+                    f"knows it can join every private channel and send any event.",
                     hint=f"{_remedy(name)} See docs/checks.md#broadcastinge004",
                     id="broadcasting.E004",
                 )
