@@ -30,6 +30,7 @@ from ..middleware import current_socket_id
 from ..protocol.names import MAX_EVENT_LENGTH, is_encrypted, is_event_name
 from . import queue as queues
 from . import sending
+from .backends import get_backend
 from .base import ShouldBroadcast, ShouldBroadcastNow
 from .debounce import Debouncer
 from .sending import Part
@@ -183,7 +184,7 @@ def settle(
         )
     queue, debounce, debounce_id = _waiting(instance)
     if queue is not None:
-        queues.check_queue(queue)
+        get_backend().check(queue)
     aliases = (via,) if isinstance(via, str) else tuple(via or (get_settings().default,))
     return Delivery(
         event="" + event,  # The text of a str that is an Enum.

@@ -2,8 +2,8 @@
 Events that a worker sends, so that no request waits for the bus.
 
 What waits in the queue is an *envelope*: a dictionary of plain JSON that says everything
-there is to say, with the data of encrypted channels sealed. A `Backend` puts it into a
-queue; `send_queued` is what the worker calls with it.
+there is to say, with the data of encrypted channels sealed. A `Backend` of `backends` puts it
+into a queue; `send_queued` is what the worker calls with it.
 
 What a connection did not take is tried again, alone, after a pause. The pause is the
 backend's affair where it can delay; else the worker waits itself, a few seconds at most.
@@ -12,20 +12,17 @@ Where the queue runs what it is given at once, in the request, nothing is tried 
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
-
-from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
 
 from ..conf import get_settings
 from ..exceptions import BroadcastError, CircuitOpen
 from . import newest, sending
+from .backends import get_backend
 from .breaker import breakers
 from .sending import Failure, Failures, Part, Parts
 
@@ -35,40 +32,6 @@ logger = logging.getLogger("broadcasting.events")
 LONGEST_WAIT = 5.0
 
 _is_enqueueing: ContextVar[bool] = ContextVar("broadcasting.is_enqueueing", default=False)
-
-
-class Backend(Protocol):
-    """A way into a queue."""
-
-    @property
-    def can_delay(self) -> bool:
-        """Whether an envelope may be put in for later."""
-
-    @property
-    def shortcoming(self) -> str | None:
-        """What keeps it from being a queue, as the end of a sentence about events."""
-
-    def check(self, queue: str) -> None:
-        """Raise `ImproperlyConfigured` if nothing can be put into `queue`."""
-
-    def enqueue(self, envelope: dict[str, Any], *, queue: str, delay: float) -> None:
-        """Have a worker call `send_queued`, not before `delay` seconds have passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class CustomBackend:
-    """A function of the project, called as `Backend.enqueue` is."""
-
-    function: Callable[..., object]
-    can_delay: bool = True
-    shortcoming: str | None = None
-
-    def check(self, queue: str) -> None:
-        """Do nothing: any name may be right."""
-
-    def enqueue(self, envelope: dict[str, Any], *, queue: str, delay: float) -> None:
-        """Call the function."""
-        self.function(envelope, queue=queue, delay=delay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,29 +83,6 @@ class Queued:
         }
 
 
-def get_backend() -> Backend:
-    """Return the way into the project's queue. Raise `ImproperlyConfigured` if there is none."""
-    name = get_settings().queue.backend
-    if "." in name:
-        return _custom(name)
-    # Not before it is needed: a project may have no package for tasks.
-    try:
-        from .tasks import TasksBackend
-    except ImportError as exc:
-        raise ImproperlyConfigured(
-            f'BROADCASTING["QUEUE"]["BACKEND"] is {name!r}, an alias in TASKS, and this version '
-            f"of Django has no tasks: pip install django-tasks, and add "
-            f'"django_tasks" to INSTALLED_APPS. For another queue name a function by its dotted '
-            f"path."
-        ) from exc
-    return TasksBackend(name)
-
-
-def check_queue(queue: str) -> None:
-    """Raise `ImproperlyConfigured` if no event can wait in `queue`."""
-    get_backend().check(queue)
-
-
 def enqueue(event: str, parts: Parts, socket_id: str | None, *, queue: str) -> None:
     """Put an event into `queue`. Log what fails; never raise."""
     queued = _queued(event, parts, socket_id, queue)
@@ -166,15 +106,15 @@ def enqueue_newest(
     if queued is None:
         return True
     try:
-        backend, waiting = get_backend(), newest.get_shelf(get_settings().queue.cache)
-        if waiting is None or not backend.can_delay:
+        shelf = newest.get_shelf(get_settings().queue.cache)
+        if shelf is None or not get_backend().can_delay:
             return False
         queued = replace(queued, debounced=key)
-        if waiting.put(key, queued.envelope(), seconds):
+        if shelf.put(key, queued.envelope(), seconds):
             try:
                 _put(queued, seconds)
             except Exception:
-                waiting.forget(key)  # The next event would count on somebody to come for it.
+                shelf.forget(key)  # The next event would count on somebody to come for it.
                 raise
     except Exception as exc:  # A cache or a queue that is away.
         logger.warning("Event %s is debounced by this process alone: %s", event, exc)
@@ -295,15 +235,3 @@ def _enqueueing() -> Iterator[None]:
         yield
     finally:
         _is_enqueueing.reset(token)
-
-
-@cache
-def _custom(path: str) -> CustomBackend:
-    where = 'BROADCASTING["QUEUE"]["BACKEND"]'
-    try:
-        function = import_string(path)
-    except ImportError as exc:
-        raise ImproperlyConfigured(f"{where} is {path!r}, which cannot be imported: {exc}") from exc
-    if not callable(function):
-        raise ImproperlyConfigured(f"{where} is {path!r}, which is no function.")
-    return CustomBackend(function)

@@ -21,6 +21,7 @@ from django.urls import NoReverseMatch, reverse
 
 from ..channel import Channel
 from ..events.delivery import Delivery
+from ..events.loops import refuse_in_loop
 from ..exceptions import BroadcastError
 from ..protocol.messages import decode
 from ..protocol.names import is_guarded
@@ -130,7 +131,7 @@ class BroadcastClient(_Client):
 
     def __enter__(self) -> Self:
         """Connect. Raise `ConnectionClosed` if the server does not let the client in."""
-        _refuse_in_loop()
+        refuse_in_loop("BroadcastClient", "async with AsyncBroadcastClient(...) as client:")
         site = self._join_site()
         try:
             self._open_peer = self._run(self._connect(site))
@@ -323,17 +324,6 @@ class _Response(Protocol):
     def content(self) -> bytes: ...
     @property
     def reason_phrase(self) -> str: ...
-
-
-def _refuse_in_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise BroadcastError(
-        "BroadcastClient was used in async code, whose event loop it would block. "
-        "Write: async with AsyncBroadcastClient(...) as client:"
-    )
 
 
 def _held() -> str:

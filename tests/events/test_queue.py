@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 from django.core.cache import BaseCache, caches
-from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from pytest_django import Settings
 
@@ -26,6 +25,7 @@ from broadcasting import (
 )
 from broadcasting.channel import Channels
 from broadcasting.events import queue as queues
+from broadcasting.events.backends import CustomBackend
 from broadcasting.events.queue import send_queued
 from broadcasting.exceptions import CircuitOpen, PayloadError
 from broadcasting.signals import broadcast_failed, broadcast_sent
@@ -237,18 +237,6 @@ class TestEnqueueing:
         assert [type(each["exception"]) for each in told] == [ConnectionRefusedError, CircuitOpen]
         assert "The queue does not work" in str(told[1]["exception"])
 
-    @pytest.mark.parametrize(
-        ("backend", "expected"),
-        [("nowhere.enqueue", "cannot be imported"), (f"{__name__}.WAY", "is no function")],
-    )
-    def test_function_must_be_one(
-        self, queued: dict[str, Any], backend: str, expected: str
-    ) -> None:
-        """The mistake is raised where the event is fired."""
-        queued["BACKEND"] = backend
-        with pytest.raises(ImproperlyConfigured, match=expected):
-            event(Said())
-
     def test_later_version_may_add_to_an_envelope(self) -> None:
         """A worker of this one sends what it knows."""
         event(Said())
@@ -356,7 +344,7 @@ class TestRetries:
         """A few seconds at most; events behind this one keep their place."""
         waited: list[float] = []
         monkeypatch.setattr(time, "sleep", waited.append)
-        backend = queues.CustomBackend(enqueue, can_delay=False)
+        backend = CustomBackend(enqueue, can_delay=False)
         monkeypatch.setattr(queues, "get_backend", lambda: backend)
         event(Said(via="away"))
         jobs.work()

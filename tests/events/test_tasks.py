@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from broadcasting import ShouldBroadcast, event
 from broadcasting.channel import Channels
-from broadcasting.events.queue import get_backend
+from broadcasting.events.backends import get_backend
 
 from .recording import RecordingBroadcaster, recording
 

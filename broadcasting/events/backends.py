@@ -1,0 +1,75 @@
+"""Ways into a queue: an alias in ``TASKS``, or a function of the project."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from ..conf import get_settings
+
+
+class Backend(Protocol):
+    """A way into a queue."""
+
+    @property
+    def can_delay(self) -> bool:
+        """Whether an envelope may be put in for later."""
+
+    @property
+    def shortcoming(self) -> str | None:
+        """What keeps it from being a queue, as the end of a sentence about events."""
+
+    def check(self, queue: str) -> None:
+        """Raise `ImproperlyConfigured` if nothing can be put into `queue`."""
+
+    def enqueue(self, envelope: dict[str, Any], *, queue: str, delay: float) -> None:
+        """Have a worker call `queue.send_queued`, not before `delay` seconds have passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomBackend:
+    """A function of the project, called as `Backend.enqueue` is."""
+
+    function: Callable[..., object]
+    can_delay: bool = True
+    shortcoming: str | None = None
+
+    def check(self, queue: str) -> None:
+        """Do nothing: any name may be right."""
+
+    def enqueue(self, envelope: dict[str, Any], *, queue: str, delay: float) -> None:
+        """Call the function."""
+        self.function(envelope, queue=queue, delay=delay)
+
+
+def get_backend() -> Backend:
+    """Return the way into the project's queue. Raise `ImproperlyConfigured` if there is none."""
+    name = get_settings().queue.backend
+    if "." in name:
+        return _custom(name)
+    # Not before it is needed: a project may have no package for tasks.
+    try:
+        from .tasks import TasksBackend
+    except ImportError as exc:
+        raise ImproperlyConfigured(
+            f'BROADCASTING["QUEUE"]["BACKEND"] is {name!r}, an alias in TASKS, and this version '
+            f"of Django has no tasks: pip install django-tasks, and add "
+            f'"django_tasks" to INSTALLED_APPS. For another queue name a function by its dotted '
+            f"path."
+        ) from exc
+    return TasksBackend(name)
+
+
+@cache
+def _custom(path: str) -> CustomBackend:
+    where = 'BROADCASTING["QUEUE"]["BACKEND"]'
+    try:
+        function = import_string(path)
+    except ImportError as exc:
+        raise ImproperlyConfigured(f"{where} is {path!r}, which cannot be imported: {exc}") from exc
+    if not callable(function):
+        raise ImproperlyConfigured(f"{where} is {path!r}, which is no function.")
+    return CustomBackend(function)
