@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.core import serializers
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.migrations.serializer import serializer_factory
 from django.db.migrations.state import ModelState, ProjectState
 from django.http import HttpRequest, HttpResponse
@@ -132,6 +132,7 @@ async def test_loop_that_may_write_may_tell(
         thing.broadcast_updated()
     await abroadcast(ModelEvent(thing, "updated", ["name"]))
     assert first.names == ["ThingCreated", "ThingUpdated"]
+    connection.close()  # The loop's own, which nobody else would close.
 
 
 def test_row_of_several_tables_is_one_event(first: RecordingBroadcaster) -> None:
