@@ -187,6 +187,9 @@ class _Known:
         self.before: _Known | None = None
         self._mark: ReferenceType[_Mark] | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Known":
+        return self  # A rollback is one for the copy, too.
+
     def __reduce__(self) -> Any:
         # Another process does not know the transaction.
         return _Known, (self.values, self.using)

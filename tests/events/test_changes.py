@@ -261,6 +261,20 @@ def test_rolled_back_values_are_not_known(thing: Thing, first: RecordingBroadcas
     assert changes(first) == [["name", "count"]]
 
 
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_copy_does_not_know_what_was_rolled_back(
+    copied: Callable[[Thing], Thing], thing: Thing, first: RecordingBroadcaster
+) -> None:
+    """As Django copies what `setUpTestData` has made."""
+    with transaction.atomic():
+        thing.name = "b"
+        thing.save()
+        other = copied(thing)
+        transaction.set_rollback(True)
+    other.save()
+    assert changes(first) == [["name"]]
+
+
 def test_rolled_back_savepoint_is_not_known(thing: Thing, first: RecordingBroadcaster) -> None:
     """What was saved around it is."""
     with transaction.atomic():
