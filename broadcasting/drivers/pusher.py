@@ -195,8 +195,9 @@ class PusherBroadcaster(Broadcaster):
                 return f"The host of {self.url} is unknown. Correct the connection's URL."
             case urllib3.exceptions.NewConnectionError():
                 return (
-                    f"No server answers at {self.url}. Start one with "
-                    f"`python manage.py runserver`, or correct the connection's URL."
+                    f"No server answers at {self.url}. Start one there with "
+                    f"`python manage.py runserver`, or correct the connection's URL in "
+                    f'BROADCASTING["CONNECTIONS"].'
                 )
             case urllib3.exceptions.ConnectTimeoutError():
                 return (

@@ -262,6 +262,7 @@ class TestPusher(BroadcasterContract):
         [
             (urllib3.exceptions.NameResolutionError, r"The host of .* is unknown"),
             (urllib3.exceptions.ConnectTimeoutError, r"accepted no connection within 5 s"),
+            (urllib3.exceptions.NewConnectionError, r'URL in BROADCASTING\["CONNECTIONS"\]'),
         ],
     )
     async def test_what_a_network_does_is_told_apart(
