@@ -103,9 +103,11 @@ def declaration_of(model: type[Model]) -> Declaration | None:
             return _registered[base]
         own = vars(base)
         if "broadcast_fields" in own:
-            harmless = own.get("harmless_broadcast_fields", ())
             names = _field_names(model, own["broadcast_fields"])
-            return Declaration(base, names, _field_names(model, harmless))
+            harmless: tuple[str, ...] = ()
+            if "harmless_broadcast_fields" in own:  # Asked first: this is done for each row.
+                harmless = _field_names(model, own["harmless_broadcast_fields"])
+            return Declaration(base, names, harmless)
     return None
 
 
