@@ -680,6 +680,17 @@ def test_module_says_how_it_is_run(tmp_path: Path) -> None:
     """Without a command, and in a folder without a project."""
     assert "usage: python -m broadcasting install" in python("-m", "broadcasting", cwd=tmp_path)
     printed = python("-m", "broadcasting", "install", cwd=tmp_path)
-    assert "run the command in the folder of manage.py" in printed
+    assert "Run the command in the folder of manage.py" in printed
     assert printed.endswith("exit status 1")
+    assert "Traceback" not in printed
+
+
+def test_a_folder_of_settings_is_told_from_a_file(tmp_path: Path) -> None:
+    """Python imports it as a package without a word, and nothing can be written into it."""
+    (tmp_path / "manage.py").write_text(
+        'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")\n'
+    )
+    (tmp_path / "mysite" / "settings").mkdir(parents=True)
+    printed = python("-m", "broadcasting", "install", cwd=tmp_path)
+    assert "name one: --settings mysite.settings.dev" in printed
     assert "Traceback" not in printed

@@ -121,6 +121,11 @@ class Command(BaseCommand):
 
 def _project() -> Project:
     module = os.environ.get(SETTINGS_VARIABLE, "")
+    if not module:
+        raise CommandError(
+            "No manage.py here says which settings are meant. Run the command in the folder of "
+            "manage.py, or name them: --settings mysite.settings"
+        )
     try:
         values = {name: getattr(settings, name, None) for name in SETTINGS}
         return Project(module, values, [os.getcwd(), *sys.path])
@@ -130,4 +135,7 @@ def _project() -> Project:
             f"of manage.py, or name them with --settings."
         ) from exc
     except NotUnderstood as exc:
-        raise CommandError(f"{exc} Run the command in the folder of manage.py.") from exc
+        raise CommandError(
+            f"{exc} Run the command in the folder of manage.py; where {module} is a folder of "
+            f"settings, name one: --settings {module}.dev"
+        ) from exc
