@@ -63,10 +63,11 @@ def test_tells_why_a_server_does_not_start(tmp_path: Path) -> None:
 def test_ends_what_a_server_has_started(tmp_path: Path) -> None:
     """A child that outlives its server is ended with it."""
     code = (
-        "import subprocess, sys, http.server\n"
+        "import socket, subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         "print(child.pid, flush=True)\n"
-        "http.server.HTTPServer(('127.0.0.1', {port}), None).serve_forever()\n"
+        "listener = socket.create_server(('127.0.0.1', {port}))\n"
+        "time.sleep(60)\n"
     )
     log = tmp_path / "log"
     server = Started([sys.executable, "-c", code], {}, tmp_path, log)
