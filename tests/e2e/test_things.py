@@ -14,7 +14,16 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, Route, WebSocket, WebSocketRoute, expect
+from playwright.async_api import (
+    Browser,
+    Locator,
+    Page,
+    Request,
+    Route,
+    WebSocket,
+    WebSocketRoute,
+    expect,
+)
 
 from tests.conftest import ROOT, RunningServer, RunServer
 from tests.e2e.pages import Scheme, Socket, fits, live, no_violation, opened, picture
@@ -86,6 +95,11 @@ async def listening(page: Page, url: str) -> Page:
     joined = f"Echo.connector.pusher.channel({name!r})?.subscribed === true"
     await await_until(lambda: page.evaluate(joined), 15, f"{name} is joined")
     return page
+
+
+def is_fetched(request: Request) -> bool:
+    """Tell whether a script has asked for something."""
+    return request.method == "GET" and request.resource_type == "fetch"
 
 
 async def make(page: Page, name: str) -> None:
@@ -322,7 +336,9 @@ async def test_list_is_fetched_after_a_lost_connection(
     socket = Socket()
     async with opened(browser) as page:
         await page.route_web_socket("**/app/**", socket)
-        await listening(page, server.url + path)
+        # The list that a page fetches when it has joined must not arrive after the cut.
+        async with page.expect_event("requestfinished", is_fetched):
+            await listening(page, server.url + path)
         await make(page, f"old {apple}")
         await make(page, f"pear {apple}")
         await expect(row(page, f"pear {apple}")).to_be_visible()
