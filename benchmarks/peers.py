@@ -1,7 +1,9 @@
 """What others have written: installed into var/bench on first use, and Redis."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,6 +112,10 @@ class Redis:
             SCRATCH / "logs" / "redis.log",
         )
         self.url = f"redis://127.0.0.1:{self._process.port}/0"
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the process a signal, such as SIGSTOP, which makes it hang."""
+        os.kill(self._process.pid, number)
 
     def publisher(self, keys: Keys, channel: str) -> Callable[[str], None]:
         """Return a function that publishes as a process of the site does."""
