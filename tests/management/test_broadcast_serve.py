@@ -367,6 +367,7 @@ def test_a_socket_that_listens_already_is_taken_over(served: Served, tmp_path: P
             served.run("--fd", str(deaf.fileno()))
 
 
+@pytest.mark.django_db(databases=["default", "other"])  # Do they know JSON, ask Django's checks.
 def test_a_project_with_errors_is_not_served(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
