@@ -113,7 +113,7 @@ def enqueue_newest(
         if shelf.put(key, queued.envelope(), seconds):
             try:
                 _put(queued, seconds)
-            except Exception:
+            except Exception:  # Whatever the queue raises: it is raised again.
                 shelf.forget(key)  # The next event would count on somebody to come for it.
                 raise
     except Exception as exc:  # A cache or a queue that is away.
@@ -159,7 +159,7 @@ def _attempt(queued: Queued) -> Queued | None:
     )
     try:
         if not get_backend().can_delay:
-            time.sleep(min(pause, LONGEST_WAIT))
+            time.sleep(min(pause, LONGEST_WAIT))  # Of the worker: nobody else could wait.
             return queued
         _put(queued, pause)
     except Exception as exc:  # Whatever the queue raises.

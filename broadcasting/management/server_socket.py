@@ -108,7 +108,7 @@ def open_socket(
     parts = urlsplit(url)
     scheme = "wss" if parts.scheme == "https" else "ws"
     prefix = f"/{path}" if path else ""
-    address = f"{scheme}://{parts.netloc}{prefix}/app/{app.key}?protocol=7&client=doctor"
+    address = f"{scheme}://{parts.netloc}{prefix}/app/{app.key}?protocol=7&client=broadcasting"
     try:
         connection = connect(
             address,

@@ -9,7 +9,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...authorization import rules
-from ...conf import get_settings
 from ...credentials import Application
 from ...drivers import close_broker, get_broker
 from ...drivers.base import Presence
@@ -17,6 +16,7 @@ from ...drivers.pusher import PusherBroadcaster, ServingProcess
 from ...exceptions import BroadcastError
 from ...protocol.messages import topic
 from ...protocol.names import is_channel_name, is_presence
+from ..applications import find_applications
 from ..server_address import find_server_url
 
 # What is known of one channel: subscription_count, and user_count of a presence channel.
@@ -50,7 +50,7 @@ class Command(BaseCommand):
             for rule in rules()
         ]
         try:
-            found = _occupied(_applications(options["app"]), options["prefix"])
+            found = _occupied(find_applications(options["app"]), options["prefix"])
         except ImproperlyConfigured as exc:
             raise CommandError(str(exc)) from exc
         if options["json"]:
@@ -97,17 +97,6 @@ class Command(BaseCommand):
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             self.stdout.write(f"  {'  '.join(cells)}".rstrip())
-
-
-def _applications(app_id: str | None) -> list[Application]:
-    apps = get_settings().apps
-    if app_id is None:
-        return list(apps)
-    chosen = [app for app in apps if app.id == app_id]
-    if not chosen:
-        known = ", ".join(app.id for app in apps)
-        raise CommandError(f"There is no application {app_id!r}. Known applications: {known}.")
-    return chosen
 
 
 def _occupied(apps: Sequence[Application], prefix: str) -> dict[str, dict[str, Counts] | str]:

@@ -17,6 +17,7 @@ from ...encryption import unseal
 from ...exceptions import BroadcastError
 from ...protocol.messages import Message, decode, topic
 from ...protocol.names import is_client_event, is_encrypted, is_presence, is_user_channel
+from ..applications import find_applications
 from ..server_address import find_server_url
 from ..server_socket import open_socket
 from ..terminal import printable
@@ -52,7 +53,7 @@ class Command(BaseCommand):
             raise CommandError(f"--count is {options['count']}; it must be 1 or more.")
         try:
             names = channel_names(options["channels"])
-            app = _application(options["app"])
+            app = find_applications(options["app"])[0]
             shared = find_server_connection().is_shared
             if shared:
                 asyncio.run(self._follow_bus(app, names, options))
@@ -129,15 +130,6 @@ class Command(BaseCommand):
             )
         self.stdout.flush()
         return True
-
-
-def _application(app_id: str | None) -> Application:
-    apps = get_settings().apps
-    for app in apps:
-        if app_id in (None, app.id):
-            return app
-    known = ", ".join(app.id for app in apps)
-    raise CommandError(f"There is no application {app_id!r}. Known applications: {known}.")
 
 
 def _messages(app: Application, frames: Iterator[Any]) -> Iterator[Message]:
