@@ -113,6 +113,8 @@ async def rename(page: Page, name: str, new: str) -> None:
     if await page.locator("#rows").count():
         await row(page, name).get_by_role("button").click()
         await page.get_by_label(f"New name of {name}").fill(new)
+        # For 20 ms htmx does not know the form yet, and Enter would submit it as it is.
+        await expect(page.locator(".htmx-settling, .htmx-added")).to_have_count(0)
     else:
         await row(page, name).get_by_text("Rename").click()
         await row(page, name).get_by_label("New name").fill(new)
