@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 
 from .dialects import Keys
 from .processes import Started
@@ -119,7 +119,7 @@ class Redis:
 
     def publisher(self, keys: Keys, channel: str) -> Callable[[str], None]:
         """Return a function that publishes as a process of the site does."""
-        from broadcasting.drivers.redis import RedisBroadcaster
+        from broadcasting.drivers.redis.broadcaster import RedisBroadcaster
 
         app = Application(id=keys.app_id, key=keys.key, secret=keys.secret)
         broadcaster = RedisBroadcaster(app=app, first_app_id=app.id, url=self.url)

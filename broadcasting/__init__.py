@@ -9,68 +9,68 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .authorization import channel_authorizer as channel_authorizer
-    from .authorization import user_authenticator as user_authenticator
+    from .authorization.rules import channel_authorizer as channel_authorizer
+    from .authorization.rules import user_authenticator as user_authenticator
     from .channel import Channel as Channel
     from .channel import EncryptedPrivateChannel as EncryptedPrivateChannel
     from .channel import PresenceChannel as PresenceChannel
     from .channel import PrivateChannel as PrivateChannel
-    from .events import BroadcastNotification as BroadcastNotification
-    from .events import BroadcastsModelEvents as BroadcastsModelEvents
-    from .events import BroadcastsQuerySet as BroadcastsQuerySet
-    from .events import ModelEvent as ModelEvent
-    from .events import ShouldBroadcast as ShouldBroadcast
-    from .events import ShouldBroadcastNow as ShouldBroadcastNow
-    from .events import abroadcast as abroadcast
-    from .events import abroadcast_html as abroadcast_html
-    from .events import abroadcast_to as abroadcast_to
-    from .events import aevent as aevent
-    from .events import anotify as anotify
-    from .events import aterminate_user_connections as aterminate_user_connections
-    from .events import broadcast as broadcast
-    from .events import broadcast_html as broadcast_html
-    from .events import broadcast_to as broadcast_to
-    from .events import event as event
-    from .events import flush_debounced as flush_debounced
-    from .events import listen as listen
-    from .events import notify as notify
-    from .events import register_broadcast_fields as register_broadcast_fields
-    from .events import terminate_user_connections as terminate_user_connections
-    from .events import without_broadcasting as without_broadcasting
+    from .events.base import ShouldBroadcast as ShouldBroadcast
+    from .events.base import ShouldBroadcastNow as ShouldBroadcastNow
+    from .events.dispatch import abroadcast as abroadcast
+    from .events.dispatch import abroadcast_to as abroadcast_to
+    from .events.dispatch import aevent as aevent
+    from .events.dispatch import broadcast as broadcast
+    from .events.dispatch import broadcast_to as broadcast_to
+    from .events.dispatch import event as event
+    from .events.dispatch import listen as listen
+    from .events.html import abroadcast_html as abroadcast_html
+    from .events.html import broadcast_html as broadcast_html
+    from .events.notifications import BroadcastNotification as BroadcastNotification
+    from .events.notifications import anotify as anotify
+    from .events.notifications import notify as notify
+    from .events.outgoing import flush_debounced as flush_debounced
+    from .events.payload import register_broadcast_fields as register_broadcast_fields
+    from .events.users import aterminate_user_connections as aterminate_user_connections
+    from .events.users import terminate_user_connections as terminate_user_connections
     from .exceptions import BroadcastError as BroadcastError
+    from .model_events.mixin import BroadcastsModelEvents as BroadcastsModelEvents
+    from .model_events.mixin import ModelEvent as ModelEvent
+    from .model_events.mixin import without_broadcasting as without_broadcasting
+    from .model_events.querysets import BroadcastsQuerySet as BroadcastsQuerySet
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "channel_authorizer": "authorization",
-    "user_authenticator": "authorization",
+    "channel_authorizer": "authorization.rules",
+    "user_authenticator": "authorization.rules",
     "Channel": "channel",
     "EncryptedPrivateChannel": "channel",
     "PresenceChannel": "channel",
     "PrivateChannel": "channel",
     "BroadcastError": "exceptions",
-    "BroadcastNotification": "events",
-    "BroadcastsModelEvents": "events",
-    "BroadcastsQuerySet": "events",
-    "ModelEvent": "events",
-    "ShouldBroadcast": "events",
-    "ShouldBroadcastNow": "events",
-    "abroadcast": "events",
-    "abroadcast_html": "events",
-    "abroadcast_to": "events",
-    "aevent": "events",
-    "aterminate_user_connections": "events",
-    "anotify": "events",
-    "broadcast": "events",
-    "broadcast_html": "events",
-    "broadcast_to": "events",
-    "event": "events",
-    "flush_debounced": "events",
-    "listen": "events",
-    "notify": "events",
-    "register_broadcast_fields": "events",
-    "terminate_user_connections": "events",
-    "without_broadcasting": "events",
+    "BroadcastNotification": "events.notifications",
+    "BroadcastsModelEvents": "model_events.mixin",
+    "BroadcastsQuerySet": "model_events.querysets",
+    "ModelEvent": "model_events.mixin",
+    "ShouldBroadcast": "events.base",
+    "ShouldBroadcastNow": "events.base",
+    "abroadcast": "events.dispatch",
+    "abroadcast_html": "events.html",
+    "abroadcast_to": "events.dispatch",
+    "aevent": "events.dispatch",
+    "aterminate_user_connections": "events.users",
+    "anotify": "events.notifications",
+    "broadcast": "events.dispatch",
+    "broadcast_html": "events.html",
+    "broadcast_to": "events.dispatch",
+    "event": "events.dispatch",
+    "flush_debounced": "events.outgoing",
+    "listen": "events.dispatch",
+    "notify": "events.notifications",
+    "register_broadcast_fields": "events.payload",
+    "terminate_user_connections": "events.users",
+    "without_broadcasting": "model_events.mixin",
 }
 
 __all__ = sorted(_HOMES)

@@ -5,7 +5,7 @@ from django.core.checks import register
 from django.utils.module_loading import autodiscover_modules
 
 from .checks import CHECKS, DEPLOYMENT_CHECKS
-from .events.relations import connect_relations
+from .model_events.relations import connect_relations
 
 
 class BroadcastingConfig(AppConfig):

@@ -28,9 +28,9 @@ from django.urls import Resolver404, resolve
 from django.utils.module_loading import import_string
 
 from .adapters.consumer import UnknownPathConsumer
+from .api.body import Body, Gone
+from .api.routes import api, handle
 from .drivers.base import serve_here
-from .views.api import api, handle
-from .views.api_body import Body, Gone
 from .views.health import answer_live, answer_ready, answer_up, live, ready, up
 from .views.metrics import answer_metrics, metrics
 from .views.response import Response

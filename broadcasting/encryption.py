@@ -15,7 +15,7 @@ from importlib.util import find_spec
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .credentials import Application
+from .applications import Application
 
 NONCE_SIZE = 24  # Bytes; so many that a random one never comes twice.
 

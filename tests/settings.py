@@ -27,7 +27,7 @@ ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 # Importing daphne makes an event loop of its own; only its runserver needs that.
 INSTALLED_APPS = [
     *(app for app in _DEMO_APPS if app != "daphne"),
-    "tests.events.shop",  # Models that broadcast; without migrations.
+    "tests.model_events.shop",  # Models that broadcast; without migrations.
 ]
 # No cache channels here, and a model of the shop that declares nothing on purpose.
 SILENCED_SYSTEM_CHECKS = ["broadcasting.I001", "broadcasting.E006"]

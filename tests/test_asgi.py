@@ -25,15 +25,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broadcasting import asgi
+from broadcasting.api import body as api_body
 from broadcasting.asgi import App, Front
 from broadcasting.drivers import base
 from broadcasting.protocol.messages import Message
-from broadcasting.server import stop_hub
-from broadcasting.views import api_body
+from broadcasting.server.hubs import stop_hub
+from tests.api.api_calls import PATH, batch_of, body_of, event_of, settle, signed
 from tests.conftest import ROOT, end
 from tests.utils import free_port, wait_until
 from tests.views import conftest
-from tests.views.api_calls import PATH, batch_of, body_of, event_of, settle, signed
 
 two_apps, heard = conftest.two_apps, conftest.heard
 pytestmark = pytest.mark.usefixtures("two_apps")

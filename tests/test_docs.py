@@ -22,7 +22,8 @@ from django.core.management.base import BaseCommand
 from django.dispatch import Signal
 
 import broadcasting
-from broadcasting import conf, credentials, signals, testing
+from broadcasting import applications as credentials
+from broadcasting import conf, signals, testing
 from broadcasting.drivers import base
 from broadcasting.protocol import errors
 

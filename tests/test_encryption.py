@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.encryption import _seal, seal, shared_secret
 
 # Pusher's own example, computed with other people's tools.

@@ -23,11 +23,11 @@ from typing import Any
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 
-from ..drivers import warn_of_other_address
+from ..drivers.registry import warn_of_other_address
 from ..protocol.errors import OverCapacity, PathNotFound
 from ..protocol.messages import PING, Frame
-from ..server import open_session
 from ..server.admission import get_admission
+from ..server.hubs import open_session
 from ..server.session import Session
 from .handshake import is_secure, protocol_version, refusal
 

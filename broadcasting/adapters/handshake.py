@@ -4,8 +4,8 @@ from collections.abc import Callable
 from urllib.parse import parse_qs
 
 from ..conf import get_settings
-from ..server import get_hub
 from ..server.admission import get_admission
+from ..server.hubs import get_hub
 
 _REFUSALS = {
     "address": "Too many connections from one address",

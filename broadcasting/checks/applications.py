@@ -7,8 +7,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
+from ..applications import Application
 from ..conf import get_settings
-from ..credentials import Application
 
 # Of the documents of Pusher, Laravel, soketi and this project.
 SAMPLES = {

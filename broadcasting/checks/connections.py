@@ -9,8 +9,8 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import get_authenticators, get_settings
-from ..drivers import broadcasters, server_broadcaster
 from ..drivers.base import Broadcaster
+from ..drivers.registry import broadcasters, server_broadcaster
 from ..encryption import can_seal
 
 # Where servers look for how many processes to run, and what stands before the number.

@@ -10,8 +10,8 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import ForeignObjectRel, Model
 
-from ..events.models import BroadcastsModelEvents
 from ..events.payload import declaration_of
+from ..model_events.mixin import BroadcastsModelEvents
 
 # Parts of names that say that what they hold is for one person, or for nobody.
 SENSITIVE = {

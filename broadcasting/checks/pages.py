@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Info, Warning
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from ..authorization import rules
+from ..authorization.rules import rules
 from ..middleware import SocketIdMiddleware
 from ..views import auth
 from .connections import serves_sockets

@@ -7,7 +7,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import Queue, get_settings
-from ..events.backends import get_backend
+from ..queueing.backends import get_backend
 
 
 def check_queue(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:

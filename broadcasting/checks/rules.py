@@ -8,8 +8,8 @@ from types import ModuleType
 from django.apps import AppConfig, apps
 from django.core.checks import CheckMessage, Warning
 
-from ..authorization import rules, sign_in_handler
-from ..handlers import dotted_name
+from ..authorization.calling import dotted_name
+from ..authorization.rules import rules, sign_in_handler
 
 
 def check_channel_patterns(

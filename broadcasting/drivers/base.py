@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
 
-from ..credentials import Application
+from ..applications import Application
 from ..exceptions import BroadcastError, PublisherBusy
 from ..protocol.members import Member
 from ..protocol.messages import Cached, Message, encode
 from ..protocol.names import is_cache, is_client_event
-from .findings import Finding
+from .diagnosis import Finding
 
 # Where `runserver` listens unless told otherwise.
 DEFAULT_URL = "http://127.0.0.1:8000"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from ..credentials import Application
+from ..applications import Application
 from ..exceptions import PublisherBusy
 from ..protocol.messages import Cached, Message
 from .base import (

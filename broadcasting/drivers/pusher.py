@@ -17,11 +17,11 @@ from urllib.parse import urlencode, urlsplit
 
 import urllib3
 
-from ..credentials import Application
+from ..applications import Application
 from ..exceptions import BroadcastError, PayloadError, PublisherBusy
 from ..protocol.signatures import sign_request
 from .base import DEFAULT_URL, Broadcaster
-from .findings import Finding, clock_finding
+from .diagnosis import Finding, clock_finding
 
 CHANNELS_PER_REQUEST = 100  # Pusher's limit.
 REASON_LENGTH = 300  # Characters of a refusal that an error repeats.

@@ -18,8 +18,8 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from ..channel import Channel, Channels, channel_names
 from .base import ShouldBroadcast, ShouldBroadcastNow
-from .delivery import Delivery, settle
 from .loops import refuse_in_loop
+from .outgoing import Delivery, settle
 from .payload import encode_payload
 
 E = TypeVar("E")

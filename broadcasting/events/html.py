@@ -13,11 +13,11 @@ from asgiref.sync import sync_to_async
 from django.template.loader import render_to_string
 
 from ..channel import Channels, channel_names
-from ..drivers import broadcasters
+from ..drivers.registry import broadcasters
 from ..exceptions import BroadcastError
 from ..protocol.names import is_client_event, is_event_name
-from .delivery import Delivery, settle
 from .loops import refuse_in_loop
+from .outgoing import Delivery, settle
 from .payload import encode_payload
 
 logger = logging.getLogger("broadcasting.events")

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..credentials import Application
-from ..drivers import broadcasters
+from ..applications import Application
+from ..drivers.circuit_breaker import breakers
+from ..drivers.registry import broadcasters
 from ..exceptions import BroadcastError, CircuitOpen, PayloadError
 from ..protocol.names import is_encrypted
 from ..signals import broadcast_failed, broadcast_sent
-from .breaker import breakers
 
 logger = logging.getLogger("broadcasting.events")
 

@@ -8,7 +8,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model
 
 from ..conf import get_settings
-from ..drivers import broadcasters
+from ..drivers.registry import broadcasters
 from ..exceptions import BroadcastError, InvalidUserId
 from ..protocol.names import MAX_CHANNEL_LENGTH, is_user_id
 from .loops import refuse_in_loop

@@ -2,8 +2,8 @@
 
 from django.core.management.base import CommandError
 
+from ..applications import Application
 from ..conf import get_settings
-from ..credentials import Application
 
 
 def find_applications(app_id: str | None) -> list[Application]:

@@ -3,8 +3,8 @@
 from django.core.management.base import CommandError
 
 from ..conf import get_settings
-from ..drivers import broadcasters
 from ..drivers.pusher import PusherBroadcaster, checked_url
+from ..drivers.registry import broadcasters
 
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (compared)
 

@@ -11,12 +11,12 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from ..credentials import Application
+from ..applications import Application
 from ..drivers.base import Broker
 from ..exceptions import BroadcastError
 from ..protocol.messages import SUBSCRIPTION_COUNT, Message, subscription_count_data
 from ..protocol.names import is_presence, is_reserved
-from .reports import Reports
+from .notifier import Reports
 
 logger = logging.getLogger("broadcasting.server")
 

@@ -31,17 +31,11 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..credentials import Application
-from ..drivers import close_broker, get_broker
+from ..applications import Application
 from ..drivers.base import CONTROL, RESTART, TERMINATE, Broker, Members
+from ..drivers.registry import close_broker, get_broker
 from ..exceptions import BroadcastError
-from ..protocol.errors import (
-    OverCapacity,
-    PusherError,
-    Reconnect,
-    TooManyMembers,
-    UserTerminated,
-)
+from ..protocol.errors import OverCapacity, PusherError, Reconnect, TooManyMembers, UserTerminated
 from ..protocol.members import Member
 from ..protocol.messages import (
     MEMBER_ADDED,
@@ -56,8 +50,8 @@ from ..protocol.messages import (
 from ..protocol.messages import topic as topic_of
 from ..protocol.names import is_cache
 from .counts import SubscriptionCounts
-from .metrics import HubStats, publish_to_siblings
-from .reports import Reports
+from .metrics.snapshot import HubStats, publish_to_siblings
+from .notifier import Reports
 
 logger = logging.getLogger("broadcasting.server")
 

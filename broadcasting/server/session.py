@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from ..credentials import Application
+from ..applications import Application
 from ..exceptions import BroadcastError
 from ..protocol.actions import Action, ClientEvent, SignIn, Subscribe, Unsubscribe
 from ..protocol.connection import Connection

@@ -20,8 +20,8 @@ from django.test import AsyncClient, Client
 from django.urls import NoReverseMatch, reverse
 
 from ..channel import Channel
-from ..events.delivery import Delivery
 from ..events.loops import refuse_in_loop
+from ..events.outgoing import Delivery
 from ..exceptions import BroadcastError
 from ..protocol.messages import decode
 from ..protocol.names import is_guarded

@@ -21,7 +21,7 @@ from asgiref.sync import iscoroutinefunction
 
 from ..channel import Channels
 from ..events import sending
-from ..events.delivery import Delivery, taken_by
+from ..events.outgoing import Delivery, taken_by
 from .records import Expectation, RecordedBroadcast, Wanted
 
 __unittest = True  # The traceback of a failed assertion ends in the test.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from ..credentials import Application
+from ..applications import Application
 from ..encryption import unseal
 from ..protocol.messages import Frame, encode
 from ..protocol.names import is_encrypted, user_channel

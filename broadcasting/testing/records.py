@@ -10,8 +10,8 @@ from django.db.models import Model
 
 from ..channel import Channels, channel_names
 from ..events.base import ShouldBroadcast
-from ..events.delivery import Delivery
 from ..events.notifications import BroadcastNotification, BroadcastNotificationCreated
+from ..events.outgoing import Delivery
 from ..events.payload import encode_payload
 from ..protocol.messages import decode, encode
 

@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 
+from ..applications import Application, find_application
 from ..conf import Connection as ConnectionSettings
 from ..conf import get_settings
-from ..credentials import Application, find_application
-from ..drivers import broadcasters
 from ..drivers.base import Broadcaster
+from ..drivers.circuit_breaker import breakers
 from ..drivers.memory import MemoryBroker, MemoryBus
-from ..events.breaker import breakers
+from ..drivers.registry import broadcasters
 from ..protocol.connection import Connection
 from ..protocol.messages import Message
 from ..server.hub import Hub, Socket

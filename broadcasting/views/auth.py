@@ -25,14 +25,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from django.http.multipartparser import MultiPartParserError
 from django.views.decorators.csrf import csrf_exempt
 
-from ..authorization import Grant, SignIn, authenticate, authorize, sign_in
+from ..applications import Application, find_application
+from ..authorization.calling import Denied, Mistaken, User
+from ..authorization.rules import Grant, SignIn, authenticate, authorize, sign_in
 from ..conf import get_settings
-from ..credentials import Application, find_application
 from ..encryption import shared_secret
 from ..events.payload import encode_payload
 from ..exceptions import BroadcastError
 from ..guests import forget_guest, remember_guest
-from ..handlers import Denied, Mistaken, User
 from ..protocol.errors import PusherError
 from ..protocol.members import parse_member, parse_user
 from ..protocol.messages import decode, encode

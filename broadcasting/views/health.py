@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from ..drivers.base import is_serving_here
 from ..exceptions import BroadcastError
 from ..protocol.messages import encode
-from ..server import get_hub
+from ..server.hubs import get_hub
 from .response import JSON, Response, only_safe
 
 # Seconds in which a hub that was just made reaches its bus, within the second that

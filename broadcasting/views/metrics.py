@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from ..conf import get_settings
 from ..drivers.base import is_serving_here
 from ..exceptions import BroadcastError
-from ..server import get_hub
-from ..server.metrics import snapshot
+from ..server.hubs import get_hub
+from ..server.metrics.snapshot import snapshot
 from .health import PATIENCE
 from .response import Response, only_safe
 
@@ -47,7 +47,7 @@ async def answer_metrics(method: str, address: str | None, headers: Mapping[str,
     if not is_serving_here():
         return Response(503, "This process serves no sockets, so it has nothing to tell")
     try:
-        from ..server.prometheus import CONTENT_TYPE, render
+        from ..server.metrics.prometheus import CONTENT_TYPE, render
     except ModuleNotFoundError:
         return Response(
             501, 'Metrics need the package prometheus-client: pip install "whik[metrics]"'

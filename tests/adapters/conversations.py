@@ -10,17 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.protocol.signatures import sign_channel, sign_user
-from tests.utils import (
-    client_event,
-    frame,
-    ping,
-    pong,
-    sign_in,
-    subscribe,
-    unsubscribe,
-)
+from tests.utils import client_event, frame, ping, pong, sign_in, subscribe, unsubscribe
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from broadcasting.adapters.consumer import AsgiSocket
 from broadcasting.conf import get_settings
 from broadcasting.drivers import base
 from broadcasting.protocol.messages import PING, Frame
-from broadcasting.server import get_hub, open_session, stop_hub
+from broadcasting.server.hubs import get_hub, open_session, stop_hub
 from tests.adapters.conversations import (
     CONVERSATIONS,
     Close,

@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
 
 from broadcasting.adapters.consumer import AsgiSocket
+from broadcasting.applications import Application
 from broadcasting.conf import get_settings
-from broadcasting.credentials import Application
 from broadcasting.drivers.pusher import PusherBroadcaster
 from tests.adapters.conversations import (
     CONVERSATIONS,

@@ -14,7 +14,7 @@ from contextlib import suppress
 from itertools import cycle
 from typing import Any
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.protocol.names import is_guarded
 from broadcasting.protocol.signatures import sign_channel

@@ -17,11 +17,7 @@ from django.core.management.commands.runserver import Command as RunserverComman
 from django.test import override_settings
 
 from broadcasting.checks import asgi
-from broadcasting.checks.asgi import (
-    check_asgi_application,
-    check_daphne_version,
-    check_runserver,
-)
+from broadcasting.checks.asgi import check_asgi_application, check_daphne_version, check_runserver
 
 PUSHER = {
     "DEFAULT": "x",

@@ -10,7 +10,7 @@ from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
 from broadcasting.checks.connections import check_encryption, check_settings, check_workers
-from broadcasting.drivers import broadcasters
+from broadcasting.drivers.registry import broadcasters
 
 LAYER = "broadcasting.drivers.channel_layer.ChannelLayerBroadcaster"
 

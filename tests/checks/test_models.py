@@ -19,7 +19,7 @@ from broadcasting.checks.models import (
     sounds_sensitive,
 )
 from broadcasting.events import payload
-from broadcasting.events.models import Change
+from broadcasting.model_events.mixin import Change
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from django.apps import AppConfig
 from django.apps.registry import apps
 from django.core.checks import Warning, run_checks
 
-from broadcasting import authorization, channel_authorizer, user_authenticator
+from broadcasting import channel_authorizer, user_authenticator
+from broadcasting.authorization import rules as authorization
 from broadcasting.checks.rules import check_channel_auth, check_channel_patterns
 
 

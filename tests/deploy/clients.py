@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.protocol.names import is_guarded, is_presence
 from broadcasting.protocol.signatures import sign_channel, sign_request
 from tests.deploy.programs import Place

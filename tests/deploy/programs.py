@@ -26,7 +26,7 @@ from tests.utils import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEPLOY = ROOT / "deploy"
-PEM = ROOT / "tests" / "server" / "hooks.test.pem"  # A key and its certificate.
+PEM = ROOT / "tests" / "server" / "webhooks" / "hooks.test.pem"  # A key and its certificate.
 START_TIMEOUT = 30.0
 
 # A line of an upstream, as it is shipped and as it is for a port.

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from broadcasting.adapters.uvicorn_server import LAST_GRACE, REQUEST_GRACE, STOP_TIMEOUT
-from broadcasting.credentials import Application
+from broadcasting.adapters.uvicorn.server import LAST_GRACE, REQUEST_GRACE, STOP_TIMEOUT
+from broadcasting.api.events import max_batch_body
+from broadcasting.applications import Application
 from broadcasting.management.commands.broadcast_serve import Command
-from broadcasting.views.api_events import max_batch_body
 from tests.deploy.programs import (
     DEPLOY,
     ROOT,

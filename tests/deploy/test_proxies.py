@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pytest_asyncio
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from tests.deploy.clients import MAIN, PATIENCE, SECURE, Client, call, fetch, marks, publish
 from tests.deploy.conftest import Front
 from tests.deploy.site.settings import MAX_PER_ADDRESS, METRICS_TOKEN

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 import pytest_asyncio
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.drivers import base
 from broadcasting.drivers.base import (
     CACHE_TTL,

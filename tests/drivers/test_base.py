@@ -7,7 +7,7 @@ from itertools import chain
 
 import pytest
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.drivers import base
 from broadcasting.drivers.base import Broadcaster, PublishQueue, is_serving_here, serve_here
 from broadcasting.exceptions import BroadcastError, PublisherBusy

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.drivers.base import Broadcaster
 from broadcasting.drivers.log import LogBroadcaster
 from tests.drivers.contract import FIRST, BroadcasterContract

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.drivers import base
 from broadcasting.drivers.base import Broadcaster, Broker
 from broadcasting.drivers.memory import MemoryBroadcaster, MemoryBroker, MemoryBus

@@ -1,6 +1,6 @@
 """The driver that does nothing."""
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.drivers.base import Broadcaster
 from broadcasting.drivers.null import NullBroadcaster
 from tests.drivers.contract import FIRST, BroadcasterContract

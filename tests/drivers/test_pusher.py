@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import urllib3
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.drivers.base import Broadcaster
 from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.exceptions import BroadcastError, PayloadError, PublisherBusy

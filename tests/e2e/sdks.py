@@ -13,7 +13,7 @@ from typing import Any
 import pusher
 from websockets.asyncio.client import ClientConnection, connect
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.protocol.names import is_guarded, user_channel
 from broadcasting.protocol.signatures import sign_channel, sign_user
 from tests.conftest import ROOT, RunningServer, find_program

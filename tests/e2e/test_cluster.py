@@ -23,7 +23,7 @@ import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.drivers.base import REPORT_GRACE
 from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.exceptions import BroadcastError
@@ -32,7 +32,15 @@ from broadcasting.protocol.signatures import sign_channel, sign_user
 from tests.conftest import RedisServer, RunningServer, RunServer
 from tests.e2e.proof import settings as proof
 from tests.e2e.sdks import Receiver, receiver
-from tests.utils import await_until, client_event, decode, pong, sign_in, subscribe, unsubscribe
+from tests.utils import (
+    await_until,
+    client_event,
+    decode,
+    pong,
+    sign_in,
+    subscribe,
+    unsubscribe,
+)
 
 
 def _application(raw: dict[str, Any]) -> Application:

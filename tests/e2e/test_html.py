@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, Route, WebSocket, expect
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.drivers.pusher import PusherBroadcaster
 from tests.conftest import NewPage, RunningServer, RunServer
 from tests.e2e.pages import Socket

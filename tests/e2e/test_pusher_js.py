@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, WebSocket
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.encryption import seal
 from broadcasting.protocol.signatures import sign_channel, sign_user

@@ -40,15 +40,7 @@ from broadcasting.protocol.signatures import (
     verify,
 )
 from tests.conftest import RedisServer, RunningServer, RunServer
-from tests.e2e.sdks import (
-    APP,
-    MASTER_KEY,
-    client,
-    node_sdk,
-    pusher_js,
-    python_sdk,
-    receiver,
-)
+from tests.e2e.sdks import APP, MASTER_KEY, client, node_sdk, pusher_js, python_sdk, receiver
 from tests.utils import await_until
 
 SETTINGS = "tests.e2e.sdk_settings"

@@ -5,11 +5,10 @@ from typing import cast
 import pytest
 from pytest_django import Settings
 
-from broadcasting.drivers import broadcasters
+from broadcasting.drivers.registry import broadcasters
 from broadcasting.events import dispatch, payload
 from broadcasting.exceptions import BroadcastError
-
-from .recording import RecordingBroadcaster
+from tests.events.recording import RecordingBroadcaster
 
 DRIVER = "tests.events.recording.RecordingBroadcaster"
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, cast
 
 from django.dispatch import Signal
 
-from broadcasting.drivers import broadcasters
 from broadcasting.drivers.base import Broadcaster
+from broadcasting.drivers.registry import broadcasters
 from broadcasting.protocol.messages import decode
 
 

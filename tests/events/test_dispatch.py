@@ -43,13 +43,12 @@ from broadcasting import (
     terminate_user_connections,
 )
 from broadcasting.channel import Channels
-from broadcasting.drivers import broadcasters
+from broadcasting.drivers.registry import broadcasters
 from broadcasting.encryption import shared_secret
-from broadcasting.events import delivery
+from broadcasting.events import outgoing as delivery
 from broadcasting.exceptions import InvalidChannel, InvalidUserId, PayloadError, PublisherBusy
-
-from .conftest import DRIVER
-from .recording import RecordingBroadcaster, Sent
+from tests.events.conftest import DRIVER
+from tests.events.recording import RecordingBroadcaster, Sent
 
 
 @dataclass

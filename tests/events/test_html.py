@@ -14,11 +14,10 @@ from django.utils import translation
 from pytest_django import Settings
 
 from broadcasting import Channel, abroadcast_html, broadcast_html
-from broadcasting.drivers import broadcasters
+from broadcasting.drivers.registry import broadcasters
 from broadcasting.exceptions import BroadcastError, InvalidChannel, PayloadError
 from broadcasting.middleware import _socket_id
-
-from .recording import RecordingBroadcaster, Sent
+from tests.events.recording import RecordingBroadcaster, Sent
 
 ROW = '<li id="thing-{{ thing.pk }}">{{ thing.name }}</li>'
 THING = {"thing": {"pk": 7, "name": "<b>bolts</b>"}}

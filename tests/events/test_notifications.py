@@ -11,8 +11,7 @@ from django.db import transaction
 from broadcasting import BroadcastNotification, Channel, anotify, listen, notify
 from broadcasting.events.notifications import BroadcastNotificationCreated
 from broadcasting.exceptions import BroadcastError, InvalidChannel, PayloadError
-
-from .recording import RecordingBroadcaster
+from tests.events.recording import RecordingBroadcaster
 
 ECHO = "Illuminate\\Notifications\\Events\\BroadcastNotificationCreated"
 

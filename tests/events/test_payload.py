@@ -153,7 +153,7 @@ SPELLINGS: list[tuple[object, object]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "expected"), SPELLINGS, ids=repr)
+@pytest.mark.parametrize(("value", "expected"), SPELLINGS)
 def test_a_value_is_spelled_for_clients(value: object, expected: object) -> None:
     """Every type has one spelling, whatever the value."""
     assert sent(value) == expected

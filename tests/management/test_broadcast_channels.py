@@ -12,7 +12,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from broadcasting import authorization, channel_authorizer
+from broadcasting import channel_authorizer
+from broadcasting.authorization import rules as authorization
 from tests.conftest import RedisServer, RunServer
 from tests.e2e.sdks import APP, client
 from tests.utils import await_until, free_port

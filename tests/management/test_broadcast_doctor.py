@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from broadcasting.conf import get_settings
-from broadcasting.management.examination import examine_files, examine_proxy, likely_origin
+from broadcasting.diagnostics.server import examine_files, examine_proxy, likely_origin
 from tests.conftest import RedisServer, RunningServer, RunServer
 from tests.utils import free_port
 

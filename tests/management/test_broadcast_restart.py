@@ -14,8 +14,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from broadcasting.drivers import close_broker, get_broker
 from broadcasting.drivers.base import CONTROL, RESTART
+from broadcasting.drivers.registry import close_broker, get_broker
 from broadcasting.protocol.messages import Message, topic
 from tests.conftest import ROOT, RedisServer
 from tests.serving.site import ServedSite, farewell, served_sites

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from broadcasting import ShouldBroadcast, listen
-from broadcasting.drivers import broadcasters
+from broadcasting.drivers.registry import broadcasters
 from broadcasting.events import dispatch
 from broadcasting.exceptions import BroadcastError
 from tests.events.recording import RecordingBroadcaster, Sent

@@ -18,17 +18,17 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
 from pytest_django import Settings
 
-from broadcasting.adapters import uvicorn_supervisor
-from broadcasting.adapters.uvicorn_options import Options
+from broadcasting.adapters.uvicorn import supervisor as uvicorn_supervisor
+from broadcasting.adapters.uvicorn.options import Options
 from broadcasting.management.commands import broadcast_serve
 from broadcasting.management.commands.broadcast_serve import Command
-from broadcasting.server import worker as worker_module
-from broadcasting.server.worker import get_worker
+from broadcasting.server.metrics import workers as worker_module
+from broadcasting.server.metrics.workers import get_worker
 from tests.conftest import ROOT
 from tests.serving.site import ServedSite, served_sites
 from tests.utils import free_port, wait_until
 
-PEM = str(ROOT / "tests" / "server" / "hooks.test.pem")  # A key and its certificate.
+PEM = str(ROOT / "tests" / "server" / "webhooks" / "hooks.test.pem")  # A key and its certificate.
 REDIS = "broadcasting.drivers.redis.RedisBroadcaster"
 IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
@@ -155,8 +155,8 @@ def test_the_projects_own_files_are_watched(
 def test_uvicorn_is_told_what_is_asked(served: Served) -> None:
     """Compression and long frames stay off, and the project's LOGGING stays as it is."""
     config = served.run("--tls-cert", PEM, "--keep-alive", "75").options.config()
-    assert config.http == "broadcasting.adapters.uvicorn_http:HttpProtocol"
-    assert config.ws == "broadcasting.adapters.uvicorn_protocol:PusherProtocol"
+    assert config.http == "broadcasting.adapters.uvicorn.http:HttpProtocol"
+    assert config.ws == "broadcasting.adapters.uvicorn.protocol:PusherProtocol"
     assert (config.ws_max_size, config.ws_per_message_deflate) == (65_536, False)
     assert (config.log_config, config.server_header, config.timeout_keep_alive) == (None, False, 75)
     assert config.ssl_certfile == PEM
@@ -166,7 +166,7 @@ def test_without_httptools_pages_are_served_all_the_same(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By h11, and whoever has started the server learns what that lacks."""
-    options = "broadcasting.adapters.uvicorn_options.find_spec"
+    options = "broadcasting.adapters.uvicorn.options.find_spec"
     monkeypatch.setattr(options, lambda name: None)
     assert served.run().options.config().http == "h11"
     assert "httptools" in served.errors

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from broadcasting import event
-from broadcasting.drivers import broadcasters
+from broadcasting.drivers.registry import broadcasters
 from broadcasting.events import dispatch
 from tests.events.recording import RecordingBroadcaster, Sent
 

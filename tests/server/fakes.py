@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from broadcasting.credentials import Application
+from broadcasting.applications import Application
 from broadcasting.drivers.base import CONTROL, Broker, Deliver, Members, Report, is_kept
 from broadcasting.drivers.presence import LocalPresence, PresenceStore
 from broadcasting.protocol.connection import Connection

@@ -17,18 +17,11 @@ from broadcasting.conf import get_settings
 from broadcasting.drivers.base import CONTROL, RESTART
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.errors import UserTerminated
-from broadcasting.server import get_hub, open_session, stop_hub, worker
 from broadcasting.server import hub as hub_module
 from broadcasting.server.hub import Hub
-from tests.server.fakes import (
-    FakeBroker,
-    FakeSocket,
-    Tab,
-    address,
-    hub_on,
-    message,
-    settle,
-)
+from broadcasting.server.hubs import get_hub, open_session, stop_hub
+from broadcasting.server.metrics import workers as worker
+from tests.server.fakes import FakeBroker, FakeSocket, Tab, address, hub_on, message, settle
 from tests.utils import await_until
 
 SUBSCRIBED = ("subscribe", address("x"))

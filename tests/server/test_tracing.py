@@ -8,11 +8,12 @@ import pytest
 import pytest_asyncio
 from django.test import override_settings
 
-from broadcasting import server
 from broadcasting.conf import get_settings
 from broadcasting.protocol.messages import Message
-from broadcasting.server import get_hub, open_session, stop_hub, tracing
+from broadcasting.server import hubs as server
+from broadcasting.server import tracing
 from broadcasting.server.hub import Hub
+from broadcasting.server.hubs import get_hub, open_session, stop_hub
 from broadcasting.server.session import Session
 from broadcasting.server.tracing import MAX_SHOWN, shown
 from tests.server.fakes import FakeSocket, settle

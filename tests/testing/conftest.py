@@ -5,12 +5,8 @@ from typing import cast
 import pytest
 from pytest_django import Settings
 
-from broadcasting.drivers import broadcasters
-from broadcasting.pytest_plugin import (
-    async_broadcast_client,
-    broadcast_client,
-    fake_broadcasts,
-)
+from broadcasting.drivers.registry import broadcasters
+from broadcasting.pytest_plugin import async_broadcast_client, broadcast_client, fake_broadcasts
 from tests.events.recording import RecordingBroadcaster
 
 __all__ = ["async_broadcast_client", "broadcast_client", "fake_broadcasts"]

@@ -24,7 +24,6 @@ from broadcasting import (
     ShouldBroadcastNow,
     abroadcast_to,
     aevent,
-    authorization,
     broadcast,
     broadcast_to,
     channel_authorizer,
@@ -32,10 +31,11 @@ from broadcasting import (
     flush_debounced,
     terminate_user_connections,
 )
-from broadcasting.drivers import broadcasters
+from broadcasting.authorization import rules as authorization
+from broadcasting.drivers.circuit_breaker import breakers
 from broadcasting.drivers.null import NullBroadcaster
 from broadcasting.drivers.pusher import PusherBroadcaster
-from broadcasting.events.breaker import breakers
+from broadcasting.drivers.registry import broadcasters
 from broadcasting.guests import Guest
 from broadcasting.pytest_plugin import AConnect, Connect
 from broadcasting.server.hub import Hub
@@ -48,9 +48,8 @@ from broadcasting.testing import (
     fake_broadcasts,
 )
 from broadcasting.views.auth import auth
+from tests.testing.orders import OrderCounted, OrderShipped
 from whik.factories import UserFactory
-
-from .orders import OrderCounted, OrderShipped
 
 APP = {
     "ID": "1",

@@ -31,8 +31,7 @@ from broadcasting.middleware import _socket_id
 from broadcasting.testing import Broadcasts
 from broadcasting.testing import fake_broadcasts as fake
 from tests.events.recording import RecordingBroadcaster
-
-from .orders import OrderCounted, OrderLost, OrderPaid, OrderShipped
+from tests.testing.orders import OrderCounted, OrderLost, OrderPaid, OrderShipped
 
 RECEIPT = UUID(int=1)
 

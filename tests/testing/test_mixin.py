@@ -10,9 +10,8 @@ from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from broadcasting import aevent, broadcast_to, event
 from broadcasting.testing import BroadcastTestMixin, fake_broadcasts
 from tests.events.recording import RecordingBroadcaster
+from tests.testing.orders import OrderLost, OrderShipped
 from whik.models import Thing
-
-from .orders import OrderLost, OrderShipped
 
 
 class DatabaseTests(BroadcastTestMixin, TestCase):

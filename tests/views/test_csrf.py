@@ -11,7 +11,8 @@ from django.urls import include, path
 from django.views.decorators.csrf import ensure_csrf_cookie
 from pytest_django import Settings
 
-from broadcasting import authorization, channel_authorizer, user_authenticator
+from broadcasting import channel_authorizer, user_authenticator
+from broadcasting.authorization import rules as authorization
 from broadcasting.guests import COOKIE_NAME
 from broadcasting.views.auth import auth
 

@@ -11,12 +11,12 @@ from django.test import AsyncClient, Client, override_settings
 
 from broadcasting.drivers import base
 from broadcasting.exceptions import BroadcastError
-from broadcasting.server import get_hub, stop_hub
+from broadcasting.server.hubs import get_hub, stop_hub
 from broadcasting.views import health
 from broadcasting.views.health import answer_live, answer_ready, answer_up
+from tests.api.api_calls import TWO_APPS
 from tests.conftest import RedisServer
 from tests.utils import await_until, free_port
-from tests.views.api_calls import TWO_APPS
 
 pytestmark = pytest.mark.usefixtures("two_apps")
 

@@ -10,9 +10,9 @@ import pytest_asyncio
 from django.test import AsyncClient, override_settings
 
 from broadcasting.drivers import base
-from broadcasting.server import stop_hub
+from broadcasting.server.hubs import stop_hub
 from broadcasting.views.metrics import answer_metrics
-from tests.views.api_calls import TWO_APPS, body_of, get, post
+from tests.api.api_calls import TWO_APPS, body_of, get, post
 
 TOKEN = "a-long-token"
 WITH_TOKEN: dict[str, Any] = TWO_APPS | {"SERVER": {"METRICS_TOKEN": TOKEN}}
@@ -98,7 +98,7 @@ async def test_another_method_is_405() -> None:
 async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """With what installs it."""
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    monkeypatch.delitem(sys.modules, "broadcasting.server.prometheus", raising=False)
+    monkeypatch.delitem(sys.modules, "broadcasting.server.metrics.prometheus", raising=False)
     answer = await answer_metrics("GET", "127.0.0.1", {})
     assert answer.status == 501
     assert 'pip install "whik[metrics]"' in answer.body

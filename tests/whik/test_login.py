@@ -11,7 +11,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from pytest_django import Settings
 
-from broadcasting.drivers import broadcasters
+from broadcasting.drivers.registry import broadcasters
 from whik.demo_people import PEOPLE, make_people, password_of
 
 Commits = Callable[[], AbstractContextManager[list[Any]]]

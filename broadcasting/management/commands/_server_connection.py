@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass
 
 from ...conf import get_settings
-from ...drivers import broadcasters, close_broker, get_broker, server_broadcaster
 from ...drivers.base import Broadcaster
+from ...drivers.registry import broadcasters, close_broker, get_broker, server_broadcaster
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...authorization import rules
-from ...credentials import Application
-from ...drivers import close_broker, get_broker
+from ...applications import Application
+from ...authorization.rules import rules
 from ...drivers.base import Presence
 from ...drivers.pusher import PusherBroadcaster, ServingProcess
+from ...drivers.registry import close_broker, get_broker
 from ...exceptions import BroadcastError
 from ...protocol.messages import topic
 from ...protocol.names import is_channel_name, is_presence

@@ -10,8 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...conf import get_settings
-from ...drivers.findings import Finding
-from .. import examination
+from ...diagnostics import server as examination
+from ...drivers.diagnosis import Finding
 from ..server_address import find_server_url
 from ..terminal import printable
 

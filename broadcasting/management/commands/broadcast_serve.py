@@ -15,18 +15,18 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...adapters.listeners import identity, listen, listen_on_path, remove, take_over
+from ...adapters.uvicorn.listeners import identity, listen, listen_on_path, remove, take_over
 from ...conf import get_settings
-from ...drivers import warn_of_other_address
+from ...drivers.registry import warn_of_other_address
 from ...server.admission import connections_that_fit, raise_file_limit, sockets_that_fit
-from ...server.worker import Worker, set_worker
+from ...server.metrics.workers import Worker, set_worker
 from ._server_connection import find_server_connection
 
 try:
     import websockets  # noqa: F401  (PusherProtocol is imported late)
 
-    from ...adapters.uvicorn_options import Options
-    from ...adapters.uvicorn_server import serve, serve_until_changed
+    from ...adapters.uvicorn.options import Options
+    from ...adapters.uvicorn.server import serve, serve_until_changed
 except ImportError as exc:  # One of the extra's packages.
     missing: ImportError | None = exc
 else:
@@ -181,7 +181,7 @@ class Command(BaseCommand):
             self.stdout.flush()
 
         if wanted.workers > 1:
-            from ...adapters.uvicorn_supervisor import Supervisor
+            from ...adapters.uvicorn.supervisor import Supervisor
 
             return Supervisor(wanted, sockets, directory, say).run()
         worker = Worker(1, directory, 1)

@@ -9,17 +9,17 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from ...applications import Application
 from ...channel import channel_names
 from ...conf import get_settings
-from ...credentials import Application
-from ...drivers import close_broker, get_broker
+from ...drivers.registry import close_broker, get_broker
 from ...encryption import unseal
 from ...exceptions import BroadcastError
 from ...protocol.messages import Message, decode, topic
 from ...protocol.names import is_client_event, is_encrypted, is_presence, is_user_channel
 from ..applications import find_applications
+from ..client import open_socket
 from ..server_address import find_server_url
-from ..server_socket import open_socket
 from ..terminal import printable
 from ._server_connection import find_server_connection
 

@@ -1,4 +1,4 @@
-from .right import *  # noqa: F403
+from tests.checks.projects.right import *  # noqa: F403
 
 # As the documentation of Channels has it.
 CHANNEL_LAYERS = {

@@ -1,6 +1,6 @@
 import sys
 
-from .right import *  # noqa: F403
+from tests.checks.projects.right import *  # noqa: F403
 
 sys.modules["redis"] = None  # type: ignore[assignment]  # As if it were not installed.
 BROADCASTING = {

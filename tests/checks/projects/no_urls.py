@@ -1,3 +1,3 @@
-from .right import *  # noqa: F403
+from tests.checks.projects.right import *  # noqa: F403
 
 ROOT_URLCONF = "django.contrib.auth.urls"

@@ -1,7 +1,7 @@
 import sys
 from pathlib import Path
 
-from .right import *  # noqa: F403
+from tests.checks.projects.right import *  # noqa: F403
 
 # What an older daphne tells of itself.
 sys.path.insert(0, str(Path(__file__).parent / "packages"))

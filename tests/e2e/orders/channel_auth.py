@@ -3,8 +3,7 @@
 from django.contrib.auth.models import User
 
 from broadcasting import channel_authorizer
-
-from .models import Order
+from tests.e2e.orders.models import Order
 
 
 @channel_authorizer("orders.Order.{order}")

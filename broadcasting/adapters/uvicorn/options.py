@@ -1,0 +1,71 @@
+"""What a server is asked for."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import uvicorn
+
+# Frames for the project's own consumers. What this library reads has limits of its own,
+# and uvicorn's 16 MB would let each client fill that much memory.
+MAX_FRAME = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """
+    What was asked for, in a form that another process can be given.
+
+    Attributes:
+        app: Where the function is that returns the ASGI application.
+        reload_dirs: Where Python files that change have it start again.
+        max_sockets: WebSockets that one process accepts, `None` for no limit.
+        max_open: Its connections of all kinds.
+        handshake_timeout: Seconds for the head of a request.
+        keep_alive: Seconds that an HTTP connection may be idle between two requests.
+        drain_delay: Seconds between the first word of leaving and the end of listening.
+        drain_seconds: Seconds over which sockets are closed.
+    """
+
+    app: str = "broadcasting.asgi:application"
+    workers: int = 1
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    proxy_headers: bool = True
+    forwarded_allow_ips: str | None = None
+    reload: bool = False
+    reload_dirs: tuple[str, ...] = ()
+    debug: bool = False
+    access_log: bool = False
+    max_sockets: int | None = None
+    max_open: int | None = None
+    handshake_timeout: float = 10.0
+    keep_alive: int = 5
+    drain_delay: float = 5.0
+    drain_seconds: float = 10.0
+
+    def config(self) -> uvicorn.Config:
+        """Return the same in uvicorn's words."""
+        has_httptools = find_spec("httptools") is not None
+        return uvicorn.Config(
+            self.app,
+            factory=True,
+            # As text: a worker imports them when Django is set up.
+            http="broadcasting.adapters.uvicorn.http:HttpProtocol" if has_httptools else "h11",
+            ws="broadcasting.adapters.uvicorn.protocol:PusherProtocol",
+            loop="auto",
+            lifespan="auto",
+            interface="asgi3",
+            workers=self.workers,
+            reload=self.reload,
+            reload_dirs=list(self.reload_dirs),
+            ssl_certfile=self.tls_cert,
+            ssl_keyfile=self.tls_key,
+            proxy_headers=self.proxy_headers,
+            forwarded_allow_ips=self.forwarded_allow_ips,
+            ws_max_size=MAX_FRAME,
+            ws_per_message_deflate=False,  # It doubles CPU and memory of each connection.
+            timeout_keep_alive=self.keep_alive,
+            log_config=None,  # LOGGING is the project's.
+            access_log=self.access_log,
+            server_header=False,
+        )

@@ -1,0 +1,220 @@
+"""The HTTP API's calls that publish: ``events``, ``batch_events``, ``terminate_connections``."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..applications import Application
+from ..drivers.base import CONTROL, TERMINATE, Broker, is_serving_here
+from ..exceptions import BroadcastError
+from ..protocol.messages import Message, decode, encode
+from ..protocol.names import (
+    MAX_EVENT_LENGTH,
+    is_event_name,
+    is_publishable,
+    is_socket_id,
+    is_user_channel,
+    is_user_id,
+    is_utf8,
+)
+from ..server.hubs import get_hub
+from .info import Info, infos, open_broker, parse_info
+from .request import ApiError, Request, check_channel_name, shown
+
+MAX_CHANNELS = 100
+MAX_BATCH = 10
+# Beside its data a request names at most a hundred channels of two hundred characters.
+# A character of data may take six bytes of JSON (\\u0000).
+ENVELOPE = 40_000
+BYTES_PER_CHARACTER = 6
+# Elsewhere the whole body is "{}", if anything.
+NO_BODY = 1_000
+
+# They belong into the body. Overlooked in the query, an event might reach whom it must not.
+_IN_BODY = {"name", "data", "channel", "channels", "socket_id", "info", "batch"}
+
+logger = logging.getLogger("broadcasting.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """
+    One event as a caller asked for it, all of it valid.
+
+    Attributes:
+        attributes: What the caller wants to know of each channel.
+    """
+
+    messages: tuple[Message, ...]
+    attributes: tuple[str, ...]
+
+
+def max_event_body(app: Application) -> int:
+    """Return the bytes that one event may take as JSON."""
+    return app.max_event_size * BYTES_PER_CHARACTER + ENVELOPE
+
+
+def max_batch_body(app: Application) -> int:
+    """Return the bytes that a batch of events may take as JSON."""
+    return MAX_BATCH * app.max_event_size * BYTES_PER_CHARACTER + ENVELOPE
+
+
+def max_empty_body(app: Application) -> int:
+    """Return the bytes that a body without a meaning may have."""
+    return NO_BODY
+
+
+async def post_event(request: Request) -> object:
+    """Answer ``POST events``: one event on up to a hundred channels."""
+    body = _body(request)
+    event = _event(request.app, body, _channels(request.app, body))
+    [known] = await _publish(request.app, [event])
+    if not event.attributes:
+        return {}
+    names = [message.channel for message in event.messages]
+    return {"channels": dict(zip(names, known, strict=True))}
+
+
+async def post_batch(request: Request) -> object:
+    """Answer ``POST batch_events``: up to ten events, each on a channel of its own."""
+    batch = _body(request).get("batch")
+    if not isinstance(batch, list) or not 1 <= len(batch) <= MAX_BATCH:
+        raise ApiError(400, f"batch must be a list of 1 to {MAX_BATCH} events")
+    events = []
+    for number, value in enumerate(batch):
+        try:
+            events.append(_batched(request.app, value))
+        except ApiError as error:
+            raise ApiError(error.status, f"batch[{number}]: {error}") from None
+    known = await _publish(request.app, events)
+    if not any(event.attributes for event in events):
+        return {}
+    return {"batch": [of_event[0] for of_event in known]}
+
+
+async def terminate(request: Request) -> object:
+    """Answer ``POST users/<id>/terminate_connections``, also for a user who is not there."""
+    _forbid_in_query(request)
+    user_id = request.call[1]
+    if not is_user_id(user_id):
+        raise ApiError(400, f"{shown(user_id)} is not a valid user id")
+    message = Message(request.app.id, CONTROL, TERMINATE, encode(user_id))
+    await open_broker(for_presence=False).publish(message)
+    return {}
+
+
+async def _publish(app: Application, events: Sequence[Event]) -> list[list[Info]]:
+    """Publish, in order, and return what is then known of the channels of each event."""
+    broker = open_broker(for_presence=any(event.attributes for event in events))
+    messages = [message for event in events for message in event.messages]
+    with _counted(len(messages)):
+        # The tasks begin in this order, and so do their messages.
+        await asyncio.gather(*(broker.publish(message) for message in messages))
+    return await _known(broker, app, events)
+
+
+@contextmanager
+def _counted(messages: int) -> Iterator[None]:
+    """Take note of what is published meanwhile, where there is a hub that does."""
+    if not is_serving_here():
+        yield
+        return
+    stats, begin = get_hub().stats, time.monotonic()
+    stats.publishing += messages
+    try:
+        yield
+    finally:
+        stats.publishing -= messages
+    stats.published["api"] += messages
+    stats.publish_seconds.observe(time.monotonic() - begin)
+
+
+async def _known(broker: Broker, app: Application, events: Sequence[Event]) -> list[list[Info]]:
+    wanted = [(message.channel, event.attributes) for event in events for message in event.messages]
+    try:
+        known = await infos(broker, app, wanted)
+    except BroadcastError as exc:
+        # An error would make callers send again what has arrived.
+        logger.warning("Events were published, but who heard them is not known: %s", exc)
+        known = [{} for _ in wanted]
+    remaining = iter(known)
+    return [[next(remaining) for _ in event.messages] for event in events]
+
+
+def _batched(app: Application, value: object) -> Event:
+    fields = _object(value, "It")
+    if fields.get("channels") is not None:
+        raise ApiError(400, "An event of a batch has one channel, not channels")
+    return _event(app, fields, [_channel(app, fields)])
+
+
+def _event(app: Application, value: Mapping[str, object], channels: Sequence[str]) -> Event:
+    name, data, socket_id = value.get("name"), value.get("data"), value.get("socket_id")
+    if not is_event_name(name):
+        raise ApiError(
+            400,
+            f"name is not a valid event name: a string of 1 to {MAX_EVENT_LENGTH} characters "
+            f"that does not begin with pusher: or pusher_internal:",
+        )
+    if not isinstance(data, str) or not is_utf8(data):
+        raise ApiError(400, "data is not a string")
+    if len(data.encode()) > app.max_event_size:
+        raise ApiError(
+            413,
+            f"The data content of this event exceeds the allowed maximum "
+            f"({app.max_event_size} bytes)",
+        )
+    if socket_id is not None and not is_socket_id(socket_id):
+        raise ApiError(400, f"socket_id {shown(socket_id)} is not valid")
+    messages = (Message(app.id, channel, name, data, socket_id) for channel in channels)
+    return Event(tuple(messages), parse_info(value.get("info")))
+
+
+def _channels(app: Application, value: Mapping[str, object]) -> list[str]:
+    """Return the distinct channels of an event, from ``channels`` or ``channel``."""
+    channels, channel = value.get("channels"), value.get("channel")
+    if channels is None:
+        return [_channel(app, value)]
+    if channel is not None:
+        raise ApiError(400, "channel and channels are both given")
+    if not isinstance(channels, list) or not 1 <= len(channels) <= MAX_CHANNELS:
+        raise ApiError(400, f"channels must be a list of 1 to {MAX_CHANNELS} names")
+    return list(dict.fromkeys(_channel_name(app, name) for name in channels))
+
+
+def _channel(app: Application, value: Mapping[str, object]) -> str:
+    name = value.get("channel")
+    if name is None:
+        raise ApiError(400, "No channel is given")
+    return _channel_name(app, name)
+
+
+def _channel_name(app: Application, name: object) -> str:
+    # A user's channel is as long as the user's id makes it.
+    if is_publishable(name) and is_user_channel(name):
+        return name
+    return check_channel_name(app, name)
+
+
+def _body(request: Request) -> Mapping[str, object]:
+    _forbid_in_query(request)
+    try:
+        value = decode(request.body)
+    except ValueError:
+        raise ApiError(400, "The body is not JSON") from None
+    return _object(value, "The body")
+
+
+def _object(value: object, what: str) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise ApiError(400, f"{what} is not a JSON object")
+    return value
+
+
+def _forbid_in_query(request: Request) -> None:
+    for name in request.parameters:
+        if name in _IN_BODY:
+            raise ApiError(400, f"{name} belongs into the body, not into the query string")

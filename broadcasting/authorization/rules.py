@@ -1,0 +1,320 @@
+"""
+Who may join a guarded channel, and as whom a socket signs in.
+
+An app says so in its ``channel_auth.py``, which is imported at start. The rules hold
+whatever driver carries the events; where none matches, nobody is let in.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar, cast, overload
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+
+from ..conf import get_authenticators
+from ..guests import Guest, get_guest, is_guest_id
+from ..protocol.names import is_user_id
+from .calling import Denied, Handler, Mistaken, User, dotted_name, settled
+from .patterns import Pattern, bare_name
+
+H = TypeVar("H", bound=Callable[..., object])
+
+_USER_KEYS = {"id", "user_info", "watchlist"}
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """
+    Who is let into a channel.
+
+    Attributes:
+        user_id: How the protocol calls them.
+        user_info: What the members of a presence channel are told, `None` for nothing.
+        handler: The dotted name of the code that said so.
+    """
+
+    user_id: str
+    user_info: Mapping[str, object] | None
+    handler: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """
+    Who a socket may sign in as; `handler` as of a `Grant`.
+
+    `user_info` is `None` for nothing, `watchlist` as well.
+    """
+
+    id: str
+    user_info: Mapping[str, object] | None
+    watchlist: list[str] | None
+    handler: str
+
+
+@overload
+def channel_authorizer(
+    pattern: str, *, guests: bool = ..., lookups: Mapping[str, str] | None = ...
+) -> Callable[[H], H]: ...
+@overload
+def channel_authorizer(
+    pattern: str, handler: H, *, guests: bool = ..., lookups: Mapping[str, str] | None = ...
+) -> H: ...
+def channel_authorizer(
+    pattern: str,
+    handler: H | None = None,
+    *,
+    guests: bool = False,
+    lookups: Mapping[str, str] | None = None,
+) -> H | Callable[[H], H]:
+    """
+    Let a function, or a class with a method `join`, decide who may join a channel.
+
+    It is given the user, then the pattern's parameters by their names, and the request
+    if it has a parameter `request`. It may be async. Return something true to let the
+    user in; on a presence channel a dictionary is what the other members are told.
+
+    Args:
+        pattern: Channel names without the prefix of their kind: ``"chat.{room}"``.
+        handler: Given where this is called and not used as a decorator.
+        guests: Whether visitors who have not logged in are asked about, too, as a `Guest`.
+        lookups: By which field a parameter annotated with a model is looked up, where
+            that is not the primary key: ``{"room": "slug"}``.
+
+    Raises:
+        ImproperlyConfigured: The pattern can never match, or does not fit the handler.
+    """
+
+    def register(handler: H) -> H:
+        rule = Rule(pattern, handler, guests=guests, lookups=lookups or {})
+        # A module may come to be run twice.
+        if not any(rule.is_same(other) for other in _rules):
+            _rules.append(rule)
+        return handler
+
+    return register if handler is None else register(handler)
+
+
+@overload
+def user_authenticator(handler: H, *, guests: bool = ...) -> H: ...
+@overload
+def user_authenticator(*, guests: bool = ...) -> Callable[[H], H]: ...
+def user_authenticator(handler: H | None = None, *, guests: bool = False) -> H | Callable[[H], H]:
+    """
+    Let a function decide as whom a socket signs in. There is one for the project.
+
+    It is given the user, and the request if it has a parameter `request`. Return a
+    dictionary that may hold `id`, `user_info` and `watchlist`, or something false to
+    refuse. Without such a function users sign in by their primary key.
+
+    Args:
+        handler: What is decorated.
+        guests: Whether visitors who have not logged in may sign in, too, as a `Guest`.
+
+    Raises:
+        ImproperlyConfigured: Another function is registered already.
+    """
+
+    def register(handler: H) -> H:
+        new = _SignInRule(Handler(handler, "the sign-in rule", (), {}), guests)
+        for old in _sign_in_rules:
+            if old.handler.target is not handler:
+                raise ImproperlyConfigured(
+                    f"@user_authenticator is used twice, for {old.handler.name} and for "
+                    f"{new.handler.name}. A project has one."
+                )
+        _sign_in_rules[:] = [new]
+        return handler
+
+    return register if handler is None else register(handler)
+
+
+def rules() -> "list[Rule]":
+    """Return the rules in the order in which they were registered: the first match decides."""
+    return list(_rules)
+
+
+def sign_in_handler() -> str | None:
+    """Return the dotted name of what decides as whom a socket signs in, `None` by default."""
+    return _sign_in_rules[0].handler.name if _sign_in_rules else None
+
+
+def authenticate(request: HttpRequest) -> User | None:
+    """
+    Return the user who sends `request`, `None` if nobody is logged in.
+
+    Raises:
+        Denied: An authenticator of the project's settings raised an exception.
+    """
+    for authenticator in get_authenticators():
+        try:
+            user = cast(User | None, settled(authenticator(request)))
+            if user is not None and user.is_authenticated:
+                return user
+        except Exception as exc:  # A bad token, in whatever way an authenticator says so.
+            name = dotted_name(authenticator)
+            raise Denied(f"{name} raised {type(exc).__name__}: {exc}") from exc
+    user = getattr(request, "user", None)
+    return user if user is not None and user.is_authenticated else None
+
+
+def authorize(request: HttpRequest, user: User | None, channel: str) -> Grant:
+    """
+    Return who `request` is on `channel`, if they may join it.
+
+    Args:
+        request: Who asks, if `user` is None and guests are admitted.
+        user: Who asks, as `authenticate` found.
+        channel: A full name, valid and with its prefix.
+
+    Raises:
+        Denied: They may not, or nothing says that they may.
+    """
+    name = bare_name(channel)
+    if name is None:
+        raise Denied(f"{channel} is neither private nor a presence channel: it needs no signature")
+    for rule in _rules:
+        if (values := rule.match(name)) is not None:
+            return rule.ask(request, user, values)
+    known = ", ".join(rule.pattern for rule in _rules) or "nothing; is there a channel_auth.py?"
+    raise Denied(f"no rule matches {name!r}; registered: {known}")
+
+
+def sign_in(request: HttpRequest, user: User | None) -> SignIn:
+    """
+    Return who a socket of `request` may sign in as; `user` as in `authorize`.
+
+    Raises:
+        Denied: Nobody.
+    """
+    for rule in _sign_in_rules:
+        return rule.ask(request, user)
+    if user is None:
+        raise Denied("nobody is logged in, and no @user_authenticator admits guests")
+    return SignIn(_valid_id(_user_id(user), "the primary key"), None, None, "the default")
+
+
+class Rule:
+    """
+    A pattern, and what decides about the channels that match it.
+
+    Attributes:
+        pattern: As it was written.
+        handler: The dotted name of the function or class.
+        guests: Whether guests are asked about.
+    """
+
+    def __init__(
+        self,
+        pattern: str,
+        handler: Callable[..., object],
+        *,
+        guests: bool,
+        lookups: Mapping[str, str],
+    ) -> None:
+        self._pattern = Pattern(pattern)
+        self._handler = Handler(handler, f"rule {pattern}", self._pattern.parameters, lookups)
+        self.pattern = pattern
+        self.handler = self._handler.name
+        self.guests = guests
+
+    def __repr__(self) -> str:
+        return f"<Rule {self.pattern}: {self.handler}>"
+
+    def is_same(self, other: "Rule") -> bool:
+        """Tell whether both are of the same pattern and of the same handler."""
+        return (self.pattern, self._handler.target) == (other.pattern, other._handler.target)
+
+    def match(self, name: str) -> Mapping[str, object] | None:
+        """Return the parameters that the bare `name` of a channel gives, if it matches."""
+        return self._pattern.match(name)
+
+    def overlap(self, other: "Rule") -> str | None:
+        """Return a bare name that both rules may match."""
+        return self._pattern.overlap(other._pattern)
+
+    def ask(self, request: HttpRequest, user: User | None, values: Mapping[str, object]) -> Grant:
+        """Return who is let in. Raise `Denied` if nobody is."""
+        visitor = _visitor(request, user, self.guests, self.handler)
+        user_id = _user_id(visitor)
+        result = self._handler.ask(request, visitor, values)
+        return Grant(user_id, result if isinstance(result, dict) else None, self.handler)
+
+
+@dataclass(frozen=True, slots=True)
+class _SignInRule:
+    handler: "Handler"
+    guests: bool
+
+    def ask(self, request: HttpRequest, user: User | None) -> SignIn:
+        name = self.handler.name
+        visitor = _visitor(request, user, self.guests, name)
+        result = self.handler.ask(request, visitor, {})
+        if not isinstance(result, dict):
+            raise Mistaken(f"{name} returned a {type(result).__name__}; it must be a dictionary")
+        if unknown := set(result) - _USER_KEYS:
+            raise Mistaken(
+                f"{name} returned the unknown keys {sorted(map(str, unknown))}; "
+                f"what others may know of a user stands in user_info"
+            )
+        if "id" in result and (result["id"] is None or isinstance(result["id"], bool)):
+            raise Mistaken(f"{name} returned the id {result['id']!r}")
+        user_id = str(result["id"]) if "id" in result else _user_id(visitor)
+        if user_id != visitor.pk and is_guest_id(user_id):
+            raise Mistaken(f"{name} returned the id of a guest")
+        return SignIn(
+            _valid_id(user_id, f"the id of {name}"),
+            _user_info(result.get("user_info"), name),
+            _watchlist(result.get("watchlist"), name),
+            name,
+        )
+
+
+_rules: list[Rule] = []
+_sign_in_rules: list[_SignInRule] = []  # One at most.
+
+
+# Who asks.
+
+
+def _visitor(
+    request: HttpRequest, user: User | None, admits_guests: bool, handler: str
+) -> User | Guest:
+    if user is not None:
+        return user
+    if not admits_guests:
+        raise Denied(f"nobody is logged in, and guests are not admitted by {handler}")
+    return get_guest(request)
+
+
+def _user_id(visitor: User | Guest) -> str:
+    if isinstance(visitor, Guest):
+        return visitor.id
+    user_id = str(visitor.pk)
+    if visitor.pk is None or not user_id or is_guest_id(user_id):
+        raise Mistaken(f"the primary key {visitor.pk!r} cannot identify a user")
+    return user_id
+
+
+def _valid_id(user_id: str, what: str) -> str:
+    if not is_user_id(user_id):
+        raise Mistaken(
+            f"{what} is {user_id!r}; a user who signs in has an id of 1 to 200 letters, digits "
+            f"and _-=@,.;"
+        )
+    return user_id
+
+
+def _user_info(value: object, name: str) -> Mapping[str, object] | None:
+    if value is None or isinstance(value, dict):
+        return value
+    raise Mistaken(f"the user_info of {name} must be a dictionary")
+
+
+def _watchlist(value: object, name: str) -> list[str] | None:
+    if value is None:
+        return None
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise Mistaken(f"the watchlist of {name} must be a list of ids")
+    return [str(item) for item in value]

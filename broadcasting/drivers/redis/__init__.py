@@ -1,0 +1,5 @@
+"""The redis driver. Settings name ``broadcasting.drivers.redis.RedisBroadcaster``."""
+
+from .broadcaster import RedisBroadcaster
+
+__all__ = ["RedisBroadcaster"]

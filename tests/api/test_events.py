@@ -1,0 +1,497 @@
+"""``POST events`` and ``batch_events``: what is published, and what is not."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from django.test import override_settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from broadcasting.api.events import max_batch_body, max_event_body
+from broadcasting.drivers.base import CONTROL, TERMINATE, Broker
+from broadcasting.drivers.memory import MemoryBroker
+from broadcasting.drivers.presence import LocalPresence
+from broadcasting.drivers.registry import close_broker, get_broker
+from broadcasting.exceptions import BroadcastError, PublisherBusy
+from broadcasting.protocol.messages import Message
+from broadcasting.views.response import Response
+from tests.api.api_calls import (
+    PATH,
+    application,
+    batch_of,
+    body_of,
+    event_of,
+    occupy,
+    one_app,
+    post,
+    settle,
+)
+from tests.utils import await_until
+
+pytestmark = pytest.mark.usefixtures("two_apps")
+
+BATCH = "/apps/42/batch_events"
+
+# One event
+
+
+async def test_event_reaches_each_channel(heard: list[Message]) -> None:
+    """One message for each channel, with the data byte for byte and the excluded socket."""
+    data = '{"a" :1, "é":"휙"}'
+    answer = await post(body_of(name="Né", channels=["a", "b"], data=data, socket_id="5.7"))
+    assert (answer.status, answer.body, answer.content_type) == (200, "{}", "application/json")
+    await settle(heard, 2)
+    assert heard == [Message("42", c, "Né", data, "5.7") for c in ("a", "b")]
+
+
+async def test_a_single_channel_may_be_named(heard: list[Message]) -> None:
+    """`channel` in place of `channels`, as SDKs write it."""
+    assert (await post(body_of(channels=None, channel="c"))).status == 200
+    await settle(heard, 1)
+    assert heard[0].channel == "c"
+
+
+async def test_a_channel_that_is_named_twice_gets_one_message(heard: list[Message]) -> None:
+    """Duplicates publish once, in the order of their first mention."""
+    assert (await post(body_of(channels=["b", "a", "b"]))).status == 200
+    await settle(heard, 2)
+    assert [m.channel for m in heard] == ["b", "a"]
+
+
+async def test_requests_in_a_row_keep_their_order(heard: list[Message]) -> None:
+    """Successive requests of one caller arrive in order."""
+    for number in range(50):
+        await post(body_of(data=str(number)))
+    await settle(heard, 50)
+    assert [m.data for m in heard] == [str(n) for n in range(50)]
+
+
+@pytest.mark.parametrize(("length", "status"), [(10_240, 200), (10_241, 413)])
+async def test_data_has_a_limit_in_bytes(length: int, status: int) -> None:
+    """10 240 bytes of UTF-8 pass, one more does not, however few characters they are."""
+    data = "휙" * (length // 3) + "x" * (length % 3)
+    answer = await post(body_of(data=data))
+    assert answer.status == status
+    if status == 413:
+        assert "10240 bytes" in answer.body
+
+
+async def test_the_limit_is_the_applications() -> None:
+    """`MAX_EVENT_SIZE` decides, and data that takes six bytes a character in JSON passes it."""
+    with override_settings(BROADCASTING=one_app(MAX_EVENT_SIZE=100_000)):
+        assert (await post(body_of(data="\0" * 100_000))).status == 200
+        assert (await post(body_of(data="\0" * 100_001))).status == 413
+
+
+async def test_a_huge_body_is_refused_before_it_is_parsed() -> None:
+    """No limit of the protocol admits it."""
+    assert (await post(b"[" * 200_000)).status == 413
+
+
+async def test_a_body_has_a_limit_of_its_own() -> None:
+    """What one event can need, and not a byte more; it is looked at before it is parsed."""
+    for path, limit, body in (
+        (PATH, max_event_body(application()), body_of()),
+        (BATCH, max_batch_body(application()), batch_of(event_of(channel="a"))),
+    ):
+        for size, status in ((limit, 200), (limit + 1, 413)):
+            assert (await post(body.ljust(size), path)).status == status
+
+
+async def test_the_largest_request_fits_its_body() -> None:
+    """Whatever the limits of the protocol admit, however an SDK escapes it."""
+    worst = event_of(name="\U0001f600" * 200, data="\0" * 10_240, socket_id=f"{10**19}.{10**19}")
+    channels = [f"#server-to-user-{n:0200}" for n in range(100)]
+    assert (await post(json.dumps(worst | {"channels": channels}).encode())).status == 200
+    assert (await post(batch_of(*[worst | {"channel": channels[0]}] * 10), BATCH)).status == 200
+
+
+@pytest.mark.parametrize(("count", "status"), [(100, 200), (101, 400), (0, 400)])
+async def test_channels_have_a_limit(count: int, status: int) -> None:
+    """One to a hundred channels."""
+    names = [f"c{n}" for n in range(count)]
+    assert (await post(body_of(channels=names))).status == status
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"\xff\xfe",
+        b"[" * 20_000,
+        body_of(name=None),
+        body_of(name=""),
+        body_of(name=7),
+        body_of(name="x" * 201),
+        body_of(name="pusher:error"),
+        body_of(name="pusher_internal:member_added"),
+        body_of(name="\ud800"),
+        body_of(data=None),
+        body_of(data={"a": 1}),
+        body_of(data=7),
+        body_of(data="\udfff"),
+        body_of(channels=None),
+        body_of(channels="a"),
+        body_of(channels={"a": 1}),
+        body_of(channels=["a", 7]),
+        body_of(channels=["a", "b c"]),
+        body_of(channels=["a", "a\n"]),
+        body_of(channels=["x" * 201]),
+        body_of(channels=["#server-to-user-"]),
+        body_of(channels=["#server-to-user-a b"]),
+        body_of(channels=["#server-to-user-" + "x" * 201]),
+        body_of(channels=["#control"]),
+        body_of(channels=["#"]),
+        body_of(channels=[""]),
+        body_of(channels=["a:b"]),
+        body_of(channels=["é"]),
+        body_of(channels=["\ud800"]),
+        body_of(channels=[None]),
+        body_of(channels=["a", ["a"]]),
+        body_of(channel="a"),
+        body_of(channels=None, channel=""),
+        body_of(data="\ud800").replace(rb"\ud800", b"\xed\xa0\x80"),
+        b'{"name":"x","data":"{}","channels":["a"],"n":NaN}',
+        b'{"name":"x","data":"{}","channels":["a"],"n":' + b"9" * 5_000 + b"}",
+        b'{"name":"x","data":"{}","channels":[' + b"[" * 900 + b"]" * 900 + b"]}",
+        body_of(channels=None, channel=["a"]),
+        body_of(socket_id="5"),
+        body_of(socket_id="5.7\n"),
+        body_of(socket_id="٥.٧"),
+        body_of(socket_id=5.7),
+        body_of(info="members"),
+        body_of(info="user_count;cache"),
+        body_of(info=["user_count"]),
+        body_of(info="\ud800"),
+    ],
+)
+async def test_malformed_requests_publish_nothing(body: bytes, heard: list[Message]) -> None:
+    """400 with a reason in plain text, and not even the good channels get the event."""
+    answer = await post(body)
+    assert answer.status == 400
+    assert answer.body
+    assert answer.content_type.startswith("text/plain")
+    await post(body_of(name="End"))
+    await settle(heard, 1)
+
+
+async def test_a_failed_validation_names_what_is_wrong() -> None:
+    """An answer says which field it is, and repeats no more of it than fits a line."""
+    answer = await post(body_of(channels=["a", "x y" * 1000]))
+    assert answer.body == f'"{("x y" * 1000)[:100]}"… is not a valid channel name'
+    assert "pusher:" in (await post(body_of(name="pusher:error"))).body
+
+
+@pytest.mark.parametrize("prefix", ["not-private-", "my-cache-", "private-encrypted-"])
+async def test_a_kind_is_a_prefix_and_no_kind_is_refused(prefix: str) -> None:
+    """What the server merely carries may go to several channels at once."""
+    channels = [f"{prefix}{n}" for n in range(2)]
+    assert (await post(body_of(channels=channels))).status == 200
+
+
+async def test_other_fields_and_nulls_are_no_error(heard: list[Message]) -> None:
+    """SDKs write null for what is not given, and may add fields of their own."""
+    body = json.dumps(
+        event_of(channels=["a"], more=[1]) | {"channel": None, "socket_id": None, "info": None}
+    ).encode()
+    assert (await post(body)).body == "{}"
+    await settle(heard, 1)
+
+
+@pytest.mark.parametrize(("length", "status"), [(30, 200), (31, 400)])
+async def test_channel_names_have_the_applications_limit(length: int, status: int) -> None:
+    """`MAX_CHANNEL_NAME_LENGTH` holds for channels, and not for the channels of users."""
+    with override_settings(BROADCASTING=one_app(MAX_CHANNEL_NAME_LENGTH=30)):
+        assert (await post(body_of(channels=["x" * length]))).status == status
+        user = "#server-to-user-" + "x" * 200
+        assert (await post(body_of(channels=[user]))).status == 200
+
+
+async def test_a_user_is_a_channel(two_apps: None) -> None:
+    """`sendToUser` of the SDKs: the only name with a `#` that is taken."""
+    heard: list[Message] = []
+    broker = get_broker()
+    await broker.connect(heard.append)
+    await broker.subscribe("42:#server-to-user-u@1")
+    assert (await post(body_of(channels=["#server-to-user-u@1"]))).status == 200
+    await settle(heard, 1)
+    await close_broker()
+
+
+@pytest.mark.parametrize("name", ["name", "data", "channel", "channels", "socket_id", "info"])
+async def test_fields_in_the_query_are_refused(name: str, heard: list[Message]) -> None:
+    """To overlook a `socket_id` there would send the event to whom it must not reach."""
+    answer = await post(body_of(), **{name: "5.7"})
+    assert (answer.status, name in answer.body) == (400, True)
+    assert not heard
+
+
+async def test_a_cache_channel_keeps_what_is_published() -> None:
+    """Also with nobody there, and whoever was left out."""
+    assert (await post(body_of(channels=["cache-x"], data="1", socket_id="5.7"))).status == 200
+    assert (await post(batch_of(event_of(channel="cache-y", data="2")), BATCH)).status == 200
+    for name, data in (("cache-x", "1"), ("cache-y", "2")):
+        kept = await get_broker().cached(f"42:{name}")
+        assert kept is not None
+        assert kept.data == data
+
+
+# What is known of the channels afterwards
+
+
+@pytest.mark.parametrize(
+    ("info", "of_a", "of_p"),
+    [
+        ("subscription_count", {"subscription_count": 3}, {"subscription_count": 3}),
+        ("user_count", {}, {"user_count": 2}),
+        (
+            "user_count,subscription_count",
+            {"subscription_count": 3},
+            {"user_count": 2, "subscription_count": 3},
+        ),
+        (" user_count , ", {}, {"user_count": 2}),
+        ("cache", {}, {}),
+    ],
+)
+async def test_info_is_answered_for_each_channel(
+    info: str, of_a: dict[str, int], of_p: dict[str, int]
+) -> None:
+    """As far as it fits the channel; users' channels tell nothing."""
+    await occupy()
+    names = ["presence-p", "a", "empty", "#server-to-user-u"]
+    answer = await post(body_of(channels=names, info=info))
+    of_empty = {"subscription_count": 0} if "subscription" in info else {}
+    expected = {"presence-p": of_p, "a": of_a, "empty": of_empty, "#server-to-user-u": {}}
+    assert json.loads(answer.body) == {"channels": expected}
+
+
+@pytest.mark.parametrize("info", ["", ",", None])
+async def test_no_info_is_an_empty_object(info: str | None) -> None:
+    """The SDK for Python parses it: nothing at all would fail there."""
+    assert (await post(body_of(info=info))).body == "{}"
+
+
+async def test_info_is_asked_after_publishing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts are of the moment after the event."""
+    steps: list[str] = []
+    broker, publish, sizes = get_broker(), MemoryBroker.publish, LocalPresence.sizes
+
+    async def noted_publish(self: MemoryBroker, message: Message) -> None:
+        steps.append("publish")
+        await publish(self, message)
+
+    async def noted_sizes(self: LocalPresence, topics: Sequence[str]) -> Any:
+        steps.append("sizes")
+        return await sizes(self, topics)
+
+    monkeypatch.setattr(type(broker), "publish", noted_publish)
+    monkeypatch.setattr(type(broker.presence), "sizes", noted_sizes)
+    await post(body_of(channels=["a", "b"], info="subscription_count"))
+    assert steps == ["publish", "publish", "sizes"]
+
+
+async def test_an_event_that_was_published_is_no_error(
+    heard: list[Message], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where counting fails afterwards: an error would make the caller send it again."""
+
+    async def refuse(self: LocalPresence, topics: Sequence[str]) -> None:
+        raise BroadcastError("Redis is away")
+
+    monkeypatch.setattr(LocalPresence, "sizes", refuse)
+    answer = await post(body_of(info="subscription_count"))
+    assert (answer.status, answer.body) == (200, '{"channels":{"a":{}}}')
+    assert "Redis is away" in caplog.text
+    await settle(heard, 1)
+
+
+# Several events
+
+
+async def test_a_batch_is_published_in_order(heard: list[Message]) -> None:
+    """Each event on its channel, with its own excluded socket; equal ones all arrive."""
+    events = [event_of(channel="ab"[n % 2], data=str(n), socket_id=f"1.{n}") for n in range(9)]
+    answer = await post(batch_of(*events, events[0]), BATCH)
+    assert (answer.status, answer.body) == (200, "{}")
+    await settle(heard, 10)
+    assert [(m.channel, m.data, m.socket_id) for m in heard] == [
+        (event["channel"], event["data"], event["socket_id"]) for event in (*events, events[0])
+    ]
+
+
+@pytest.mark.parametrize(("count", "status"), [(0, 400), (1, 200), (10, 200), (11, 400)])
+async def test_a_batch_has_a_limit(count: int, status: int) -> None:
+    """One to ten events."""
+    assert (await post(batch_of(*[event_of(channel="a")] * count), BATCH)).status == status
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"channel": "b c"}, 400),
+        ({"channel": None}, 400),
+        ({"channel": ["b"]}, 400),
+        ({"channels": ["b"]}, 400),
+        ({"channel": None, "channels": ["b"]}, 400),
+        ({"name": "pusher_internal:member_added"}, 400),
+        ({"data": {}}, 400),
+        ({"data": "x" * 10_241}, 413),
+        ({"socket_id": "5"}, 400),
+        ({"info": "nothing"}, 400),
+    ],
+)
+async def test_one_bad_event_publishes_nothing(
+    changes: dict[str, Any], status: int, heard: list[Message]
+) -> None:
+    """The answer says which event is to blame; those before it are not sent either."""
+    bad = event_of(**({"channel": "b"} | changes))
+    answer = await post(batch_of(event_of(channel="a"), bad), BATCH)
+    assert answer.status == status
+    assert answer.body.startswith("batch[1]: ")
+    await post(body_of(name="End"))
+    await settle(heard, 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"batch":{}}',
+        b'{"batch":"x"}',
+        b'{"batch":null}',
+        batch_of(7),
+        batch_of(None),
+        batch_of([]),
+        body_of(),
+    ],
+)
+async def test_a_batch_is_a_list_of_events(body: bytes) -> None:
+    """400 for anything else."""
+    assert (await post(body, BATCH)).status == 400
+
+
+async def test_a_batch_may_mix_channels() -> None:
+    """Encrypted ones, plain ones and users': every event has data of its own."""
+    names = ["private-encrypted-a", "private-encrypted-b", "c", "#server-to-user-1"]
+    answer = await post(batch_of(*[event_of(channel=name) for name in names]), BATCH)
+    assert answer.status == 200
+
+
+async def test_info_of_a_batch_is_aligned_with_it() -> None:
+    """An empty object stands where nothing was asked, or nothing fits."""
+    await occupy()
+    events = [
+        event_of(channel="a"),
+        event_of(channel="a", info="subscription_count"),
+        event_of(channel="a", info="user_count"),
+        event_of(channel="presence-p", info="user_count,subscription_count"),
+        event_of(channel="presence-p", info="user_count"),
+    ]
+    answer = await post(batch_of(*events), BATCH)
+    assert json.loads(answer.body) == {
+        "batch": [
+            {},
+            {"subscription_count": 3},
+            {},
+            {"user_count": 2, "subscription_count": 3},
+            {"user_count": 2},
+        ]
+    }
+
+
+# The end of a user's connections
+
+
+async def told(path: str, body: bytes, **options: Any) -> tuple[Response, list[Message]]:
+    """Post to `path` and return what servers are told about application 42."""
+    heard: list[Message] = []
+    broker = get_broker()
+    await broker.connect(heard.append)
+    await broker.subscribe("42:#control")
+    answer = await post(body, path, **options)
+    end = Message("42", CONTROL, "end", "")
+    await broker.publish(end)
+    await await_until(lambda: end in heard)
+    await close_broker()
+    return answer, heard[: heard.index(end)]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+@pytest.mark.parametrize("prefix", ["/apps/42", ""])
+@pytest.mark.parametrize("user_id", ["u-1", "a@b=c,d.e;f", "terminate_connections", "users"])
+async def test_servers_are_told_to_end_connections(body: bytes, prefix: str, user_id: str) -> None:
+    """Whether the user is there or not, and without the application, as in Python's SDK."""
+    answer, heard = await told(f"{prefix}/users/{user_id}/terminate_connections", body)
+    assert (answer.status, answer.body) == (200, "{}")
+    assert heard == [Message("42", CONTROL, TERMINATE, json.dumps(user_id))]
+
+
+@pytest.mark.parametrize("user_id", ["a b", "a%2Fb", "%F0%9F%98%80", "x" * 201, "a:b", "%0A"])
+async def test_no_other_user_is_ended(user_id: str) -> None:
+    """400 for what cannot be a user's id."""
+    answer, heard = await told(f"/apps/42/users/{user_id}/terminate_connections", b"")
+    assert answer.status == 400
+    assert not heard
+
+
+async def test_without_an_application_the_key_names_it() -> None:
+    """401 where it names none, or where another one's secret has signed."""
+    path = "/users/u-1/terminate_connections"
+    for options in ({"key": "key-44"}, {"key": "key-43"}):
+        answer, heard = await told(path, b"", **options)
+        assert answer.status == 401
+        assert not heard
+    answer, heard = await told(path, b"", key="key-43", secret="secret-43")
+    assert answer.status == 200
+    assert not heard  # It was the other application's to know.
+
+
+# When the bus is not well
+
+
+@pytest.mark.parametrize("error", [PublisherBusy("10000 wait"), BroadcastError("Redis is away")])
+async def test_a_bus_that_is_away_is_503(
+    error: Exception, heard: list[Message], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller may try again."""
+
+    async def refuse(self: Broker, message: Message) -> None:
+        raise error
+
+    monkeypatch.setattr(type(get_broker()), "publish", refuse)
+    answer = await post(body_of())
+    assert (answer.status, answer.body) == (503, str(error))
+
+
+# Whatever comes
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=8,
+)
+
+
+FIELDS = ("name", "data", "channels", "channel", "socket_id", "info")
+events = st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, json_values))
+bodies = st.one_of(
+    events,
+    st.lists(events, max_size=11).map(lambda batch: {"batch": batch}),
+    json_values,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=bodies, path=st.sampled_from([PATH, BATCH, "/apps/42/users/u/terminate_connections"]))
+async def test_no_signed_body_is_a_server_error(value: object, path: str) -> None:
+    """Any JSON in any field, rightly signed, is taken or answered with 400 or 413."""
+    assert (await post(json.dumps(value).encode(), path)).status in {200, 400, 413}

@@ -1,0 +1,417 @@
+"""Who may join a channel, and as whom a socket signs in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+from pytest_django import Settings
+
+from broadcasting.authorization import rules as authorization
+from broadcasting.authorization.calling import Denied, Mistaken
+from broadcasting.authorization.rules import (
+    Grant,
+    SignIn,
+    authenticate,
+    authorize,
+    channel_authorizer,
+    rules,
+    sign_in,
+    user_authenticator,
+)
+from broadcasting.conf import get_authenticators
+from broadcasting.guests import Guest, get_guest
+from whik.factories import UserFactory
+
+KINDS = [
+    "private-",
+    "presence-",
+    "private-encrypted-",
+    "private-cache-",
+    "presence-cache-",
+    "private-encrypted-cache-",
+]
+
+
+class Person:
+    """A user without a database."""
+
+    is_authenticated = True
+
+    def __init__(self, pk: object = 7) -> None:
+        self.pk = pk
+
+
+@pytest.fixture(autouse=True)
+def _no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authorization, "_rules", [])
+    monkeypatch.setattr(authorization, "_sign_in_rules", [])
+
+
+def join(channel: str, user: Any = None) -> Grant:
+    """Return who is let into the channel."""
+    return authorize(HttpRequest(), user, channel)
+
+
+# Rules.
+
+
+def test_a_decorated_function_stays_what_it_is() -> None:
+    """It can be called, and decorated again for another pattern."""
+
+    @channel_authorizer("chat.{room}")
+    @channel_authorizer("lobby.{room}")
+    def chat(user: object, room: str) -> bool:
+        return room == "7"
+
+    assert chat(None, "7") is True
+    assert [(rule.pattern, rule.handler, rule.guests) for rule in rules()] == [
+        ("lobby.{room}", f"{__name__}.{chat.__qualname__}", False),
+        ("chat.{room}", f"{__name__}.{chat.__qualname__}", False),
+    ]
+
+
+def test_a_class_is_registered_with_or_without_a_decorator() -> None:
+    """In both ways it stays what it is."""
+
+    @channel_authorizer("chat.{room}")
+    class Chat:
+        def join(self, user: object, room: str) -> bool:
+            return room == "7"
+
+    assert channel_authorizer("lobby.{room}", Chat, guests=True) is Chat
+    assert [(rule.pattern, rule.guests) for rule in rules()] == [
+        ("chat.{room}", False),
+        ("lobby.{room}", True),
+    ]
+    assert join("private-chat.7", Person()).user_id == "7"
+    assert repr(rules()[0]).startswith("<Rule chat.{room}: ")
+
+
+def test_the_same_again_changes_nothing() -> None:
+    """A module may be run under two names."""
+
+    def chat(user: object) -> bool:
+        return True
+
+    for _ in range(2):
+        channel_authorizer("chat", chat)
+    assert len(rules()) == 1
+
+
+def test_the_list_of_rules_is_nobodys_to_change() -> None:
+    """Who lists them cannot let anybody in."""
+    channel_authorizer("chat", lambda user: True)
+    rules().clear()
+    assert len(rules()) == 1
+
+
+def test_a_bad_rule_is_not_registered() -> None:
+    """Neither for its pattern nor for its code."""
+    for pattern, handler in (("chat:{room}", lambda user, room: 1), ("chat", lambda: 1)):
+        with pytest.raises(ImproperlyConfigured):
+            channel_authorizer(pattern, handler)
+    assert rules() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_rule_serves_every_kind(kind: str) -> None:
+    """What follows the prefix is the channel's name."""
+    channel_authorizer("chat.{room}", lambda user, room: {"room": room})
+    assert join(f"{kind}chat.7", Person()) == Grant("7", {"room": "7"}, rules()[0].handler)
+
+
+@pytest.mark.parametrize("channel", ["chat.7", "cache-chat.7", "Private-chat.7", "not-private-7"])
+def test_a_public_channel_is_refused(channel: str) -> None:
+    """There is nothing to sign, so nothing is signed."""
+    channel_authorizer("{all:path}", lambda user, all: True)
+    with pytest.raises(Denied, match="neither private nor a presence channel"):
+        join(channel, Person())
+
+
+def test_no_rule_is_a_refusal_that_lists_the_rules() -> None:
+    """Deny by default, and say what there is."""
+    with pytest.raises(Denied, match=r"no rule matches 'chat.7'; registered: nothing; is there a"):
+        join("private-chat.7", Person())
+    channel_authorizer("chat.{room}.typing", lambda user, room: True)
+    channel_authorizer("room.{room:int}", lambda user, room: True)
+    for channel in ("private-chat.7", "private-room.x", "private-"):
+        with pytest.raises(Denied, match=r"registered: chat\.{room}\.typing, room\.{room:int}$"):
+            join(channel, Person())
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    """Also where it refuses and a later one would not."""
+    channel_authorizer("chat.{room:int}", lambda user, room: False)
+    channel_authorizer("chat.{room}", lambda user, room: True)
+    with pytest.raises(Denied, match=r"rule chat\.{room:int} of .* returned False"):
+        join("private-chat.7", Person())
+    assert join("private-chat.lobby", Person()).user_id == "7"
+
+
+@pytest.mark.parametrize("result", [True, 1, "yes", [1], UserFactory.build()])
+def test_only_a_dictionary_is_user_info(result: object) -> None:
+    """A model that is returned for being true does not leave."""
+    channel_authorizer("chat", lambda user: result)
+    assert join("presence-chat", Person()).user_info is None
+
+
+@pytest.mark.parametrize("result", [False, None, 0, "", {}], ids=repr)
+def test_what_is_false_refuses(result: object) -> None:
+    """An empty dictionary too."""
+    channel_authorizer("chat", lambda user: result)
+    with pytest.raises(Denied):
+        join("presence-chat", Person())
+
+
+# Who asks.
+
+
+@pytest.mark.parametrize("pk", [7, "7", "a@b.c"])
+def test_a_user_is_called_by_the_primary_key(pk: object) -> None:
+    """As text, which is what the protocol's lists hold."""
+    channel_authorizer("chat", lambda user: user.pk == pk)
+    assert join("presence-chat", Person(pk)).user_id == str(pk)
+
+
+@pytest.mark.parametrize("pk", [None, "", f"guest-{'0' * 32}"])
+def test_a_user_without_a_key_of_their_own_is_refused(pk: object) -> None:
+    """All of those would be one member, and a guest's id is a guest's."""
+    channel_authorizer("chat", lambda user: True, guests=True)
+    with pytest.raises(Mistaken, match="cannot identify a user"):
+        join("presence-chat", Person(pk))
+    with pytest.raises(Mistaken, match="cannot identify a user"):
+        sign_in(HttpRequest(), Person(pk))
+
+
+def test_guests_are_refused_unless_the_rule_admits_them() -> None:
+    """Before its code is asked."""
+
+    def chat(user: object) -> bool:
+        raise AssertionError
+
+    channel_authorizer("chat", chat)
+    with pytest.raises(Denied, match=r"guests are not admitted by .*\.chat$"):
+        join("private-chat")
+
+
+def test_a_guest_is_passed_where_the_rule_admits_them() -> None:
+    """With the id that the cookie proves; users are still users."""
+    channel_authorizer("chat", lambda user: {"who": str(user.pk)}, guests=True)
+    request = HttpRequest()
+    guest = get_guest(request)
+    assert authorize(request, None, "presence-chat").user_id == guest.id
+    assert authorize(request, Person(), "presence-chat").user_info == {"who": "7"}
+
+
+def test_a_request_has_a_guest_only_if_a_rule_asks_for_one() -> None:
+    """Refusals make no cookies."""
+    channel_authorizer("chat", lambda user: True)
+    request = HttpRequest()
+    with pytest.raises(Denied):
+        authorize(request, None, "private-chat")
+    with pytest.raises(Denied):
+        authorize(request, None, "private-other")
+    assert not hasattr(request, "_broadcasting_guest")
+
+
+# Authenticators.
+
+
+def by_header(request: HttpRequest) -> Person | None:
+    token = request.headers.get("Authorization", "")
+    if token == "Bearer bad":
+        raise ValueError("no such token\n")
+    return Person(token) if token else None
+
+
+async def later(request: HttpRequest) -> Person | None:
+    return Person("late") if request.META["QUERY_STRING"] == "late" else None
+
+
+def a_pair(request: HttpRequest) -> tuple[Person, str]:
+    return Person(), "token"
+
+
+def nobody(request: HttpRequest) -> AnonymousUser:
+    return AnonymousUser()
+
+
+not_callable = 7
+
+
+def request_of(user: Any = None, token: str = "", query: str = "") -> HttpRequest:
+    """Return a request with a session's user and a token."""
+    request = HttpRequest()
+    if user is not None:
+        request.user = user
+    if token:
+        request.META["HTTP_AUTHORIZATION"] = token
+    request.META["QUERY_STRING"] = query
+    return request
+
+
+def key_of(request: HttpRequest) -> object:
+    """Return the primary key of the user that is found."""
+    user = authenticate(request)
+    return None if user is None else user.pk
+
+
+def name(*names: str) -> dict[str, list[str]]:
+    """Return settings that name authenticators of this module."""
+    return {"AUTHENTICATORS": [f"{__name__}.{one}" for one in names]}
+
+
+def test_the_session_tells_the_user_by_default() -> None:
+    """Nobody is nobody, also without Django's middleware for it."""
+    assert key_of(request_of(Person(7))) == 7
+    assert key_of(request_of(AnonymousUser())) is None
+    assert key_of(request_of()) is None
+
+
+def test_authenticators_are_asked_in_order_and_first(settings: Settings) -> None:
+    """The session counts where none of them knows anybody."""
+    settings.BROADCASTING = name("nobody", "later", "by_header")
+    assert key_of(request_of(Person(7), token="Token t")) == "Token t"
+    assert key_of(request_of(Person(7), token="Token t", query="late")) == "late"
+    assert key_of(request_of(Person(7))) == 7
+    assert key_of(request_of()) is None
+
+
+def test_an_authenticator_that_raises_refuses(settings: Settings) -> None:
+    """A bad token is not made good by a session."""
+    settings.BROADCASTING = name("by_header")
+    with pytest.raises(Denied, match=r"by_header raised ValueError: no such token"):
+        authenticate(request_of(Person(7), token="Bearer bad"))
+
+
+def test_an_authenticator_that_returns_no_user_refuses(settings: Settings) -> None:
+    """REST framework's classes return a pair."""
+    settings.BROADCASTING = name("a_pair")
+    with pytest.raises(Denied, match=r"a_pair raised AttributeError: 'tuple' object"):
+        authenticate(request_of())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("by_header", "must be a list"),
+        ([by_header], "must be a list"),
+        ([""], "must be a list"),
+        (["nowhere.at_all"], "'nowhere.at_all', which cannot be imported"),
+        ([f"{__name__}.missing"], "which cannot be imported"),
+        (["undotted"], "which cannot be imported"),
+        ([f"{__name__}.not_callable"], "which is no function"),
+    ],
+)
+def test_authenticators_that_make_no_sense_are_refused(
+    value: object, text: str, settings: Settings
+) -> None:
+    """With the name of the setting."""
+    settings.BROADCASTING = {"AUTHENTICATORS": value}
+    with pytest.raises(ImproperlyConfigured, match=text) as caught:
+        get_authenticators()
+    assert 'BROADCASTING["AUTHENTICATORS"]' in str(caught.value)
+
+
+# Signing in.
+
+
+def test_users_sign_in_by_their_key() -> None:
+    """Without a line of code; visitors do not."""
+    assert sign_in(HttpRequest(), Person(7)) == SignIn("7", None, None, "the default")
+    with pytest.raises(Denied, match="nobody is logged in"):
+        sign_in(HttpRequest(), None)
+
+
+def test_a_key_that_the_protocol_does_not_take_is_refused() -> None:
+    """It would name a channel that cannot be."""
+    with pytest.raises(Mistaken, match=r"the primary key is 'a\+b'"):
+        sign_in(HttpRequest(), Person("a+b"))
+
+
+def test_the_project_says_who_signs_in() -> None:
+    """With what others may know, and whom to watch, whatever type the ids are of."""
+
+    @user_authenticator
+    def who(user: Person, request: HttpRequest) -> dict[str, Any]:
+        assert isinstance(request, HttpRequest)
+        return {"user_info": {"name": "A"}, "watchlist": (n for n in (1, "2"))}
+
+    name = f"{__name__}.{who.__qualname__}"
+    expected = SignIn("7", {"name": "A"}, ["1", "2"], name)
+    assert sign_in(HttpRequest(), Person(7)) == expected
+    with pytest.raises(Denied, match="guests are not admitted by"):
+        sign_in(HttpRequest(), None)
+
+
+def test_the_project_may_call_its_users_otherwise() -> None:
+    """A number becomes text."""
+
+    @user_authenticator()
+    async def who(user: Person) -> dict[str, Any]:
+        return {"id": 12}
+
+    assert sign_in(HttpRequest(), Person(7)).id == "12"
+
+
+def test_guests_may_sign_in_if_the_project_says_so() -> None:
+    """By their own id unless it says otherwise."""
+    user_authenticator(lambda user: {"user_info": {"guest": isinstance(user, Guest)}}, guests=True)
+    request = HttpRequest()
+    found = sign_in(request, None)
+    assert (found.id, found.user_info) == (get_guest(request).id, {"guest": True})
+    assert sign_in(request, Person(7)).user_info == {"guest": False}
+
+
+@pytest.mark.parametrize("result", [None, False, {}], ids=repr)
+def test_the_project_may_refuse(result: object) -> None:
+    """With anything false."""
+    user_authenticator(lambda user: result)
+    with pytest.raises(Denied, match="returned") as caught:
+        sign_in(HttpRequest(), Person(7))
+    assert not isinstance(caught.value, Mistaken)
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (True, "returned a bool; it must be a dictionary"),
+        (Person(), "returned a Person"),
+        ({"name": "A"}, r"unknown keys \['name'\]"),
+        ({"id": None}, "returned the id None"),
+        ({"id": True}, "returned the id True"),
+        ({"id": ""}, "is ''"),
+        ({"id": "a b"}, "is 'a b'"),
+        ({"id": "x" * 201}, "1 to 200"),
+        ({"id": "7\n"}, "1 to 200"),
+        ({"id": f"guest-{'0' * 32}"}, "the id of a guest"),
+        ({"user_info": "A"}, "user_info of .* must be a dictionary"),
+        ({"watchlist": "7"}, "watchlist of .* must be a list"),
+        ({"watchlist": {"7": 1}}, "watchlist of .* must be a list"),
+        ({"watchlist": 7}, "watchlist of .* must be a list"),
+    ],
+)
+def test_what_nobody_can_sign_in_as_is_a_mistake(result: object, text: str) -> None:
+    """Refused, and the project's own doing."""
+    user_authenticator(lambda user: result)
+    with pytest.raises(Mistaken, match=text):
+        sign_in(HttpRequest(), Person(7))
+
+
+def test_there_is_one_for_the_project() -> None:
+    """The same one may come twice."""
+
+    def first(user: object) -> dict[str, Any]:
+        return {"id": "1"}
+
+    def second(user: object) -> dict[str, Any]:
+        return {"id": "2"}
+
+    again: Callable[[object], dict[str, Any]] = user_authenticator(user_authenticator(first))
+    assert again is first
+    with pytest.raises(ImproperlyConfigured, match=r"twice, for .*first and for .*second"):
+        user_authenticator(second)
+    assert sign_in(HttpRequest(), Person()).id == "1"

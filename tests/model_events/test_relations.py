@@ -1,0 +1,216 @@
+"""Many-to-many relations: who is told that they changed, and when nobody is."""
+
+from typing import Any
+
+import pytest
+from django.core import serializers
+from django.db import transaction
+
+from broadcasting import without_broadcasting
+from tests.events.recording import RecordingBroadcaster
+from tests.model_events.shop.models import Label, Member, Tag, Thing
+
+pytestmark = pytest.mark.django_db(transaction=True, available_apps=["tests.model_events.shop"])
+
+
+@pytest.fixture
+def thing() -> Thing:
+    """Return a row that nobody has heard of."""
+    with without_broadcasting():
+        return Thing.objects.create(name="a")
+
+
+@pytest.fixture
+def labels() -> list[Label]:
+    """Return two rows of a model that does not broadcast."""
+    return [Label.objects.create(name=name) for name in "xy"]
+
+
+@pytest.fixture
+def tags() -> list[Tag]:
+    """Return two rows of a model that declares the far side of a relation."""
+    with without_broadcasting():
+        return [Tag.objects.create(name=name) for name in "pq"]
+
+
+def updates(first: RecordingBroadcaster, relation: str) -> list[Any]:
+    """Return channel, change and the relation as each update told of it, and forget it."""
+    told: list[Any] = [
+        (
+            sent.channels[0].removeprefix("private-shop."),
+            sent.data["changed"],  # type: ignore[index]  # it is a dict
+            [row["name"] for row in sent.data["model"][relation]],  # type: ignore[index]
+        )
+        for sent in first.sent
+    ]
+    first.sent.clear()
+    return told
+
+
+def test_add_remove_and_clear_are_updates(
+    thing: Thing, labels: list[Label], first: RecordingBroadcaster
+) -> None:
+    """Of the row, with what it is related to now."""
+    x, y = labels
+    name = f"Thing.{thing.pk}"
+    thing.labels.add(x, y)
+    thing.labels.remove(x)
+    thing.labels.clear()
+    assert updates(first, "labels") == [
+        (name, ["labels"], ["x", "y"]),
+        (name, ["labels"], ["y"]),
+        (name, ["labels"], []),
+    ]
+
+
+def test_far_side_changes_the_row_too(
+    thing: Thing, labels: list[Label], first: RecordingBroadcaster
+) -> None:
+    """By object or by key, of a model that does not broadcast itself."""
+    x, y = labels
+    name = f"Thing.{thing.pk}"
+    x.things.add(thing.pk)
+    y.things.set([thing])
+    x.things.remove(thing)
+    y.things.clear()
+    assert updates(first, "labels") == [
+        (name, ["labels"], ["x"]),
+        (name, ["labels"], ["x", "y"]),
+        (name, ["labels"], ["y"]),
+        (name, ["labels"], []),
+    ]
+
+
+def test_nothing_is_told_where_no_row_changed(
+    thing: Thing, labels: list[Label], first: RecordingBroadcaster
+) -> None:
+    """Adding what is there, removing and clearing what is not."""
+    x, y = labels
+    thing.labels.add(x)
+    first.sent.clear()
+    thing.labels.add(x)
+    thing.labels.add()
+    thing.labels.remove(y)
+    thing.labels.set([x])
+    y.things.clear()
+    thing.save()
+    assert first.sent == []
+
+
+def test_set_is_one_update(thing: Thing, labels: list[Label], first: RecordingBroadcaster) -> None:
+    """Though it removes and adds; from either side, of each row once."""
+    x, y = labels
+    with without_broadcasting():
+        other = Thing.objects.create(name="b")
+        thing.labels.add(x)
+    thing.labels.set([y])
+    assert updates(first, "labels") == [(f"Thing.{thing.pk}", ["labels"], ["y"])]
+    y.things.set([other])
+    assert sorted(updates(first, "labels")) == [
+        (f"Thing.{thing.pk}", ["labels"], []),
+        (f"Thing.{other.pk}", ["labels"], ["y"]),
+    ]
+    thing.labels.set([x, y], clear=True)
+    assert updates(first, "labels") == [(f"Thing.{thing.pk}", ["labels"], ["x", "y"])]
+
+
+async def test_async_set_is_one_update(first: RecordingBroadcaster) -> None:
+    """It runs in a thread of Django's."""
+    with without_broadcasting():
+        thing = await Thing.objects.acreate(name="a")
+        x, y = [await Label.objects.acreate(name=name) for name in "xy"]
+        await thing.labels.aadd(x)
+    await thing.labels.aset([y])
+    assert updates(first, "labels") == [(f"Thing.{thing.pk}", ["labels"], ["y"])]
+
+
+def test_set_that_fails_tells_nothing(
+    thing: Thing, labels: list[Label], first: RecordingBroadcaster
+) -> None:
+    """And the next one is told."""
+    with pytest.raises(TypeError):
+        thing.labels.set([labels[0], object()])  # type: ignore[list-item]  # the mistake
+    assert first.sent == []
+    thing.labels.set(labels[:1])
+    assert len(first.sent) == 1
+
+
+def test_both_sides_are_told_where_both_declare_it(
+    thing: Thing, tags: list[Tag], first: RecordingBroadcaster
+) -> None:
+    """A relation that its own model does not declare is told of by the other."""
+    p, q = tags
+    thing.tags.add(p, q)
+    assert updates(first, "thing_set") == [
+        (f"Tag.{p.pk}", ["thing_set"], ["a"]),
+        (f"Tag.{q.pk}", ["thing_set"], ["a"]),
+    ]
+    thing.tags.clear()
+    assert updates(first, "thing_set") == [
+        (f"Tag.{p.pk}", ["thing_set"], []),
+        (f"Tag.{q.pk}", ["thing_set"], []),
+    ]
+    p.thing_set.add(thing)
+    assert updates(first, "thing_set") == [(f"Tag.{p.pk}", ["thing_set"], ["a"])]
+
+
+def test_symmetrical_relation_changes_two_rows(first: RecordingBroadcaster) -> None:
+    """Under one name."""
+    with without_broadcasting():
+        ann, bob = [Member.objects.create(name=name) for name in ("ann", "bob")]
+    ann.friends.add(bob)
+    assert updates(first, "friends") == [
+        (f"Member.{ann.pk}", ["friends"], ["bob"]),
+        (f"Member.{bob.pk}", ["friends"], ["ann"]),
+    ]
+    bob.friends.clear()
+    assert sorted(updates(first, "friends")) == [
+        (f"Member.{ann.pk}", ["friends"], []),
+        (f"Member.{bob.pk}", ["friends"], []),
+    ]
+
+
+def test_relation_to_the_same_model_has_two_names(first: RecordingBroadcaster) -> None:
+    """Each row tells of its own side."""
+    with without_broadcasting():
+        ann, bob = [Member.objects.create(name=name) for name in ("ann", "bob")]
+    ann.follows.add(bob)
+    assert [(sent.channels[0], sent.data["changed"]) for sent in first.sent] == [  # type: ignore[index]
+        (f"private-shop.Member.{ann.pk}", ["follows"]),
+        (f"private-shop.Member.{bob.pk}", ["followers"]),
+    ]
+
+
+def test_value_that_is_not_saved_is_not_sent(
+    thing: Thing, labels: list[Label], first: RecordingBroadcaster
+) -> None:
+    """The row is told of as the database has it."""
+    thing.name = "secret draft"
+    thing.labels.add(labels[0])
+    assert first.sent[0].data["model"]["name"] == "a"  # type: ignore[index]  # it is a dict
+    assert thing.name == "secret draft"
+
+
+def test_rollback_and_silence(
+    thing: Thing, labels: list[Label], first: RecordingBroadcaster
+) -> None:
+    """As with any change."""
+    with transaction.atomic():
+        thing.labels.add(labels[0])
+        transaction.set_rollback(True)
+    with without_broadcasting():
+        thing.labels.set(labels)
+    assert first.sent == []
+
+
+def test_fixture_is_silent(thing: Thing, labels: list[Label], first: RecordingBroadcaster) -> None:
+    """Its relations are set after its rows are there, without a word from Django."""
+    with without_broadcasting():
+        thing.labels.set(labels)
+    fixture = serializers.serialize("json", [thing])
+    with without_broadcasting():
+        thing.labels.clear()
+    for loaded in serializers.deserialize("json", fixture):
+        loaded.save()
+    assert thing.labels.count() == 2
+    assert first.sent == []

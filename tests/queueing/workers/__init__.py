@@ -1,0 +1,3 @@
+from tests.queueing.workers.site import app as celery_app
+
+__all__ = ["celery_app"]

@@ -1,0 +1,298 @@
+"""Signals on their way from the hub to receivers: in order, off its path, whatever they do."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from unittest import mock
+
+import pytest
+import pytest_asyncio
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.db import connections
+from django.dispatch import Signal
+
+from broadcasting.server import signal_queue as module
+from broadcasting.server.signal_queue import SignalQueue
+from tests.utils import await_until
+
+
+@pytest_asyncio.fixture
+async def queue() -> AsyncIterator[SignalQueue]:
+    """Return a queue that is closed after the test."""
+    queue = SignalQueue()
+    yield queue
+    await queue.close(0)
+
+
+@contextmanager
+def connected(signal: Signal, *receivers: Callable[..., object]) -> Iterator[None]:
+    """Connect `receivers` for a while."""
+    for receiver in receivers:
+        signal.connect(receiver)
+    yield
+    for receiver in receivers:
+        signal.disconnect(receiver)
+
+
+async def all_sent(queue: SignalQueue) -> None:
+    """Wait until every signal has been sent, and close the queue."""
+    await queue.close(5)
+    assert queue.waiting == 0
+
+
+async def test_functions_and_coroutines_hear_everything_in_order(queue: SignalQueue) -> None:
+    """Of several signals, each with its arguments; the sender is None."""
+    first, second = Signal(), Signal()
+    heard: list[tuple[object, ...]] = []
+    awaited: list[tuple[object, ...]] = []
+
+    def receive(sender: object, signal: Signal, **kwargs: object) -> None:
+        heard.append((sender, signal is first, kwargs))
+
+    async def areceive(sender: object, signal: Signal, **kwargs: object) -> None:
+        await asyncio.sleep(0)
+        awaited.append((sender, signal is first, kwargs))
+
+    with connected(first, receive, areceive), connected(second, receive, areceive):
+        for n in range(20):
+            queue.send(first, app_id="1", channel=f"c{n}")
+            queue.send(second, app_id="1", channel=f"c{n}", user_id="u")
+        assert heard == []
+        await all_sent(queue)
+    expected = [
+        (None, is_first, {"app_id": "1", "channel": f"c{n}", **extra})
+        for n in range(20)
+        for is_first, extra in ((True, {}), (False, {"user_id": "u"}))
+    ]
+    assert heard == expected
+    assert awaited == expected
+    assert queue.dropped == 0
+
+
+async def test_without_receivers_nothing_happens(queue: SignalQueue) -> None:
+    """No task, no thread, no queue; also when the last receiver has gone."""
+    signal = Signal()
+    queue.send(signal, app_id="1")
+
+    def receive(**kwargs: object) -> None: ...
+
+    signal.connect(receive)
+    del receive
+    queue.send(signal, app_id="1")
+    assert (queue.waiting, queue.dropped) == (0, 0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_coroutines_run_on_the_loop_and_functions_in_one_thread(queue: SignalQueue) -> None:
+    """A thread of their own, so that views do not wait for receivers."""
+    signal = Signal()
+    places: dict[str, set[int]] = {"sync": set(), "async": set(), "orm": set()}
+
+    def receive(**kwargs: object) -> None:
+        places["sync"].add(threading.get_ident())
+
+    async def areceive(**kwargs: object) -> None:
+        places["async"].add(threading.get_ident())
+        places["orm"].add(await sync_to_async(threading.get_ident)())
+
+    views = await sync_to_async(threading.get_ident)()
+    with connected(signal, receive, areceive):
+        for _ in range(3):
+            queue.send(signal)
+            await await_until(lambda: queue.waiting == 0)
+        await all_sent(queue)
+    assert places["async"] == {threading.get_ident()}
+    assert places["sync"] == places["orm"]
+    assert len(places["sync"]) == 1
+    assert places["sync"].isdisjoint({threading.get_ident(), views})
+    names = {thread.ident for thread in threading.enumerate()}
+    assert places["sync"].isdisjoint(names), "the thread has ended"
+
+
+async def test_a_receivers_error_disturbs_nobody(
+    queue: SignalQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged; other receivers and later signals are not affected."""
+    signal = Signal()
+    heard: list[object] = []
+
+    class Nameless:
+        def __call__(self, **kwargs: object) -> None:
+            raise KeyError("nameless")
+
+    def fail(**kwargs: object) -> None:
+        raise ValueError("sync")
+
+    async def afail(**kwargs: object) -> None:
+        raise ValueError("async")
+
+    def receive(n: int, **kwargs: object) -> None:
+        heard.append(n)
+
+    nameless = Nameless()
+    with connected(signal, receive, fail, afail):
+        queue.send(signal, n=1)
+        await await_until(lambda: heard == [1])
+        with connected(signal, nameless):
+            queue.send(signal, n=2)
+            await await_until(lambda: queue.waiting == 0 and len(heard) == 2)
+        queue.send(signal, n=3)
+        await all_sent(queue)
+    assert heard == [1, 2, 3]
+    assert "(sync)" in caplog.text
+    assert "(async)" in caplog.text
+    assert "A receiver of a signal failed" in caplog.text
+
+
+async def test_over_its_limit_the_newest_are_dropped(
+    queue: SignalQueue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a count, and one line in the log until half are sent."""
+    monkeypatch.setattr(module, "MAX_WAITING", 4)
+    signal = Signal()
+    heard: list[object] = []
+
+    async def receive(n: int, **kwargs: object) -> None:
+        heard.append(n)
+
+    with connected(signal, receive):
+        for n in range(10):
+            queue.send(signal, n=n)
+        assert (queue.waiting, queue.dropped) == (4, 6)
+        assert len(caplog.records) == 1
+        assert "4 signals wait" in caplog.text
+        await await_until(lambda: heard == [0, 1, 2, 3])
+        for n in range(5):
+            queue.send(signal, n=n)
+        assert (queue.waiting, queue.dropped) == (4, 7)
+        assert len(caplog.records) == 2
+        await all_sent(queue)
+    assert heard == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+async def test_a_coroutine_that_hangs_is_cancelled_at_the_close(
+    queue: SignalQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waits behind it is dropped with a count, as is what comes later."""
+    signal = Signal()
+    started = asyncio.Event()
+
+    async def receive(**kwargs: object) -> None:
+        started.set()
+        await asyncio.get_running_loop().create_future()
+
+    with connected(signal, receive):
+        queue.send(signal)
+        queue.send(signal)
+        await started.wait()
+        await queue.close(0.01)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert (queue.waiting, queue.dropped) == (0, 1)
+        assert "Dropped 1 signals: closing" in caplog.text
+        queue.send(signal)
+        assert (queue.waiting, queue.dropped) == (0, 2)
+        await queue.close(5)
+
+
+async def test_a_function_that_hangs_does_not_hold_up_the_close(queue: SignalQueue) -> None:
+    """Its thread cannot be ended; the loop goes on."""
+    signal = Signal()
+    started, ended = threading.Event(), threading.Event()
+
+    def receive(**kwargs: object) -> None:
+        started.set()
+        ended.wait(10)
+
+    with connected(signal, receive):
+        queue.send(signal)
+        await await_until(started.is_set)
+        await queue.close(0.01)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        ended.set()
+
+
+async def test_connections_to_the_database_do_not_grow_old(queue: SignalQueue) -> None:
+    """Django closes them around requests; here nobody else would."""
+    signal = Signal()
+    calls: list[tuple[str, int]] = []
+
+    def note(name: str) -> Callable[[], None]:
+        return lambda: calls.append((name, threading.get_ident()))
+
+    def receive(**kwargs: object) -> None:
+        note("received")()
+
+    with (
+        mock.patch.object(module, "close_old_connections", note("old")),
+        mock.patch.object(connections, "close_all", note("all")),
+        connected(signal, receive),
+    ):
+        queue.send(signal)
+        queue.send(signal)
+        await all_sent(queue)
+    assert [name for name, _ in calls] == ["old", "received", "received", "old", "all"]
+    assert len({thread for _, thread in calls}) == 1
+
+
+async def test_a_database_that_fails_to_close_is_logged(
+    queue: SignalQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The signals go on."""
+    signal = Signal()
+    heard: list[object] = []
+
+    def receive(**kwargs: object) -> None:
+        heard.append(kwargs)
+
+    def fail() -> None:
+        raise OSError("gone")
+
+    with mock.patch.object(module, "close_old_connections", fail), connected(signal, receive):
+        queue.send(signal)
+        await all_sent(queue)
+    assert len(heard) == 1
+    assert "cannot be closed" in caplog.text
+
+
+async def test_the_task_is_nobodys_request(queue: SignalQueue) -> None:
+    """Neither its variables nor its thread become those of every receiver."""
+    signal = Signal()
+    variable: ContextVar[str] = ContextVar("variable", default="")
+    seen: list[Any] = []
+
+    def receive(**kwargs: object) -> None:
+        seen.append((variable.get(), threading.current_thread()))
+
+    with connected(signal, receive):
+        async with ThreadSensitiveContext():
+            variable.set("a request")
+            thread = await sync_to_async(threading.current_thread)()
+            queue.send(signal)
+        queue.send(signal)
+        await all_sent(queue)
+    assert [value for value, _ in seen] == ["", ""]
+    # The threads themselves: the number of one that has ended is given to another.
+    assert thread not in {receiver for _, receiver in seen}
+
+
+def test_a_loop_that_ends_takes_the_task_with_it() -> None:
+    """Also when nobody has closed anything."""
+    signal = Signal()
+    heard: list[object] = []
+
+    def receive(**kwargs: object) -> None:
+        heard.append(kwargs)
+
+    async def run() -> SignalQueue:
+        queue = SignalQueue()
+        queue.send(signal, n=1)
+        await await_until(lambda: heard)
+        return queue
+
+    with connected(signal, receive):
+        queue = asyncio.run(run())
+    assert queue._task is not None
+    assert queue._task.done()
