@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .events.notifications import BroadcastNotification as BroadcastNotification
     from .events.notifications import anotify as anotify
     from .events.notifications import notify as notify
-    from .events.outgoing import flush_debounced as flush_debounced
     from .events.payload import register_broadcast_fields as register_broadcast_fields
     from .events.users import aterminate_user_connections as aterminate_user_connections
     from .events.users import terminate_user_connections as terminate_user_connections
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from .model_events.mixin import ModelEvent as ModelEvent
     from .model_events.mixin import without_broadcasting as without_broadcasting
     from .model_events.querysets import BroadcastsQuerySet as BroadcastsQuerySet
+    from .queueing.enqueue import flush_debounced as flush_debounced
 
 __version__ = "0.1.0"
 
@@ -65,7 +65,7 @@ _HOMES = {
     "broadcast_html": "events.html",
     "broadcast_to": "events.dispatch",
     "event": "events.dispatch",
-    "flush_debounced": "events.outgoing",
+    "flush_debounced": "queueing.enqueue",
     "listen": "events.dispatch",
     "notify": "events.notifications",
     "register_broadcast_fields": "events.payload",

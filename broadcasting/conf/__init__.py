@@ -36,6 +36,8 @@ BUILT_IN_CONNECTIONS = {
     "log": "broadcasting.drivers.log.LogBroadcaster",
     "null": "broadcasting.drivers.null.NullBroadcaster",
 }
+# The module that keeps events that wait; `broadcasting.events` knows it by this name alone.
+QUEUEING = "broadcasting.queueing.enqueue"
 # With DEBUG and an empty ALLOWED_HOSTS Django admits these; so does a socket.
 LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")
 

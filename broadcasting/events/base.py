@@ -79,6 +79,33 @@ class ShouldBroadcastNow(ShouldBroadcast):
     __slots__ = ()
 
 
+class AnonymousEvent(ShouldBroadcast):
+    """
+    An event without a class of its own: what `broadcast_to` sends.
+
+    Args:
+        channels: As `ShouldBroadcast.broadcast_on` returns them.
+        name: The name that clients listen for.
+        data: The data to send.
+    """
+
+    __slots__ = ("_channels", "_data", "_name")
+
+    def __init__(self, channels: Channels, name: str, data: Mapping[str, object]) -> None:
+        self._channels = channels
+        self._name = name
+        self._data = data
+
+    def broadcast_on(self) -> Channels:
+        return self._channels
+
+    def broadcast_as(self) -> str:
+        return self._name
+
+    def broadcast_with(self) -> Mapping[str, object]:
+        return self._data
+
+
 def public_fields(instance: object) -> dict[str, object]:
     """
     Return the fields of `instance` in order of declaration.

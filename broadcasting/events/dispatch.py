@@ -1,26 +1,24 @@
 """
-Firing events: listeners, then the commit, then a `Broadcaster`.
+Firing events: listeners, then the commit, then the driver.
 
 1. Listeners run where the event was fired. One that raises ends everything.
-2. What will be sent is captured: the event is asked, its data encoded and the sender's
-   socket id noted, so nothing that happens before the commit can alter it. Mistakes of
-   the caller, such as a channel's name or a missing key, are raised here.
-3. It is sent: on commit inside an atomic block, else at once. From here on a failure
-   is logged, since what the request was about has been done; `ShouldBroadcastNow`
-   sends at once and raises.
+2. `prepare` settles what will be sent and raises the mistakes of the caller.
+3. The event is sent: on commit inside an atomic block, else at once. From here on a
+   failure is logged, because what the request was about has been done;
+   `ShouldBroadcastNow` sends at once and raises.
 """
 
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 
-from ..channel import Channel, Channels, channel_names
-from .base import ShouldBroadcast, ShouldBroadcastNow
-from .loops import refuse_in_loop
-from .outgoing import Delivery, settle
-from .payload import encode_payload
+from ..channel import Channel, Channels
+from ..exceptions import BroadcastError
+from .base import AnonymousEvent, ShouldBroadcast, ShouldBroadcastNow
+from .outgoing import prepare
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -41,8 +39,8 @@ def event(instance: object) -> None:
 
 
 async def aevent(instance: object) -> None:
-    """`event`, for async code. Sync listeners and the commit see its database connection."""
-    await sync_to_async(fire, thread_sensitive=True)(instance)
+    """Do what `event` does, in async code and with its database connection."""
+    await sync_to_async(fire)(instance)
 
 
 def listen(event_class: type[E]) -> Callable[[Callable[[E], R]], Callable[[E], R]]:
@@ -96,8 +94,8 @@ async def abroadcast(
     via: str | None = None,
     using: str | None = None,
 ) -> None:
-    """`broadcast`, for async code."""
-    await sync_to_async(_broadcast, thread_sensitive=True)(instance, to_others, via, using)
+    """Do what `broadcast` does, in async code."""
+    await sync_to_async(_broadcast)(instance, to_others, via, using)
 
 
 def broadcast_to(
@@ -116,7 +114,7 @@ def broadcast_to(
         BroadcastError: The event cannot be sent as it is.
     """
     refuse_in_loop("broadcast_to")
-    _broadcast_to(channels, event, data, to_others, via, using)
+    send(AnonymousEvent(channels, event, data), to_others, via, using)
 
 
 async def abroadcast_to(
@@ -128,18 +126,17 @@ async def abroadcast_to(
     via: str | None = None,
     using: str | None = None,
 ) -> None:
-    """`broadcast_to`, for async code."""
-    send = sync_to_async(_broadcast_to, thread_sensitive=True)
-    await send(channels, event, data, to_others, via, using)
+    """Do what `broadcast_to` does, in async code."""
+    await sync_to_async(send)(AnonymousEvent(channels, event, data), to_others, via, using)
 
 
 def fire(
     instance: object, to_others: bool = False, via: str | None = None, using: str | None = None
 ) -> None:
     """
-    Fire an event with options, wherever that is: also within an event loop, which waits.
+    Fire an event from any code, also from within an event loop, which waits meanwhile.
 
-    The options are those of `broadcast`; an event that is not sent has no use for them.
+    The options are those of `broadcast`; an event that is not sent ignores them.
 
     Raises:
         TypeError: `instance` is a class.
@@ -147,32 +144,55 @@ def fire(
     if isinstance(instance, type):
         name = instance.__name__
         raise TypeError(f"An event is an object, not the class {name}. Write {name}(...).")
-    for listener in _listeners_of(type(instance)):
-        result = listener(instance)
-        # Also true for a partial, or an object, that is async.
-        if inspect.isawaitable(result):
-            async_to_sync(_wait_for)(result)
-    if not isinstance(instance, ShouldBroadcast):
-        return
-    delivery = _capture(instance, to_others, via)
-    if delivery is None:
+    for cls in type(instance).__mro__:
+        for listener in tuple(_listeners.get(cls, ())):
+            result = listener(instance)
+            # Also true for a partial, or an object, that is async.
+            if inspect.isawaitable(result):
+                async_to_sync(_wait_for)(result)
+    if isinstance(instance, ShouldBroadcast):
+        send(instance, to_others, via, using)
+
+
+def send(
+    instance: ShouldBroadcast,
+    to_others: bool = False,
+    via: str | None = None,
+    using: str | None = None,
+) -> None:
+    """Broadcast an event without calling listeners. Arguments as of `fire`."""
+    outgoing = prepare(instance, to_others=to_others, via=via)
+    if outgoing is None:
         return
     if isinstance(instance, ShouldBroadcastNow):
-        delivery.dispatch_now()
+        outgoing.dispatch_now()
     else:
-        delivery.dispatch(using)
+        outgoing.dispatch(using)
 
 
 def send_now(
     channel: Channel | str, event: str, data: Mapping[str, object], *, via: str | None = None
 ) -> None:
-    """
-    Send an event that has no class at once. Raise what `ShouldBroadcastNow` raises.
+    """Send an event that has no class at once. Raise what `ShouldBroadcastNow` raises."""
+    outgoing = prepare(AnonymousEvent(channel, event, data), via=via)
+    if outgoing is not None:
+        outgoing.dispatch_now()
 
-    For commands: who stands before one wants to know.
+
+def refuse_in_loop(name: str, instead: str | None = None) -> None:
     """
-    names = channel_names(channel)
-    settle(names, event, encode_payload(data, event), via=via).dispatch_now()
+    Raise `BroadcastError` if an event loop is running, which the function `name` would block.
+
+    `instead` is what to write there, if not ``await`` and the async twin.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise BroadcastError(
+        f"{name}() was called in async code, whose event loop it would block. "
+        f"Write: {instead or f'await a{name}(...)'}"
+    )
 
 
 def _broadcast(
@@ -181,46 +201,10 @@ def _broadcast(
     if not isinstance(instance, ShouldBroadcast):
         raise TypeError(
             f"broadcast() takes a ShouldBroadcast, not {instance!r}. Derive its class from "
-            f"ShouldBroadcast; event() is for what only listeners hear."
+            f"ShouldBroadcast; event() is for events that only listeners receive."
         )
     fire(instance, to_others, via, using)
 
 
-def _broadcast_to(
-    channels: Channels,
-    event: str,
-    data: Mapping[str, object],
-    to_others: bool,
-    via: str | None,
-    using: str | None,
-) -> None:
-    names = channel_names(channels)
-    if names:
-        data_text = encode_payload(data, event)
-        settle(names, event, data_text, to_others=to_others, via=via).dispatch(using)
-
-
-def _listeners_of(event_class: type) -> Iterator[Callable[[Any], object]]:
-    for cls in event_class.__mro__:
-        yield from tuple(_listeners.get(cls, ()))
-
-
 async def _wait_for(awaitable: Awaitable[object]) -> None:
     await awaitable
-
-
-def _capture(instance: ShouldBroadcast, to_others: bool, via: str | None) -> Delivery | None:
-    if not instance.broadcast_when():
-        return None
-    names = channel_names(instance.broadcast_on())
-    if not names:
-        return None
-    data = encode_payload(instance.broadcast_with(), type(instance).__name__)
-    return settle(
-        names,
-        instance.broadcast_as(),
-        data,
-        to_others=to_others,
-        via=instance.broadcast_via() if via is None else via,
-        instance=instance,
-    )

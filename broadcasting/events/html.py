@@ -5,7 +5,6 @@ A message is rendered once, for everybody who hears it: there is no request, so 
 user nor a CSRF token. `{% broadcast_listen %}` is the other end.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
@@ -13,14 +12,10 @@ from asgiref.sync import sync_to_async
 from django.template.loader import render_to_string
 
 from ..channel import Channels, channel_names
-from ..drivers.registry import broadcasters
-from ..exceptions import BroadcastError
+from ..exceptions import BroadcastError, PayloadError
 from ..protocol.names import is_client_event, is_event_name
-from .loops import refuse_in_loop
-from .outgoing import Delivery, settle
-from .payload import encode_payload
-
-logger = logging.getLogger("broadcasting.events")
+from .base import AnonymousEvent
+from .dispatch import refuse_in_loop, send
 
 HTML_EVENT = "broadcast:html"
 
@@ -90,9 +85,10 @@ async def abroadcast_html(
     via: str | None = None,
     using: str | None = None,
 ) -> None:
-    """`broadcast_html`, for async code."""
-    send = sync_to_async(_broadcast_html, thread_sensitive=True)
-    await send(channels, template, context, target, swap, event, to_others, via, using)
+    """Do what `broadcast_html` does, in async code."""
+    await sync_to_async(_broadcast_html)(
+        channels, template, context, target, swap, event, to_others, via, using
+    )
 
 
 def check_html_event(event: str) -> str:
@@ -124,10 +120,14 @@ def _broadcast_html(
     if not names:
         return
     html = "" if template is None else render_to_string(template, dict(context or {}))
-    data = encode_payload({"target": target, "html": html, "swap": swap}, event)
-    delivery = settle(names, event, data, to_others=to_others, via=via)
-    _warn_of_size(delivery, template)
-    delivery.dispatch(using)
+    data = {"target": target, "html": html, "swap": swap}
+    try:
+        send(AnonymousEvent(names, event, data), to_others, via, using)
+    except PayloadError as exc:
+        raise PayloadError(
+            f"{exc} The template is {template!r}. Render less, such as one row instead of the "
+            f"list, or let pages fetch it with the refresh of {{% broadcast_listen %}}."
+        ) from exc
 
 
 def _check(template: object, target: object, swap: object) -> None:
@@ -145,26 +145,3 @@ def _check(template: object, target: object, swap: object) -> None:
             f"{target!r} is no target. Give a CSS selector such as "
             f'"#rows", or None for the one that the page names.'
         )
-
-
-def _warn_of_size(delivery: Delivery, template: str | Sequence[str] | None) -> None:
-    """
-    Say which template is too large. That the event is not sent is told when it is tried.
-
-    Not raised: how much a template renders is often up to the data, and what was saved
-    must not be lost because it is long.
-    """
-    for alias, parts in delivery.parts.items():
-        limit = broadcasters[alias].app.max_event_size
-        size = max(len(part.data.encode()) for part in parts)
-        if size > limit:
-            logger.warning(
-                "What template %r has rendered makes an event of %d bytes, and connection %r "
-                "takes %d: it will not be sent. Render less, such as one row in place of the "
-                "list, or let pages fetch it with the refresh of {%% broadcast_listen %%}; or "
-                'raise BROADCASTING["APPS"][...]["MAX_EVENT_SIZE"].',
-                template,
-                size,
-                alias,
-                limit,
-            )

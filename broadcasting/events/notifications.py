@@ -11,8 +11,7 @@ from ..channel import Channel, Channels, PrivateChannel
 from ..exceptions import PayloadError
 from ..protocol.names import USER_CHANNEL_PREFIX, is_guarded
 from .base import ShouldBroadcast, public_fields
-from .dispatch import broadcast
-from .loops import refuse_in_loop
+from .dispatch import broadcast, refuse_in_loop
 
 # What Echo's notification() listens for, less the dot that stands for "as it is".
 ECHO_EVENT: Final = "Illuminate\\Notifications\\Events\\BroadcastNotificationCreated"
@@ -156,9 +155,8 @@ async def anotify(
     via: str | None = None,
     using: str | None = None,
 ) -> str:
-    """`notify`, for async code."""
-    tell = sync_to_async(_notify, thread_sensitive=True)
-    return await tell(user, notification, to_others, via, using)
+    """Do what `notify` does, in async code."""
+    return await sync_to_async(_notify)(user, notification, to_others, via, using)
 
 
 def _notify(

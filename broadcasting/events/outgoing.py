@@ -1,63 +1,91 @@
 """
-What will be sent, settled when an event is fired, and its way to a `Broadcaster`.
+An event on its way: what is sent, settled when the event is fired, and how it leaves.
 
-A `Delivery` is plain text and names: nothing that happens before the commit can alter
-it. What goes to an encrypted channel is sealed here, with the key of that channel and of
-the connection's application, so no driver ever has it in the clear.
+`prepare` asks an event about itself and finds every mistake of the caller. The result, an
+`OutgoingEvent`, is plain text and names: nothing that happens before the commit can alter
+it, and another process can send it. Data for an encrypted channel is sealed here, with the
+key of that channel, so no driver sees it in the clear.
 
-After the commit it is sent, or held for others of its kind to take its place, or put into
-a queue, or first the one and then the other.
-
-Whoever calls `taken_by` gets every delivery in place of the drivers: so tests look at
-what would be sent.
+An event leaves at once, or when its transaction commits. Then it is sent, or it waits for a
+newer one or for a worker. What waits is kept by `broadcasting.queueing`, which this module
+knows by the interface `Queueing` alone.
 """
 
-import hashlib
-import json
+import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import cache
+from importlib import import_module
+from typing import NamedTuple, Protocol, cast
+from uuid import uuid4
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from ..applications import Application
-from ..conf import get_settings
+from ..channel import channel_names
+from ..conf import QUEUEING, get_settings
+from ..drivers.circuit_breaker import breakers
 from ..drivers.registry import broadcasters
 from ..encryption import seal
-from ..exceptions import BroadcastError
+from ..exceptions import BroadcastError, CircuitOpen, PayloadError
 from ..middleware import current_socket_id
 from ..protocol.names import MAX_EVENT_LENGTH, is_encrypted, is_event_name
-from ..queueing import queue as queues
-from ..queueing.backends import get_backend
-from ..queueing.debounce import Debouncer
-from . import sending
-from .base import ShouldBroadcast, ShouldBroadcastNow
-from .sending import Part
+from ..signals import broadcast_failed, broadcast_sent
+from .base import AnonymousEvent, ShouldBroadcast, ShouldBroadcastNow
+from .payload import encode_payload
+
+logger = logging.getLogger("broadcasting.events")
+
+
+class Part(NamedTuple):
+    """One call of a broadcaster: the same data for all these channels."""
+
+    channels: tuple[str, ...]
+    data: str
+
+
+class Failure(NamedTuple):
+    """Why a connection did not send an event, and the parts that it did not send."""
+
+    exc: Exception
+    parts: tuple[Part, ...]
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that are without the event."""
+        return _channels_of(self.parts)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another attempt would fail as well."""
+        return isinstance(self.exc, PayloadError)
 
 
 # No frozen dataclass: it takes three times as long to make, and each event makes one.
-class Delivery(NamedTuple):
+class OutgoingEvent(NamedTuple):
     """
     One event on its way.
 
     Attributes:
         event: The name that clients listen for.
         channels: Full names, each once.
-        data: JSON text, as the event gave it: unsealed.
-        parts: What each connection, by its alias, is handed.
+        parts: What each connection, by its alias, sends.
+        data: JSON text as the event gave it, not sealed; empty in a worker.
+        id: The event's own, the same for any number of tries.
         to_others: Whether the page that sent the current request is left out.
         socket_id: That page's socket, `None` if there is none.
         instance: The event itself, `None` for one without a class.
-        queue: The queue that it waits in for a worker, `None` for none.
-        debounce: Seconds for which newer ones may take its place; 0 for none.
-        debounce_id: What these have in common, beside event, channels and connections.
+        queue: The queue in which it waits for a worker, `None` for none.
+        debounce: Seconds for which a newer event may replace it; 0 for none.
+        debounce_id: What such events have in common, beside event, channels and connections.
     """
 
     event: str
     channels: tuple[str, ...]
-    data: str
     parts: Mapping[str, tuple[Part, ...]]
+    data: str
+    id: str
     to_others: bool = False
     socket_id: str | None = None
     instance: ShouldBroadcast | None = None
@@ -66,9 +94,9 @@ class Delivery(NamedTuple):
     debounce_id: str | None = None
 
     def dispatch(self, using: str | None = None) -> None:
-        """Let it leave when the transaction under way on `using` commits, at once without one."""
-        if (taker := _taker) is not None:
-            taker(self, using, False)
+        """Leave when the transaction under way on `using` commits, at once without one."""
+        if (interceptor := _interceptor) is not None:
+            interceptor(self, using, False)
             return
         connection = connections[using or DEFAULT_DB_ALIAS]
         # Asked first because on_commit() raises outside an atomic block without autocommit.
@@ -79,165 +107,232 @@ class Delivery(NamedTuple):
 
     def dispatch_now(self) -> None:
         """Send at once. Raise the first failure as a `BroadcastError`, log the others."""
-        if (taker := _taker) is not None:
-            taker(self, None, True)
+        if (interceptor := _interceptor) is not None:
+            interceptor(self, None, True)
             return
-        failures = sending.send(self.event, self.parts, self.socket_id)
-        sending.tell(self.event, failures)
+        failures = self.send()
         if not failures:
             return
+        self._signal(failures)
         alias = next(iter(failures))
         exc = failures.pop(alias).exc
-        sending.log(self.event, failures)
+        self._log(failures)
         if isinstance(exc, BroadcastError):
             raise exc
         raise BroadcastError(
             f"Event {self.event} was not sent through connection {alias!r}: {exc}"
         ) from exc
 
+    def release(self) -> None:
+        """Queue the event, or send it if it is not for a queue. Failures are reported."""
+        if self.queue is not None:
+            get_queueing().enqueue(self)
+        else:
+            self.report(self.send())
+
+    def send(self) -> dict[str, Failure]:
+        """Send through each connection. Return the failures by alias; never raise."""
+        failures = {}
+        for alias, parts in self.parts.items():
+            failure = self._send_through(alias, parts)
+            if failure is not None:
+                failures[alias] = failure
+        return failures
+
+    def report(self, failures: Mapping[str, Failure]) -> None:
+        """Send `broadcast_failed` for each connection that failed for good, and log it."""
+        if failures:
+            self._signal(failures)
+            self._log(failures)
+
+    def fail(self, exc: Exception) -> None:
+        """Report that `exc` keeps the event from every connection."""
+        self.report({alias: Failure(exc, parts) for alias, parts in self.parts.items()})
+
     def _leave(self) -> None:
         if self.debounce:
-            self._wait_for_newer()
+            get_queueing().debounce(self)
             return
-        if self.debounce_id is not None and _debouncer:
-            _debouncer.release(self._comes_after)
-        self._go()
+        if self.debounce_id is not None:
+            get_queueing().release_earlier(self)
+        self.release()
 
-    def _wait_for_newer(self) -> None:
-        key = self._key()
-        # Where this process has held one, for want of a cache, this one must not overtake it.
-        if not (
-            self.queue is not None
-            and key not in _debouncer
-            and queues.enqueue_newest(
+    def _send_through(self, alias: str, parts: tuple[Part, ...]) -> Failure | None:
+        sent = 0
+        failure = None
+        try:
+            broadcast, breaker = broadcasters[alias].broadcast, breakers[alias]
+            for part in parts:
+                breaker.call(
+                    broadcast, part.channels, self.event, part.data, socket_id=self.socket_id
+                )
+                sent += 1
+        except Exception as exc:  # Whatever a driver raises; the callers log or raise it.
+            # The rest is not tried: a bus that is away would take its time for each.
+            failure = Failure(exc, parts[sent:])
+        if sent and broadcast_sent.has_listeners():
+            channels = _channels_of(parts[:sent])
+            broadcast_sent.send_robust(None, event=self.event, channels=channels, connection=alias)
+        return failure
+
+    def _signal(self, failures: Mapping[str, Failure]) -> None:
+        if broadcast_failed.has_listeners():
+            for alias, failure in failures.items():
+                broadcast_failed.send_robust(
+                    None,
+                    event=self.event,
+                    channels=failure.channels,
+                    connection=alias,
+                    exception=failure.exc,
+                )
+
+    def _log(self, failures: Mapping[str, Failure]) -> None:
+        for alias, failure in failures.items():
+            exc = failure.exc
+            if isinstance(exc, CircuitOpen):
+                continue  # The circuit breaker counts and logs these.
+            logger.error(
+                "Event %s on %s was not sent through connection %r: %s",
                 self.event,
-                self.parts,
-                self.socket_id,
-                queue=self.queue,
-                key=key,
-                seconds=self.debounce,
+                ", ".join(failure.channels),
+                alias,
+                exc,
+                # A driver foresaw its own errors: there the traceback adds nothing.
+                exc_info=None if isinstance(exc, BroadcastError) else exc,
             )
-        ):
-            _debouncer.hold(key, self.debounce, self)
-
-    def _go(self) -> None:
-        """Queue or send; log every failure."""
-        if self.queue is not None:
-            queues.enqueue(self.event, self.parts, self.socket_id, queue=self.queue)
-            return
-        failures = sending.send(self.event, self.parts, self.socket_id)
-        if failures:
-            sending.tell(self.event, failures)
-            sending.log(self.event, failures)
-
-    def _replaced_by(self, newer: "Delivery") -> "Delivery":
-        """Return `newer`, which leaves out nobody who has not heard of this one."""
-        if newer.socket_id == self.socket_id:
-            return newer
-        return newer._replace(socket_id=None)
-
-    def _comes_after(self, other: "Delivery") -> bool:
-        """Tell whether `other`, of the same thing, must be there first."""
-        return other.debounce_id == self.debounce_id and not set(self.channels).isdisjoint(
-            other.channels
-        )
-
-    def _key(self) -> str:
-        """Return what is the same for deliveries of which only the newest is to be sent."""
-        # Two sites may share a cache, and have channels of one name.
-        ways = [(alias, broadcasters[alias].app.key) for alias in self.parts]
-        names = [self.event, self.channels, ways, self.queue, self.debounce_id]
-        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
-# Deliveries that this process holds.
-_debouncer: Debouncer[Delivery] = Debouncer(Delivery._go, Delivery._replaced_by)
-
-
-def flush_debounced() -> None:
-    """Let everything leave at once that this process holds for newer events to replace it."""
-    _debouncer.flush()
-
-
-def settle(
-    channels: tuple[str, ...],
-    event: str,
-    data: str,
-    *,
-    to_others: bool = False,
-    via: str | Sequence[str] | None = None,
-    instance: ShouldBroadcast | None = None,
-) -> Delivery:
+def prepare(
+    instance: ShouldBroadcast, *, to_others: bool = False, via: str | None = None
+) -> OutgoingEvent | None:
     """
-    Return the delivery of an event whose names and data are known.
+    Ask `instance` what to send. Return `None` if it is not to be sent at all.
+
+    Each method of the event is called once at most. Every mistake of the caller is found
+    here, so that it is raised where the event was fired.
+
+    Args:
+        instance: The event.
+        to_others: Leave out the socket of the page that sent the current request.
+        via: The connection to send through, in place of what the event says.
 
     Raises:
-        BroadcastError: `event` cannot name one, or a channel of `channels` is encrypted
-            and the connection's application has no key.
-        ImproperlyConfigured: A connection of `via` does not exist or cannot be made, or
-            nothing can be put into the event's queue.
+        PayloadError: The data cannot be sent, or a connection's application does not allow
+            so much of it.
+        BroadcastError: A name cannot name a channel or an event, or a method of the event
+            returned what it may not.
+        ImproperlyConfigured: A connection does not exist, nothing can be put into the
+            event's queue, or a channel is encrypted and there is no key.
     """
+    if not instance.broadcast_when():
+        return None
+    channels = channel_names(instance.broadcast_on())
+    if not channels:
+        return None
+    is_anonymous = isinstance(instance, AnonymousEvent)
+    values = instance.broadcast_with()
+    event = instance.broadcast_as()
+    data = encode_payload(values, event if is_anonymous else type(instance).__name__)
     if not is_event_name(event):
         raise BroadcastError(
             f"{event!r} cannot name an event. A name has 1 to {MAX_EVENT_LENGTH} characters and "
             f'does not begin with "pusher:" or "pusher_internal:".'
         )
+    settings = get_settings()
+    aliases = instance.broadcast_via() if via is None else via
+    if isinstance(aliases, str):
+        aliases = (aliases,)
     queue, debounce, debounce_id = _waiting(instance)
-    if queue is not None:
-        get_backend().check(queue)
-    aliases = (via,) if isinstance(via, str) else tuple(via or (get_settings().default,))
-    return Delivery(
+    return OutgoingEvent(
         event="" + event,  # The text of a str that is an Enum.
         channels=channels,
+        parts={
+            alias: _parts(event, channels, data, settings.connection(alias).app)
+            for alias in aliases or (settings.default,)
+        },
         data=data,
-        parts={alias: _parts(channels, data, broadcasters[alias].app) for alias in aliases},
+        id=uuid4().hex,
         to_others=to_others,
         socket_id=current_socket_id() if to_others else None,
-        instance=instance,
+        instance=None if is_anonymous else instance,
         queue=queue,
         debounce=debounce,
         debounce_id=debounce_id,
     )
 
 
-# A delivery, the database whose commit it would wait for, and whether it would not wait.
-Taker = Callable[[Delivery, str | None, bool], object]
+class Queueing(Protocol):
+    """What keeps events that wait: the module that `conf.QUEUEING` names."""
 
-_taker: Taker | None = None
+    def check(self, queue: str) -> None:
+        """Raise `ImproperlyConfigured` if no event can be put into `queue`."""
+
+    def enqueue(self, outgoing: OutgoingEvent) -> None:
+        """Put the event into its queue. Report what fails; never raise."""
+
+    def debounce(self, outgoing: OutgoingEvent) -> None:
+        """Release the event, or the newest of its kind, when its time has come."""
+
+    def release_earlier(self, outgoing: OutgoingEvent) -> None:
+        """Release debounced events that must be sent before this one of the same id."""
+
+
+@cache
+def get_queueing() -> Queueing:
+    """Return what keeps events that wait, imported on first use."""
+    return cast(Queueing, import_module(QUEUEING))
+
+
+# An event, the database whose commit it would wait for, and whether it would not wait.
+Interceptor = Callable[[OutgoingEvent, str | None, bool], object]
+
+_interceptor: Interceptor | None = None
 
 
 @contextmanager
-def taken_by(taker: Taker) -> Iterator[None]:
-    """Hand every delivery of this process to `taker`, which sees no other one's meanwhile."""
-    global _taker
-    before, _taker = _taker, taker
+def intercept(interceptor: Interceptor) -> Iterator[None]:
+    """Pass every event of this process to `interceptor` instead of to the drivers."""
+    global _interceptor
+    before, _interceptor = _interceptor, interceptor
     try:
         yield
     finally:
-        _taker = before
+        _interceptor = before
 
 
-def _parts(channels: tuple[str, ...], data: str, app: Application) -> tuple[Part, ...]:
+def _parts(event: str, channels: tuple[str, ...], data: str, app: Application) -> tuple[Part, ...]:
     """Seal `data` for each encrypted channel; all others share one part, where the first stood."""
     plain = tuple(channel for channel in channels if not is_encrypted(channel))
     if plain == channels:
-        return (Part(plain, data),)
-    parts = []
-    for channel in channels:
-        if is_encrypted(channel):
-            parts.append(Part((channel,), seal(app, channel, data)))
-        elif channel == plain[0]:
-            parts.append(Part(plain, data))
+        parts = [Part(plain, data)]
+    else:
+        parts = []
+        for channel in channels:
+            if is_encrypted(channel):
+                parts.append(Part((channel,), seal(app, channel, data)))
+            elif channel == plain[0]:
+                parts.append(Part(plain, data))
+    for part in parts:
+        size = len(part.data.encode())
+        if size > app.max_event_size:
+            sealed = "" if part.data is data else f", sealed for {part.channels[0]},"
+            raise PayloadError(
+                f"The data of {event}{sealed} has {size} bytes and the limit is "
+                f"{app.max_event_size}. Send less, such as a key to fetch the rest by, or raise "
+                f'BROADCASTING["APPS"][...]["MAX_EVENT_SIZE"] of application {app.id!r}.'
+            )
     return tuple(parts)
 
 
-def _waiting(instance: ShouldBroadcast | None) -> tuple[str | None, float, str | None]:
+def _channels_of(parts: tuple[Part, ...]) -> tuple[str, ...]:
+    return tuple(channel for part in parts for channel in part.channels)
+
+
+def _waiting(instance: ShouldBroadcast) -> tuple[str | None, float, str | None]:
     """Return the queue, the seconds and the id of an event that may wait."""
-    options = get_settings().queue
-    if instance is None:
-        return options.name if options.all else None, 0, None
     if isinstance(instance, ShouldBroadcastNow):
         return None, 0, None
+    options = get_settings().queue
     name = type(instance).__name__
     queue: object = instance.broadcast_queue()
     if queue is None:
@@ -247,6 +342,9 @@ def _waiting(instance: ShouldBroadcast | None) -> tuple[str | None, float, str |
             f"{name}.broadcast_queue() returned {queue!r}; it must be a queue's name, True, False "
             f"or None."
         )
+    queue = queue if isinstance(queue, str) else (options.name if queue else None)
+    if queue is not None:
+        get_queueing().check(queue)
     seconds = instance.broadcast_debounce()
     if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
         raise BroadcastError(
@@ -254,8 +352,4 @@ def _waiting(instance: ShouldBroadcast | None) -> tuple[str | None, float, str |
             f"0 or more."
         )
     own_id = instance.broadcast_debounce_id()
-    return (
-        queue if isinstance(queue, str) else (options.name if queue else None),
-        seconds,
-        None if own_id is None else str(own_id),
-    )
+    return queue, seconds, None if own_id is None else str(own_id)

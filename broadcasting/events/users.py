@@ -11,7 +11,7 @@ from ..conf import get_settings
 from ..drivers.registry import broadcasters
 from ..exceptions import BroadcastError, InvalidUserId
 from ..protocol.names import MAX_CHANNEL_LENGTH, is_user_id
-from .loops import refuse_in_loop
+from .dispatch import refuse_in_loop
 
 logger = logging.getLogger("broadcasting.events")
 
@@ -43,8 +43,8 @@ def terminate_user_connections(
 async def aterminate_user_connections(
     user: Model | str | int | UUID, *, via: str | None = None, using: str | None = None
 ) -> None:
-    """`terminate_user_connections`, for async code."""
-    await sync_to_async(_terminate, thread_sensitive=True)(user, via, using)
+    """Do what `terminate_user_connections` does, in async code."""
+    await sync_to_async(_terminate)(user, via, using)
 
 
 def _terminate(user: Model | str | int | UUID, via: str | None, using: str | None) -> None:

@@ -10,23 +10,25 @@ from django.utils.module_loading import import_string
 
 from ..conf import get_settings
 
+TASKS_BACKEND = "broadcasting.queueing.tasks.TasksBackend"
+
 
 class Backend(Protocol):
     """A way into a queue."""
 
     @property
     def can_delay(self) -> bool:
-        """Whether an envelope may be put in for later."""
+        """Whether an envelope may be enqueued for later."""
 
     @property
     def shortcoming(self) -> str | None:
-        """What keeps it from being a queue, as the end of a sentence about events."""
+        """Why it is no real queue, as the end of a sentence about events; `None` if it is one."""
 
     def check(self, queue: str) -> None:
         """Raise `ImproperlyConfigured` if nothing can be put into `queue`."""
 
     def enqueue(self, envelope: dict[str, Any], *, queue: str, delay: float) -> None:
-        """Have a worker call `queue.send_queued`, not before `delay` seconds have passed."""
+        """Have a worker call `send_queued` with `envelope`, not before `delay` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,9 @@ def get_backend() -> Backend:
     name = get_settings().queue.backend
     if "." in name:
         return _custom(name)
-    # Not before it is needed: a project may have no package for tasks.
+    # By name and not before it is needed: a project may have no package for tasks.
     try:
-        from .tasks import TasksBackend
+        backend: Backend = import_string(TASKS_BACKEND)(name)
     except ImportError as exc:
         raise ImproperlyConfigured(
             f'BROADCASTING["QUEUE"]["BACKEND"] is {name!r}, an alias in TASKS, and this version '
@@ -60,7 +62,7 @@ def get_backend() -> Backend:
             f'"django_tasks" to INSTALLED_APPS. For another queue name a function by its dotted '
             f"path."
         ) from exc
-    return TasksBackend(name)
+    return backend
 
 
 @cache

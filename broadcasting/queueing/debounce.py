@@ -1,9 +1,9 @@
 """
-Holding values for a while, so that of several only the newest goes on.
+A holder of values that keeps the newest of several for a while.
 
 One thread of the process releases what is due. It starts with the first value that is
-held, does not survive a fork, and does not keep a process alive; what is held when the
-process ends is released then. A process that is killed takes with it what it held.
+held, does not survive a fork, and does not keep a process alive. What is held when the
+process ends is released then. If the process is killed, what it held is lost.
 """
 
 import atexit
@@ -59,11 +59,11 @@ class Debouncer(Generic[T]):
         self._thread: threading.Thread | None = None
 
     def __bool__(self) -> bool:
-        """Tell whether anything is held."""
+        """Return whether anything is held."""
         return bool(self._held)
 
     def __contains__(self, key: str) -> bool:
-        """Tell whether a value is held under `key`."""
+        """Return whether a value is held under `key`."""
         return key in self._held
 
     def hold(self, key: str, seconds: float, value: T) -> None:
@@ -100,7 +100,7 @@ class Debouncer(Generic[T]):
                 self._release_or_log(value)
 
     def release(self, wanted: Callable[[T], bool]) -> None:
-        """Release those that are `wanted` at once, oldest first; on return they are gone."""
+        """Release those that are `wanted` at once, oldest first. On return they are released."""
         with self._turn:
             with self._lock:
                 keys = [key for key, (_, value) in self._held.items() if wanted(value)]
@@ -119,7 +119,7 @@ class Debouncer(Generic[T]):
             logger.exception("A debounced event was lost")
 
     def _is_running(self) -> bool:
-        """Tell whether somebody will release what is held: not where the process ends."""
+        """Return whether a thread will release what is held: not while the process ends."""
         if self._thread is None and not self._is_at_exit:
             with self._lock:
                 if self._thread is None:

@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from ..conf import get_settings
-from .queue import send_queued
+from .worker import send_queued
 
 if TYPE_CHECKING or django.VERSION >= (6, 0):
     from django.tasks import task, task_backends
@@ -28,7 +28,7 @@ try:
     # A project need neither have an alias "default" nor a queue of that name.
     @task(backend=get_settings().queue.backend, queue_name=get_settings().queue.name)
     def send_broadcast(envelope: dict[str, Any]) -> None:
-        """Send what was put into a queue."""
+        """Send an event from the queue."""
         send_queued(envelope)
 except Exception as exc:  # The two packages name their errors differently.
     raise ImproperlyConfigured(
@@ -50,7 +50,7 @@ class TasksBackend:
 
     @property
     def shortcoming(self) -> str | None:
-        """What keeps the backend from being a queue, if anything does."""
+        """Why the backend is no real queue, `None` if it is one."""
         backend = task_backends[self.alias]
         if isinstance(backend, ImmediateBackend):
             return "runs them at once, while the request waits"

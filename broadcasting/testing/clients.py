@@ -20,8 +20,8 @@ from django.test import AsyncClient, Client
 from django.urls import NoReverseMatch, reverse
 
 from ..channel import Channel
-from ..events.loops import refuse_in_loop
-from ..events.outgoing import Delivery
+from ..events.dispatch import refuse_in_loop
+from ..events.outgoing import OutgoingEvent
 from ..exceptions import BroadcastError
 from ..protocol.messages import decode
 from ..protocol.names import is_guarded
@@ -331,7 +331,7 @@ def _held() -> str:
     used = connections.all(initialized_only=True)
     callbacks = [entry[1] for connection in used for entry in connection.run_on_commit]
     owners = [getattr(callback, "__self__", None) for callback in callbacks]
-    names = [owner.event for owner in owners if isinstance(owner, Delivery)]
+    names = [owner.event for owner in owners if isinstance(owner, OutgoingEvent)]
     if not names:
         return ""
     return (

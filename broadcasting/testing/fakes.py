@@ -1,9 +1,8 @@
 """
 Broadcasts are recorded in place of being sent.
 
-Everything before the sending happens: listeners run, the event is asked, its data
-encoded. More data than the application allows is a `PayloadError` here, where in
-production the log alone says so.
+Everything before the sending happens: listeners run, the event is asked, its data is
+encoded and its size is checked.
 
 A record counts as sent unless the transaction, or the savepoint, that it waits for was
 rolled back; so nothing need be committed, and a `TestCase` can look at once.
@@ -20,8 +19,7 @@ from typing import Any, TypeVar
 from asgiref.sync import iscoroutinefunction
 
 from ..channel import Channels
-from ..events import sending
-from ..events.outgoing import Delivery, taken_by
+from ..events.outgoing import OutgoingEvent, intercept
 from .records import Expectation, RecordedBroadcast, Wanted
 
 __unittest = True  # The traceback of a failed assertion ends in the test.
@@ -177,7 +175,7 @@ class fake_broadcasts:
         with _lock:
             _active.append(broadcasts)
             if not _taking:
-                _taking.append(taken_by(_take))
+                _taking.append(intercept(_take))
                 _taking[0].__enter__()
         self._entered.append(broadcasts)
         return broadcasts
@@ -228,11 +226,8 @@ def active_fakes() -> int:
     return len(_active)
 
 
-def _take(delivery: Delivery, using: str | None, is_now: bool) -> None:
-    # Where it is really sent this is found too late to be raised.
-    for failure in sending.too_large(delivery.event, delivery.parts).values():
-        raise failure.exc
-    record = RecordedBroadcast.of(delivery, using, is_now)
+def _take(outgoing: OutgoingEvent, using: str | None, is_now: bool) -> None:
+    record = RecordedBroadcast.of(outgoing, using, is_now)
     for broadcasts in list(_active):
         broadcasts._take(record)
 

@@ -11,7 +11,7 @@ from django.db.models import Model
 from ..channel import Channels, channel_names
 from ..events.base import ShouldBroadcast
 from ..events.notifications import BroadcastNotification, BroadcastNotificationCreated
-from ..events.outgoing import Delivery
+from ..events.outgoing import OutgoingEvent
 from ..events.payload import encode_payload
 from ..protocol.messages import decode, encode
 
@@ -87,21 +87,21 @@ class RecordedBroadcast:
     _hold: Hold | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, delivery: Delivery, using: str | None, is_now: bool) -> "RecordedBroadcast":
-        """Record `delivery`, which would wait for the transaction under way on `using`."""
+    def of(cls, outgoing: OutgoingEvent, using: str | None, is_now: bool) -> "RecordedBroadcast":
+        """Record `outgoing`, which would wait for the transaction under way on `using`."""
         connection = connections[using or DEFAULT_DB_ALIAS]
         waits = not is_now and connection.in_atomic_block
         return cls(
-            event=delivery.event,
-            channels=delivery.channels,
-            data=decode(delivery.data),
-            instance=delivery.instance,
-            to_others=delivery.to_others,
-            socket_id=delivery.socket_id,
-            connections=tuple(delivery.parts),
+            event=outgoing.event,
+            channels=outgoing.channels,
+            data=decode(outgoing.data),
+            instance=outgoing.instance,
+            to_others=outgoing.to_others,
+            socket_id=outgoing.socket_id,
+            connections=tuple(outgoing.parts),
             is_now=is_now,
-            queue=delivery.queue,
-            debounce=delivery.debounce,
+            queue=outgoing.queue,
+            debounce=outgoing.debounce,
             _hold=Hold(connection) if waits else None,
         )
 

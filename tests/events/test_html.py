@@ -1,6 +1,5 @@
 """``broadcast_html``: rendered when called, once, and sent after the commit."""
 
-import logging
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -172,19 +171,9 @@ async def test_async_twin_does_the_same(first: RecordingBroadcaster) -> None:
         broadcast_html("a", "row.html", THING)
 
 
-def test_too_large_a_template_is_named(
-    first: RecordingBroadcaster, folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """In the log, with what to do; what the request has saved is not lost for it."""
+def test_too_large_a_template_is_named(first: RecordingBroadcaster, folder: Path) -> None:
+    """Where the event is fired, with what to do."""
     (folder / "long.html").write_text("x" * broadcasters["first"].app.max_event_size)
-    with caplog.at_level(logging.WARNING, "broadcasting.events"):
+    with pytest.raises(PayloadError, match=r"10287 bytes.*MAX_EVENT_SIZE.*'long\.html'.*refresh"):
         broadcast_html("a", "long.html", {}, "#rows")
     assert first.sent == []
-    warning, error = caplog.messages
-    assert warning.startswith(
-        "What template 'long.html' has rendered makes an event of 10287 bytes"
-    )
-    assert "takes 10240" in warning
-    assert "the refresh of {% broadcast_listen %}" in warning
-    assert 'BROADCASTING["APPS"][...]["MAX_EVENT_SIZE"]' in warning
-    assert "was not sent through connection 'first'" in error

@@ -1,11 +1,11 @@
-"""The signals of publishing, and who may take a delivery in place of the drivers."""
+"""The signals of publishing, and what may intercept events before the drivers."""
 
 from contextlib import suppress
 
 import pytest
 
 from broadcasting import BroadcastError, Channel, ShouldBroadcastNow, broadcast_to, event
-from broadcasting.events.outgoing import Delivery, taken_by
+from broadcasting.events.outgoing import OutgoingEvent, intercept
 from broadcasting.signals import broadcast_failed, broadcast_sent
 from tests.events.recording import RecordingBroadcaster, heard
 
@@ -55,11 +55,11 @@ class TestSignals:
         assert "a bug of the receiver" in caplog.text
 
 
-class TestTakenBy:
+class TestIntercept:
     def test_no_driver_hears_of_it(self, first: RecordingBroadcaster) -> None:
         """The taker is told whether it would have waited for a commit, and of which database."""
-        taken: list[tuple[Delivery, str | None, bool]] = []
-        with taken_by(lambda *told: taken.append(told)):
+        taken: list[tuple[OutgoingEvent, str | None, bool]] = []
+        with intercept(lambda *told: taken.append(told)):
             broadcast_to(["a"], "Said", {"x": 1}, using="other", to_others=True)
             event(announced := Announced())
         assert first.sent == []
@@ -76,14 +76,14 @@ class TestTakenBy:
 
     def test_drivers_are_back_afterwards(self, first: RecordingBroadcaster) -> None:
         """Also where the block raises; an inner taker hides the outer one."""
-        outer: list[Delivery] = []
-        inner: list[Delivery] = []
-        with taken_by(lambda delivery, *_: outer.append(delivery)):
-            with suppress(KeyError), taken_by(lambda delivery, *_: inner.append(delivery)):
+        outer: list[OutgoingEvent] = []
+        inner: list[OutgoingEvent] = []
+        with intercept(lambda outgoing, *_: outer.append(outgoing)):
+            with suppress(KeyError), intercept(lambda outgoing, *_: inner.append(outgoing)):
                 broadcast_to(["a"], "Inner", {})
                 raise KeyError
             broadcast_to(["a"], "Outer", {})
         broadcast_to(["a"], "Sent", {})
-        assert [delivery.event for delivery in inner] == ["Inner"]
-        assert [delivery.event for delivery in outer] == ["Outer"]
+        assert [outgoing.event for outgoing in inner] == ["Inner"]
+        assert [outgoing.event for outgoing in outer] == ["Outer"]
         assert first.names == ["Sent"]

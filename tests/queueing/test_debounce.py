@@ -21,7 +21,7 @@ from broadcasting import (
     event,
     flush_debounced,
 )
-from broadcasting.events import outgoing as delivery
+from broadcasting.events import outgoing
 from broadcasting.queueing.debounce import Debouncer
 from tests.events.recording import RecordingBroadcaster
 from tests.utils import FakeClock, wait_until
@@ -221,7 +221,7 @@ class TestEvents:
         cases: list[list[str | None]] = [["1.1", "1.1"], ["1.1", "2.2", "1.1"], ["1.1", None]]
         for id_, sockets in enumerate(cases):
             for x, socket_id in enumerate(sockets):
-                monkeypatch.setattr(delivery, "current_socket_id", lambda its=socket_id: its)
+                monkeypatch.setattr(outgoing, "current_socket_id", lambda its=socket_id: its)
                 broadcast(Moved(x, id=id_), to_others=True)
         flush_debounced()
         assert [sent.socket_id for sent in first.sent] == ["1.1", None, None]
@@ -321,7 +321,7 @@ class TestProcesses:
             event(Moved(1, id=1))
             if os.fork() == 0:
                 event(Moved(2, id=2, seconds=0.01))
-                from broadcasting.events.outgoing import _debouncer
+                from broadcasting.queueing.enqueue import _debouncer
                 from tests.utils import wait_until
                 wait_until(lambda: not _debouncer)
                 _debouncer.flush()

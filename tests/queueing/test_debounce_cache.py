@@ -7,67 +7,69 @@ import pytest
 from django.core.cache import BaseCache, caches
 from pytest_django import Settings
 
-from broadcasting.queueing.debounce_cache import TAKEN, Shelf, get_shelf
+from broadcasting.queueing.debounce_cache import TAKEN, DebounceCache, get_debounce_cache
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 
 @pytest.fixture
 def cache(settings: Settings) -> BaseCache:
-    """Return an empty cache. Two shelves over it stand for two processes."""
+    """Return an empty cache. Two of ours over it stand for two processes."""
     settings.CACHES = {"default": {"BACKEND": LOCMEM, "LOCATION": "newest"}}
     caches["default"].clear()
     return caches["default"]
 
 
 @pytest.fixture
-def shelf(cache: BaseCache) -> Shelf:
-    return Shelf(cache)
+def debounced(cache: BaseCache) -> DebounceCache:
+    return DebounceCache(cache)
 
 
 def envelope(id_: str, socket_id: str | None = None) -> dict[str, Any]:
-    """Return as much of an envelope as a shelf looks at."""
+    """Return as much of an envelope as is looked at."""
     return {"id": id_, "socket_id": socket_id}
 
 
-class TestShelf:
-    def test_first_is_to_be_fetched(self, shelf: Shelf, cache: BaseCache) -> None:
+class TestDebounceCache:
+    def test_first_is_to_be_fetched(self, debounced: DebounceCache, cache: BaseCache) -> None:
         """Those that follow take its place, whichever process puts them there."""
-        assert shelf.put("a", envelope("1"), 1)
-        assert not Shelf(cache).put("a", envelope("2"), 1)
-        assert not shelf.put("a", envelope("3"), 1)
-        assert Shelf(cache).take("a") == envelope("3")
+        assert debounced.put("a", envelope("1"), 1)
+        assert not DebounceCache(cache).put("a", envelope("2"), 1)
+        assert not debounced.put("a", envelope("3"), 1)
+        assert DebounceCache(cache).take("a") == envelope("3")
 
-    def test_keys_are_apart(self, shelf: Shelf) -> None:
+    def test_keys_are_apart(self, debounced: DebounceCache) -> None:
         """What lies under one is not seen under another."""
-        assert shelf.put("a", envelope("1"), 1)
-        assert shelf.put("b", envelope("2"), 1)
-        assert shelf.take("a") == envelope("1")
+        assert debounced.put("a", envelope("1"), 1)
+        assert debounced.put("b", envelope("2"), 1)
+        assert debounced.take("a") == envelope("1")
 
-    def test_what_comes_after_a_fetch_is_to_be_fetched(self, shelf: Shelf) -> None:
+    def test_what_comes_after_a_fetch_is_to_be_fetched(self, debounced: DebounceCache) -> None:
         """Nothing is left lying."""
-        shelf.put("a", envelope("1"), 1)
-        shelf.take("a")
-        assert shelf.put("a", envelope("2"), 1)
-        assert shelf.take("a") == envelope("2")
+        debounced.put("a", envelope("1"), 1)
+        debounced.take("a")
+        assert debounced.put("a", envelope("2"), 1)
+        assert debounced.take("a") == envelope("2")
 
-    def test_nothing_is_taken_twice(self, shelf: Shelf) -> None:
+    def test_nothing_is_taken_twice(self, debounced: DebounceCache) -> None:
         """Two that were sent find one between them."""
-        shelf.put("a", envelope("1"), 1)
-        assert shelf.take("a") == envelope("1")
-        assert shelf.take("a") is TAKEN
+        debounced.put("a", envelope("1"), 1)
+        assert debounced.take("a") == envelope("1")
+        assert debounced.take("a") is TAKEN
 
-    def test_lost_cache_is_told_from_a_taken_event(self, shelf: Shelf, cache: BaseCache) -> None:
+    def test_lost_cache_is_not_a_taken_event(
+        self, debounced: DebounceCache, cache: BaseCache
+    ) -> None:
         """Then who comes sends what it carries."""
-        shelf.put("a", envelope("1"), 1)
+        debounced.put("a", envelope("1"), 1)
         cache.clear()
-        assert shelf.take("a") is None
+        assert debounced.take("a") is None
 
-    def test_forgotten_event_is_to_be_fetched_again(self, shelf: Shelf) -> None:
+    def test_forgotten_event_is_to_be_fetched_again(self, debounced: DebounceCache) -> None:
         """As after a failure to send somebody."""
-        shelf.put("a", envelope("1"), 1)
-        shelf.forget("a")
-        assert shelf.put("a", envelope("2"), 1)
+        debounced.put("a", envelope("1"), 1)
+        debounced.forget("a")
+        assert debounced.put("a", envelope("2"), 1)
 
     @pytest.mark.parametrize(
         ("sockets", "expected"),
@@ -80,12 +82,12 @@ class TestShelf:
         ],
     )
     def test_page_is_left_out_if_all_are_its_own(
-        self, shelf: Shelf, sockets: list[str | None], expected: str | None
+        self, debounced: DebounceCache, sockets: list[str | None], expected: str | None
     ) -> None:
         """Where two pages made the changes, each must hear what the other did."""
         for number, socket_id in enumerate(sockets):
-            shelf.put("a", envelope(str(number), socket_id), 1)
-        taken = shelf.take("a")
+            debounced.put("a", envelope(str(number), socket_id), 1)
+        taken = debounced.take("a")
         assert taken is not None
         assert taken["socket_id"] == expected
 
@@ -129,38 +131,40 @@ class Steps(BaseCache):
 class TestInterleaved:
     def test_put_while_another_takes(self, cache: BaseCache, before: int) -> None:
         """The newer event is either taken or to be fetched: never lost."""
-        Shelf(cache).put("a", envelope("old"), 1)
+        DebounceCache(cache).put("a", envelope("old"), 1)
         fetched: list[Any] = []
-        steps = Steps(cache, before, lambda: fetched.append(Shelf(cache).take("a")))
-        if Shelf(steps).put("a", envelope("new"), 1) or not fetched:
-            fetched.append(Shelf(cache).take("a"))
+        steps = Steps(cache, before, lambda: fetched.append(DebounceCache(cache).take("a")))
+        if DebounceCache(steps).put("a", envelope("new"), 1) or not fetched:
+            fetched.append(DebounceCache(cache).take("a"))
         assert envelope("new") in fetched
 
     def test_take_while_another_puts(self, cache: BaseCache, before: int) -> None:
         """The same the other way round."""
-        Shelf(cache).put("a", envelope("old"), 1)
+        DebounceCache(cache).put("a", envelope("old"), 1)
         must_fetch: list[bool] = []
         steps = Steps(
-            cache, before, lambda: must_fetch.append(Shelf(cache).put("a", envelope("new"), 1))
+            cache,
+            before,
+            lambda: must_fetch.append(DebounceCache(cache).put("a", envelope("new"), 1)),
         )
-        fetched = [Shelf(steps).take("a")]
+        fetched = [DebounceCache(steps).take("a")]
         if any(must_fetch):
-            fetched.append(Shelf(cache).take("a"))
+            fetched.append(DebounceCache(cache).take("a"))
         assert (envelope("new") in fetched) == bool(must_fetch)
 
     def test_nobody_misses_what_another_page_did(self, cache: BaseCache, before: int) -> None:
         """An event that holds the changes of two pages leaves out neither."""
-        Shelf(cache).put("a", envelope("of 1", "1.1"), 1)
+        DebounceCache(cache).put("a", envelope("of 1", "1.1"), 1)
         done: list[Any] = []
-        steps = Steps(cache, before, lambda: done.append(Shelf(cache).take("a")))
-        if Shelf(steps).put("a", envelope("of 2", "2.2"), 1) or not done:
-            done.append(Shelf(cache).take("a"))
+        steps = Steps(cache, before, lambda: done.append(DebounceCache(cache).take("a")))
+        if DebounceCache(steps).put("a", envelope("of 2", "2.2"), 1) or not done:
+            done.append(DebounceCache(cache).take("a"))
         of_both = [each for each in done if each and each["id"] == "of 2"]
         was_sent_before = any(each and each["id"] == "of 1" for each in done)
         assert was_sent_before or [each["socket_id"] for each in of_both] == [None]
 
 
-def test_cache_of_one_process_is_no_shelf(settings: Settings) -> None:
+def test_cache_of_one_process_is_not_shared(settings: Settings) -> None:
     """A worker would find nothing there."""
     settings.CACHES = {
         "default": {"BACKEND": LOCMEM},
@@ -170,6 +174,6 @@ def test_cache_of_one_process_is_no_shelf(settings: Settings) -> None:
             "LOCATION": "/tmp",
         },
     }
-    assert get_shelf("default") is None
-    assert get_shelf("none") is None
-    assert get_shelf("files") is not None
+    assert get_debounce_cache("default") is None
+    assert get_debounce_cache("none") is None
+    assert get_debounce_cache("files") is not None

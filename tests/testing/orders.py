@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from broadcasting import Channel, PrivateChannel, ShouldBroadcast, ShouldBroadcastNow
-from broadcasting.queueing.queue import send_queued
+from broadcasting.queueing.worker import send_queued
 
 
 @dataclass

@@ -5,7 +5,7 @@ from typing import Any
 
 import django_rq
 
-from broadcasting.queueing.queue import send_queued
+from broadcasting.queueing.worker import send_queued
 
 
 def enqueue(envelope: dict[str, Any], *, queue: str, delay: float) -> None:

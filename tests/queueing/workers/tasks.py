@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import shared_task  # type: ignore[import-untyped]  # It has no types.
 
-from broadcasting.queueing.queue import send_queued
+from broadcasting.queueing.worker import send_queued
 
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]

@@ -1,11 +1,7 @@
-"""Events in a queue: what waits there, who sends it, and what is tried again."""
+"""Events that wait in a queue, and debounced ones that wait for a newer one."""
 
 import json
-import logging
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import pytest
 from django.core.cache import BaseCache, caches
@@ -16,107 +12,18 @@ from broadcasting import (
     BroadcastError,
     Channel,
     EncryptedPrivateChannel,
-    ShouldBroadcast,
-    ShouldBroadcastNow,
     broadcast,
     broadcast_to,
     event,
     flush_debounced,
 )
-from broadcasting.channel import Channels
 from broadcasting.exceptions import CircuitOpen, PayloadError
-from broadcasting.queueing import queue as queues
-from broadcasting.queueing.backends import CustomBackend
-from broadcasting.queueing.queue import send_queued
-from broadcasting.signals import broadcast_failed, broadcast_sent
-from tests.events.recording import RecordingBroadcaster, Sent, heard, recording
+from broadcasting.queueing.worker import send_queued
+from broadcasting.signals import broadcast_failed
+from tests.events.recording import Sent, heard, recording
+from tests.queueing.jobs import KEY, Said, SaidNow, jobs
 
-KEY = "S" * 43 + "="  # 32 bytes in base64.
-
-
-class Task(NamedTuple):
-    """One call of the function that a project names."""
-
-    envelope: dict[str, Any]
-    queue: str
-    delay: float
-
-
-class Jobs:
-    """A queue, and the worker that a test stands in for."""
-
-    def __init__(self) -> None:
-        self.tasks: list[Task] = []
-        self.error: Exception | None = None
-        self.is_eager = False
-
-    def enqueue(self, envelope: dict[str, Any], *, queue: str, delay: float) -> None:
-        """Take a task; it must be plain JSON."""
-        if self.error is not None:
-            raise self.error
-        self.tasks.append(Task(json.loads(json.dumps(envelope)), queue, delay))
-        if self.is_eager:
-            send_queued(envelope)
-
-    def work(self) -> list[float]:
-        """Do what is there, and what comes of it. Return the delays of all that was done."""
-        delays = []
-        while self.tasks:
-            task = self.tasks.pop(0)
-            delays.append(task.delay)
-            send_queued(task.envelope)
-        return delays
-
-
-jobs = Jobs()
-WAY = f"{__name__}.enqueue"
-
-
-def enqueue(envelope: dict[str, Any], *, queue: str, delay: float) -> None:
-    """Stand in for a project's function."""
-    jobs.enqueue(envelope, queue=queue, delay=delay)
-
-
-@pytest.fixture(autouse=True)
-def queued(first: RecordingBroadcaster, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Queue everything; return the options, to change."""
-    options: dict[str, Any] = {"BACKEND": WAY}
-    settings.BROADCASTING = {
-        **settings.BROADCASTING,
-        "QUEUE": options,
-        "APPS": [{"ENCRYPTION_MASTER_KEY_BASE64": KEY, "MAX_EVENT_SIZE": 500}],
-    }
-    jobs.__init__()  # type: ignore[misc]  # Forgets.
-    yield options
-    flush_debounced()
-
-
-@dataclass
-class Said(ShouldBroadcast):
-    text: str = "hello"
-    on: Any = "news"
-    queue: Any = None
-    via: Any = ()
-    seconds: float = 0
-
-    def broadcast_on(self) -> Channels:
-        return cast(Channels, self.on)
-
-    def broadcast_with(self) -> dict[str, object]:
-        return {"text": self.text}
-
-    def broadcast_queue(self) -> Any:
-        return self.queue
-
-    def broadcast_via(self) -> Any:
-        return self.via
-
-    def broadcast_debounce(self) -> float:
-        return self.seconds
-
-
-class SaidNow(Said, ShouldBroadcastNow):
-    pass
+pytestmark = pytest.mark.usefixtures("queued")
 
 
 class TestEnqueueing:
@@ -207,13 +114,11 @@ class TestEnqueueing:
         assert app.secret not in text
         assert KEY not in text
 
-    def test_too_much_data_is_not_queued(self, caplog: pytest.LogCaptureFixture) -> None:
-        """It is logged where the event was fired."""
-        with heard(broadcast_failed) as told:
+    def test_too_much_data_is_refused(self) -> None:
+        """Where the event is fired."""
+        with pytest.raises(PayloadError, match="the limit is 500"):
             event(Said("x" * 500))
         assert jobs.tasks == []
-        assert "the limit is 500" in caplog.text
-        assert isinstance(told[0]["exception"], PayloadError)
 
     def test_queue_that_is_away_fails_no_request(self, caplog: pytest.LogCaptureFixture) -> None:
         """It is logged, and receivers are told for each connection."""
@@ -241,128 +146,6 @@ class TestEnqueueing:
         event(Said())
         send_queued({**jobs.tasks[0].envelope, "colour": "red"})
         assert recording().names == ["Said"]
-
-
-class TestRetries:
-    def test_failure_is_tried_again_later(self, queued: dict[str, Any]) -> None:
-        """Each time after a longer pause, of which the last one repeats."""
-        queued.update(TRIES=5, BACKOFF=[1, 7])
-        event(Said(via="away"))
-        assert jobs.work() == [0, 1, 7, 7, 7]
-        assert recording("away").calls == 5
-
-    def test_last_failure_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Once, as if it had been the only one."""
-        caplog.set_level(logging.WARNING)
-        with heard(broadcast_failed) as told:
-            event(Said(via="buggy"))
-            jobs.work()
-        assert [(each["connection"], each["channels"]) for each in told] == [("buggy", ("news",))]
-        (line,) = caplog.messages
-        assert line == "Event Said on news was not sent through connection 'buggy': a bug"
-
-    def test_success_is_told_where_it_happens(self) -> None:
-        """Receivers hear of what was sent, not of what was queued."""
-        with heard(broadcast_sent) as told:
-            event(Said())
-            assert told == []
-            jobs.work()
-        assert [each["event"] for each in told] == ["Said"]
-
-    def test_only_what_failed_is_tried_again(self) -> None:
-        """What a connection took, it does not get twice."""
-        event(Said(via=["first", "away", "second"]))
-        jobs.work()
-        assert (recording().calls, recording("second").calls) == (1, 1)
-        assert recording("away").calls == 5
-
-    def test_rest_of_an_event_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of several messages those are sent that were not."""
-        taken: list[Any] = []
-
-        def broadcast(channels: Any, event: str, data: str, *, socket_id: str | None) -> None:
-            if len(taken) == 1 and len(jobs.tasks) == 0 and not failed:
-                failed.append(channels)
-                raise BroadcastError("away for a moment")
-            taken.append(channels)
-
-        failed: list[Any] = []
-        monkeypatch.setattr(recording(), "broadcast", broadcast)
-        names = [EncryptedPrivateChannel("a"), EncryptedPrivateChannel("b"), Channel("c")]
-        event(Said(on=names))
-        jobs.work()
-        assert taken == [("private-encrypted-a",), ("private-encrypted-b",), ("c",)]
-        assert failed == [("private-encrypted-b",)]
-
-    def test_bus_that_comes_back_gets_the_event(self) -> None:
-        """A restart between two tries is not noticed."""
-        event(Said(via="away"))
-        send_queued(jobs.tasks.pop().envelope)
-        recording("away").error = None
-        jobs.work()
-        assert recording("away").names == ["Said"]
-
-    def test_pause_is_as_long_as_the_circuit_is_open(self, settings: Settings) -> None:
-        """An earlier try would fail for certain."""
-        settings.BROADCASTING = {
-            **settings.BROADCASTING,
-            "CIRCUIT_BREAKER": {"FAILURES": 1, "SECONDS": 40, "SLOW": 0},
-        }
-        event(Said(via="away"))
-        send_queued(jobs.tasks.pop().envelope)
-        send_queued(jobs.tasks.pop().envelope)
-        assert jobs.tasks[0].delay == pytest.approx(40, abs=5)
-
-    def test_too_much_data_is_not_tried_again(self, settings: Settings) -> None:
-        """The worker's limit may be lower."""
-        event(Said("x" * 400))
-        settings.BROADCASTING = {**settings.BROADCASTING, "APPS": [{"MAX_EVENT_SIZE": 300}]}
-        assert jobs.work() == [0]
-
-    def test_queue_that_is_away_ends_it(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Nobody would come for the next try."""
-        event(Said(via="away"))
-        task = jobs.tasks.pop()
-        jobs.error = ConnectionRefusedError("no broker")
-        with heard(broadcast_failed) as told:
-            send_queued(task.envelope)
-        assert len(told) == 1
-        assert "no broker" in caplog.text
-
-    def test_queue_that_runs_tasks_at_once_tries_once(self) -> None:
-        """A request waits for it."""
-        jobs.is_eager = True
-        with heard(broadcast_failed) as told:
-            event(Said(via="away"))
-        assert recording("away").calls == 1
-        assert len(told) == 1
-
-    def test_worker_waits_itself_where_the_queue_cannot_delay(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A few seconds at most; events behind this one keep their place."""
-        waited: list[float] = []
-        monkeypatch.setattr(time, "sleep", waited.append)
-        backend = CustomBackend(enqueue, can_delay=False)
-        monkeypatch.setattr(queues, "get_backend", lambda: backend)
-        event(Said(via="away"))
-        jobs.work()
-        assert waited == [1, 5, 5, 5]
-        assert recording("away").calls == 5
-
-    def test_old_event_is_dropped(
-        self, queued: dict[str, Any], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Where the settings say how old it may become."""
-        queued["EXPIRES"] = 60
-        event(Said("old"))
-        event(Said("young"))
-        jobs.tasks[0].envelope["queued_at"] -= 61
-        with heard(broadcast_failed) as told:
-            jobs.work()
-        assert [sent.data for sent in recording().sent] == [{"text": "young"}]
-        assert "It waited for 61 s and expires after 60" in caplog.text
-        assert len(told) == 1
 
 
 @pytest.fixture
