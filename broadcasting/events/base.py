@@ -1,4 +1,4 @@
-"""What an event says about its own broadcast."""
+"""The classes that an event derives from to be broadcast, and what its public fields are."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,20 +10,20 @@ from ..channel import Channels
 
 class ShouldBroadcast:
     """
-    Mix into a class whose instances are sent to browsers when they are fired.
+    Base class of events that are sent to browsers when they are fired.
 
-    Only `broadcast_on` must be written. Each method is asked once, when the event is
-    fired; so what happens to the event afterwards does not alter what is sent. The
-    class may be a plain one, a dataclass or an attrs class, frozen and slotted or not.
+    Define `broadcast_on`; everything else has a default. Each method is called once, when
+    the event is fired, so later changes to the event do not alter what is sent. The class
+    may be a plain one, a dataclass or an attrs class, frozen and slotted or not.
 
-    The broadcast leaves when the transaction under way commits, and never if that is
-    rolled back. A failure is logged and does not reach the code that fired the event.
+    The event is sent when the current transaction commits, and never if that is rolled
+    back. If it cannot be sent, that is logged and not raised.
     """
 
     __slots__ = ()
 
     def broadcast_on(self) -> Channels:
-        """Return the channel or channels to send to; none to send to nobody."""
+        """Return the channel or channels to send to. An empty list sends to nobody."""
         raise NotImplementedError(
             f"{type(self).__name__} does not say where it is sent. Define broadcast_on() and "
             f'return, for example, [PrivateChannel("news")].'
@@ -38,42 +38,41 @@ class ShouldBroadcast:
         return public_fields(self)
 
     def broadcast_when(self) -> bool:
-        """Tell whether to send at all."""
+        """Return whether to send the event at all."""
         return True
 
     def broadcast_via(self) -> str | Sequence[str]:
-        """Return the alias or aliases to send through; none for the default connection."""
+        """Return the alias or aliases to send through. Empty means the default connection."""
         return ()
 
     def broadcast_queue(self) -> str | bool | None:
         """
-        Return the name of the queue in which to wait for a worker.
+        Return the name of the queue in which the event waits for a worker.
 
-        `True` is the queue of the settings, `False` none: sent by whoever fired it. `None`
-        is what ``BROADCASTING["QUEUE"]`` says.
+        `True` is the queue that the settings name. `False` sends without a queue. `None`
+        leaves it to ``BROADCASTING["QUEUE"]``.
         """
         return None
 
     def broadcast_debounce(self) -> float:
         """
-        Return the seconds after which to send, 0 for at once.
+        Return for how many seconds newer events replace this one; 0 sends at once.
 
-        Of events that are the same one until then, only the newest is sent, so many
-        seconds after the first.
+        The newest is sent so many seconds after the first was fired.
         """
         return 0
 
     def broadcast_debounce_id(self) -> object:
-        """Return what must be equal for two events to be the same, beside name and channels."""
+        """Return what, beside name and channels, must be equal for one to replace the other."""
         return None
 
 
 class ShouldBroadcastNow(ShouldBroadcast):
     """
-    A `ShouldBroadcast` that is sent at once and whose failure is raised.
+    A `ShouldBroadcast` that is sent at once and raises `BroadcastError` if it fails.
 
-    It does not wait for a commit, so clients may hear of what is rolled back later; nor
-    for a worker, nor for others of its kind.
+    It waits neither for a commit nor for a worker and is not debounced. Clients may so
+    receive it although the transaction is rolled back later.
     """
 
     __slots__ = ()
@@ -110,10 +109,10 @@ def public_fields(instance: object) -> dict[str, object]:
     """
     Return the fields of `instance` in order of declaration.
 
-    These are the fields of a dataclass or attrs class, what was set on the instance,
-    and its slots, base classes first. Names that begin with an underscore, attributes
-    of the class, results of a cached property and the names of `ShouldBroadcast`'s own
-    methods are none.
+    These are the fields of a dataclass or attrs class, the attributes that were set on
+    the instance, and its slots, base classes first. Left out are names that begin with an
+    underscore, attributes of the class, results of cached properties and the names of
+    `ShouldBroadcast`'s own methods.
     """
     hooks = vars(ShouldBroadcast)
     fields: dict[str, object] = {}
@@ -128,7 +127,7 @@ def _declared(instance: object) -> Iterator[tuple[str, object]]:
     if dataclasses.is_dataclass(instance):
         fields = dataclasses.fields(instance)
     for field in fields:
-        # A field without a default that was never set is no error; it has no value.
+        # A field without a default may never have been set.
         if hasattr(instance, field.name):
             yield field.name, getattr(instance, field.name)
 

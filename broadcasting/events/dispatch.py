@@ -31,8 +31,8 @@ def event(instance: object) -> None:
     Fire an event: call its listeners, then broadcast it if it is a `ShouldBroadcast`.
 
     Raises:
-        BroadcastError: The event cannot be sent as it is, a `ShouldBroadcastNow` could
-            not be sent, or the caller is async and must await `aevent`.
+        BroadcastError: The event cannot be sent as it is, a `ShouldBroadcastNow` was not
+            sent, or the caller is async and must await `aevent`.
     """
     refuse_in_loop("event")
     fire(instance)
@@ -45,10 +45,10 @@ async def aevent(instance: object) -> None:
 
 def listen(event_class: type[E]) -> Callable[[Callable[[E], R]], Callable[[E], R]]:
     """
-    Register the decorated function, sync or async, for events of a class and its subclasses.
+    Decorate a function, sync or async, that is called with each event of a class.
 
-    An event's own listeners are called first, then those of its base classes, each in
-    order of registration.
+    It is called for events of subclasses, too. An event's own listeners run first, then
+    those of its base classes, each in order of registration.
 
     Raises:
         TypeError: `event_class` is not a class.
@@ -76,12 +76,12 @@ def broadcast(
     Args:
         instance: The event.
         to_others: Leave out the socket of the page that sent the current request.
-        via: The connection to send through, in place of what the event says.
+        via: The connection to send through, instead of those that the event names.
         using: The database whose commit is waited for.
 
     Raises:
         TypeError: `instance` is not a `ShouldBroadcast`.
-        BroadcastError: As of `event`.
+        BroadcastError: As in `event`.
     """
     refuse_in_loop("broadcast")
     _broadcast(instance, to_others, via, using)

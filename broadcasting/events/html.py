@@ -1,8 +1,8 @@
 """
-HTML that the server renders and pages put in their place.
+HTML that the server renders once and every page that listens puts in its place.
 
-A message is rendered once, for everybody who hears it: there is no request, so neither a
-user nor a CSRF token. `{% broadcast_listen %}` is the other end.
+There is no request when it is rendered, so the template has neither a user nor a CSRF
+token. Pages receive it with ``{% broadcast_listen %}``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,28 +46,31 @@ def broadcast_html(
     using: str | None = None,
 ) -> None:
     """
-    Render a template now, once, and have pages put it into `target` after the commit.
+    Render a template now and send the HTML to pages, which put it into `target`.
 
-    All who hear it get the same HTML, in the language of the moment: leave out what only
-    one of them may see. Pages hear it by ``{% broadcast_listen %}``.
+    It is sent when the transaction commits. Every page gets the same HTML, in the current
+    language, so it must not hold what only one user may see. Pages receive it with
+    ``{% broadcast_listen %}``.
 
     Args:
         channels: As of `broadcast_to`.
-        template: Its name, or several of which the first that exists is taken; in
-            Django 6 a partial, too: ``"things.html#row"``. `None` where `swap` needs none.
-        context: Its variables. There are no context processors.
-        target: A CSS selector, or ``#`` and any id, of one element; `None` for the target
+        template: The template's name, or several names of which the first that exists is
+            used. From Django 6 on it may be a partial: ``"things.html#row"``. `None` if
+            `swap` needs no template.
+        context: The template's variables. Context processors are not run.
+        target: A CSS selector of one element, or ``#`` and any id. `None` means the target
             that the page names.
-        swap: What becomes of the target, in the words of htmx; ``delete`` removes it.
-        event: Another name, for pages that listen to that.
+        swap: How to change the target, as in ``hx-swap`` of htmx. ``delete`` removes it.
+        event: The event's name, for pages that listen for another one.
         to_others: As of `broadcast`.
         via: As of `broadcast`.
         using: As of `broadcast`.
 
     Raises:
-        BroadcastError: As of `broadcast_to`; or `swap` is unknown or needs a template, or
-            `event` or `target` cannot be one.
-        TemplateDoesNotExist: Or whatever else the template raises.
+        PayloadError: The HTML is larger than ``MAX_EVENT_SIZE`` allows.
+        BroadcastError: As of `broadcast_to`; `swap` is unknown or needs a template; or
+            `event` or `target` is not valid.
+        TemplateDoesNotExist: There is no such template. Rendering may raise anything else.
     """
     refuse_in_loop("broadcast_html")
     _broadcast_html(channels, template, context, target, swap, event, to_others, via, using)
@@ -92,12 +95,12 @@ async def abroadcast_html(
 
 
 def check_html_event(event: str) -> str:
-    """Return `event`. Raise `BroadcastError` unless servers, and only they, use such names."""
+    """Return `event`. Raise `BroadcastError` if clients may send events of this name."""
     if not is_event_name(event):
         raise BroadcastError(f"{event!r} cannot name an event.")
     if is_client_event(event):
         raise BroadcastError(
-            f"{event!r} cannot carry HTML: whoever is on the channel may send events whose "
+            f"{event!r} cannot carry HTML: any client on the channel may send events whose "
             f'names begin with "client-", and pages would trust them. Give it another name.'
         )
     return event
@@ -133,15 +136,15 @@ def _broadcast_html(
 def _check(template: object, target: object, swap: object) -> None:
     if swap not in get_args(Swap):
         raise BroadcastError(
-            f"broadcast_html() knows no swap {swap!r}. Known: {', '.join(get_args(Swap))}."
+            f"broadcast_html() does not know swap={swap!r}. Known: {', '.join(get_args(Swap))}."
         )
     if template is None and swap not in _WITHOUT_HTML:
         raise BroadcastError(
             f'broadcast_html() needs a template for swap="{swap}". Only "delete" and "none" '
-            f"go without."
+            f"need none."
         )
     if target is not None and not (isinstance(target, str) and target.strip()):
         raise BroadcastError(
-            f"{target!r} is no target. Give a CSS selector such as "
+            f"{target!r} is not a target. Give a CSS selector such as "
             f'"#rows", or None for the one that the page names.'
         )

@@ -1,10 +1,10 @@
 """
-From a Python object to JSON, and what may not leave on the way.
+The data of an event as JSON, and the rules of what may be sent.
 
-Nothing is sent by accident: a model leaves through the fields that its class
-declares, so a new column stays private until somebody names it, and a type that
-this file does not know is refused with the path to it. Objects that clients parse
-must not change their spelling with the value, hence six digits in every date.
+Nothing is sent by accident. Of a model only the fields are sent that its class declares, so
+a new column stays private until somebody names it. A value of an unknown type is refused,
+and the error gives the path to it. A type is always spelled alike, so that clients can
+parse it: every date has six digits of a second.
 """
 
 import dataclasses
@@ -50,12 +50,12 @@ MAX_DEPTH = 64
 
 class Declaration(NamedTuple):
     """
-    Which fields of a model may be broadcast.
+    The fields of a model that may be broadcast.
 
     Attributes:
-        owner: The class that says so, of the model's bases the nearest one.
-        names: Those fields.
-        harmless: Of these, the ones that only sound like secrets: the checks pass them.
+        owner: The class that declares them: the model or the nearest of its bases.
+        names: The fields.
+        harmless: Those that sound like secrets and are none; system checks accept them.
     """
 
     owner: type
@@ -70,16 +70,16 @@ def register_broadcast_fields(
     model: type[Model], fields: Sequence[str], *, harmless: Sequence[str] = ()
 ) -> None:
     """
-    Declare which `fields` of a model that is not yours may be broadcast.
+    Declare which `fields` of somebody else's model may be broadcast.
 
-    Call it in `AppConfig.ready`. Subclasses inherit the declaration; it goes before
-    the class's own ``broadcast_fields``. A name is a field, a relation, a property or
-    ``pk``; a related model needs a declaration of its own. Those that only sound like
-    secrets are named again as `harmless`, so that the checks pass them; a class of your own
-    has ``harmless_broadcast_fields`` for it.
+    Call it in `AppConfig.ready`. Subclasses inherit the declaration, and it overrides the
+    class's own ``broadcast_fields``. A name is a field, a relation, a property or ``pk``. A
+    related model needs a declaration of its own. Name those that sound like secrets and are
+    none also in `harmless`, so that system checks accept them; a model of your own has
+    ``harmless_broadcast_fields`` for this.
 
     Raises:
-        ImproperlyConfigured: A name is not one of the model's, or is a method.
+        ImproperlyConfigured: The model has no such name, or it is a method.
     """
     names = _field_names(model, fields)
     for name in names:
@@ -93,10 +93,10 @@ def register_broadcast_fields(
 
 def declaration_of(model: type[Model]) -> Declaration | None:
     """
-    Return what `model` or the nearest of its bases declares, `None` if none does.
+    Return the declaration of `model` or of the nearest of its bases, `None` without one.
 
     Raises:
-        ImproperlyConfigured: It is no list of names.
+        ImproperlyConfigured: It is not a list of names.
     """
     for base in model.__mro__:
         if base in _registered:
@@ -113,11 +113,13 @@ def declaration_of(model: type[Model]) -> Declaration | None:
 
 def declared_names(model: type[Model], path: str) -> tuple[str, ...]:
     """
-    Return the names of the fields of `model` that may leave. `path` names its place in errors.
+    Return the names of the fields of `model` that may be sent.
+
+    `path` says in errors where in the event the model is.
 
     Raises:
-        UndeclaredModel: It declares none.
-        ImproperlyConfigured: What it declares is no list of names.
+        UndeclaredModel: The model declares none.
+        ImproperlyConfigured: Its declaration is not a list of names.
     """
     declared = declaration_of(model)
     if declared is not None:
@@ -136,8 +138,8 @@ def encode_payload(data: object, event: str) -> str:
     Return `data` as JSON text. `event` names it in errors.
 
     Raises:
-        UndeclaredModel: A model in `data` does not say which of its fields may leave.
-        PayloadError: Anything else in `data` cannot be sent.
+        UndeclaredModel: A model in `data` does not declare which of its fields may be sent.
+        PayloadError: `data` holds something else that cannot be sent.
     """
     if not isinstance(data, Mapping):
         raise PayloadError(

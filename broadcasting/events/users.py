@@ -1,4 +1,4 @@
-"""Closing the sockets of a user."""
+"""Closes the connections of a user."""
 
 import logging
 from uuid import UUID
@@ -20,21 +20,21 @@ def terminate_user_connections(
     user: Model | str | int | UUID, *, via: str | None = None, using: str | None = None
 ) -> None:
     """
-    Close every socket that is signed in as `user`, a user or its id, in all server processes.
+    Close every socket that is signed in as `user`, in all server processes.
 
-    A client that was closed so does not come back by itself. Take away first what lets
-    the user in: inside an atomic block this waits for the commit, as a broadcast does,
-    and a failure is then logged.
+    A client that is closed this way does not reconnect by itself. First revoke the user's
+    access. Inside an atomic block the call takes effect on commit, as a broadcast does, and
+    a failure is logged.
 
     Args:
-        user: A saved user, or the id that it signs in with.
-        via: The connection whose servers and application are meant, in place of the
-            default one.
+        user: A saved user, or the id that the user signs in with.
+        via: The connection whose servers are meant, instead of the default one.
         using: The database whose commit is waited for.
 
     Raises:
-        InvalidUserId: Nobody can sign in with such an id.
-        BroadcastError: The servers could not be told, or the caller is async.
+        InvalidUserId: No user can sign in with this id.
+        BroadcastError: The message did not reach the servers, or the caller is async and
+            must await `aterminate_user_connections`.
     """
     refuse_in_loop("terminate_user_connections")
     _terminate(user, via, using)
@@ -55,7 +55,7 @@ def _terminate(user: Model | str | int | UUID, via: str | None, using: str | Non
     def terminate_or_log() -> None:
         try:
             broadcaster.terminate_user_connections(user_id)
-        except Exception as exc:  # Whatever a driver raises: what was committed stays so.
+        except Exception as exc:  # Whatever a driver raises: the commit has happened.
             logger.error(
                 "The sockets of user %s were not closed through connection %r: %s",
                 user_id,
@@ -79,7 +79,7 @@ def _user_id(user: Model | str | int | UUID) -> str:
     user_id = "" + value if isinstance(value, str) else str(value)
     if not (is_known and is_user_id(user_id)):
         raise InvalidUserId(
-            f"{user!r} is not a user that can be signed in. Give a saved user or its id: 1 to "
+            f"{user!r} is not a user that can sign in. Give a saved user or its id: 1 to "
             f"{MAX_CHANNEL_LENGTH} characters, letters and digits of ASCII and _ - = @ , . ;"
         )
     return user_id

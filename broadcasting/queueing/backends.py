@@ -1,4 +1,4 @@
-"""Ways into a queue: an alias in ``TASKS``, or a function of the project."""
+"""How an event gets into a queue: by an alias in ``TASKS``, or a function of the project."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ TASKS_BACKEND = "broadcasting.queueing.tasks.TasksBackend"
 
 
 class Backend(Protocol):
-    """A way into a queue."""
+    """What puts envelopes into a queue."""
 
     @property
     def can_delay(self) -> bool:
@@ -33,22 +33,21 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CustomBackend:
-    """A function of the project, called as `Backend.enqueue` is."""
+    """A function of the project that is called as `Backend.enqueue` is."""
 
     function: Callable[..., object]
     can_delay: bool = True
     shortcoming: str | None = None
 
     def check(self, queue: str) -> None:
-        """Do nothing: any name may be right."""
+        """Accept any name: the function knows its queues."""
 
     def enqueue(self, envelope: dict[str, Any], *, queue: str, delay: float) -> None:
-        """Call the function."""
         self.function(envelope, queue=queue, delay=delay)
 
 
 def get_backend() -> Backend:
-    """Return the way into the project's queue. Raise `ImproperlyConfigured` if there is none."""
+    """Return the backend that the settings name. Raise `ImproperlyConfigured` if it is missing."""
     name = get_settings().queue.backend
     if "." in name:
         return _custom(name)
@@ -73,5 +72,5 @@ def _custom(path: str) -> CustomBackend:
     except ImportError as exc:
         raise ImproperlyConfigured(f"{where} is {path!r}, which cannot be imported: {exc}") from exc
     if not callable(function):
-        raise ImproperlyConfigured(f"{where} is {path!r}, which is no function.")
+        raise ImproperlyConfigured(f"{where} is {path!r}, which is not callable.")
     return CustomBackend(function)

@@ -1,7 +1,7 @@
 """
-Django's tasks as a queue: ``django.tasks``, or django-tasks before Django 6.
+The queue of Django's tasks: ``django.tasks``, or the package django-tasks before Django 6.
 
-Imported only where an event is queued this way.
+This module is imported only by projects that queue events this way.
 """
 
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class TasksBackend:
         return None
 
     def check(self, queue: str) -> None:
-        """Raise `ImproperlyConfigured` if there is no such alias, or none of its queues."""
+        """Raise `ImproperlyConfigured` if the alias or the queue does not exist."""
         try:
             send_broadcast.using(backend=self.alias, queue_name=queue)
         except Exception as exc:
@@ -70,7 +70,7 @@ class TasksBackend:
             ) from exc
 
     def enqueue(self, envelope: dict[str, Any], *, queue: str, delay: float) -> None:
-        """Enqueue the task."""
+        """Enqueue a task that sends the event of `envelope`."""
         run_after = timezone.now() + timedelta(seconds=delay) if delay else None
         configured = send_broadcast.using(backend=self.alias, queue_name=queue, run_after=run_after)
         configured.enqueue(envelope)

@@ -107,10 +107,10 @@ def test_what_needs_no_html_needs_no_template(first: RecordingBroadcaster, swap:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"swap": "morph"}, "knows no swap 'morph'. Known: innerHTML, outerHTML"),
+        ({"swap": "morph"}, "does not know swap='morph'"),
         ({"template": None}, 'needs a template for swap="innerHTML"'),
-        ({"target": ""}, "'' is no target"),
-        ({"target": 7}, "7 is no target"),
+        ({"target": ""}, "'' is not a target"),
+        ({"target": 7}, "7 is not a target"),
         ({"event": "client-html"}, "'client-html' cannot carry HTML"),
         ({"event": "pusher:html"}, "'pusher:html' cannot name an event"),
     ],

@@ -33,7 +33,7 @@ def test_dotted_path_leads_to_a_function_of_the_project() -> None:
 
 @pytest.mark.parametrize(
     ("backend", "expected"),
-    [("nowhere.enqueue", "cannot be imported"), (f"{__name__}.WAY", "is no function")],
+    [("nowhere.enqueue", "cannot be imported"), (f"{__name__}.WAY", "is not callable")],
 )
 def test_function_must_be_one(backend: str, expected: str) -> None:
     """The mistake is raised where the event is fired."""
