@@ -3,7 +3,7 @@
 from math import ceil
 
 from ..drivers.base import Broker
-from ..protocol.messages import topic
+from ..protocol.messages import topic_of
 from ..protocol.names import is_cache, is_channel_name, is_presence
 from .info import CACHE, SUBSCRIPTION_COUNT, USER_COUNT, infos, open_broker, parse_info
 from .request import ApiError, Request, check_channel_name
@@ -47,7 +47,7 @@ async def show_channel(request: Request) -> object:
     answer: dict[str, object] = {"occupied": known[SUBSCRIPTION_COUNT] > 0}
     answer |= {key: value for key, value in known.items() if key in attributes}
     if CACHE in attributes:
-        answer[CACHE] = await _cached(broker, topic(request.app.id, name))
+        answer[CACHE] = await _cached(broker, topic_of(request.app.id, name))
     return answer
 
 
@@ -58,7 +58,7 @@ async def list_users(request: Request) -> object:
     if not is_presence(name):
         raise ApiError(400, "Cannot retrieve the users unless the channel is a presence channel")
     broker = open_broker(for_presence=True)
-    members = await broker.presence.members(topic(request.app.id, name))
+    members = await broker.presence.members(topic_of(request.app.id, name))
     return {"users": [{"id": user_id} for user_id in members.infos]}
 
 

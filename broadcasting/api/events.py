@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..applications import Application
 from ..drivers.base import CONTROL, TERMINATE, Broker, is_serving_here
 from ..exceptions import BroadcastError
-from ..protocol.messages import Message, decode, encode
+from ..protocol.messages import Message, decode, encode, topic_of
 from ..protocol.names import (
     MAX_EVENT_LENGTH,
     is_event_name,
@@ -101,7 +101,7 @@ async def terminate(request: Request) -> object:
     user_id = request.call[1]
     if not is_user_id(user_id):
         raise ApiError(400, f"{shown(user_id)} is not a valid user id")
-    message = Message(request.app.id, CONTROL, TERMINATE, encode(user_id))
+    message = Message(topic_of(request.app.id, CONTROL), TERMINATE, encode(user_id))
     await open_broker(for_presence=False).publish(message)
     return {}
 
@@ -169,7 +169,7 @@ def _event(app: Application, value: Mapping[str, object], channels: Sequence[str
         )
     if socket_id is not None and not is_socket_id(socket_id):
         raise ApiError(400, f"socket_id {shown(socket_id)} is not valid")
-    messages = (Message(app.id, channel, name, data, socket_id) for channel in channels)
+    messages = (Message(topic_of(app.id, channel), name, data, socket_id) for channel in channels)
     return Event(tuple(messages), parse_info(value.get("info")))
 
 

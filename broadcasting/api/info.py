@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..applications import Application
 from ..drivers.base import Broker, is_serving_here
 from ..drivers.registry import get_broker
-from ..protocol.messages import topic
+from ..protocol.messages import topic_of
 from ..protocol.names import is_presence, is_user_channel
 from .request import ApiError, shown
 
@@ -67,10 +67,10 @@ async def infos(
         (channel, [name for name in attributes if _fits(name, channel)])
         for channel, attributes in wanted
     ]
-    topics = {topic(app.id, channel) for channel, attributes in fitting if attributes}
+    topics = {topic_of(app.id, channel) for channel, attributes in fitting if attributes}
     sizes = await broker.presence.sizes(sorted(topics)) if topics else {}
     return [
-        _info(sizes.get(topic(app.id, channel), (0, 0)), attributes)
+        _info(sizes.get(topic_of(app.id, channel), (0, 0)), attributes)
         for channel, attributes in fitting
     ]
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ..applications import Application
 from ..exceptions import PublisherBusy
-from ..protocol.messages import Cached, Message
+from ..protocol.messages import Cached, Message, topic_of
 from .base import (
     CACHE_TTL,
     DEFAULT_URL,
@@ -51,7 +51,7 @@ class MemoryBroadcaster(Broadcaster):
             self._serving.broadcast(channels, event, data, socket_id=socket_id)
             return
         for channel in channels:
-            self._bus.publish(Message(self.app.id, channel, event, data, socket_id))
+            self._bus.publish(Message(topic_of(self.app.id, channel), event, data, socket_id))
 
     def terminate_user_connections(self, user_id: str) -> None:
         """Tell the brokers of this process, or the process that serves."""

@@ -215,12 +215,11 @@ class PresenceStore:
         return old, new
 
     def _tell(self, topic: str, event: str, data: str, socket_id: str | None) -> None:
-        app_id, _, channel = topic.partition(":")
-        version = self.next_version()
+        message = Message(topic, event, data, socket_id, version=self.next_version())
         try:
-            self._publish(Message(app_id, channel, event, data, socket_id, version=version))
+            self._publish(message)
         except BroadcastError as exc:  # A loop that is behind: the change is made all the same.
-            logger.warning("Could not tell all of %s in %s: %s", event, channel, exc)
+            logger.warning("Could not tell all of %s in %s: %s", event, message.channel, exc)
 
 
 class LocalPresence(Presence):

@@ -17,7 +17,7 @@ from .names import is_watch_channel
 @dataclass(frozen=True, slots=True)
 class Message:
     """
-    One event on one channel of one application.
+    One event on one topic: a channel of one application.
 
     `data` is the text that the client's callback receives, usually JSON; it is
     carried byte for byte. `socket_id` names the one socket that must not get it,
@@ -26,8 +26,7 @@ class Message:
     it: a presence change, an event that a cache channel keeps. It grows per topic.
     """
 
-    app_id: str
-    channel: str
+    topic: str
     event: str
     data: str
     socket_id: str | None = None
@@ -35,13 +34,18 @@ class Message:
     version: int | None = None
 
     @property
-    def topic(self) -> str:
-        """The message's address on the bus. A Pusher name holds no colon."""
-        return topic(self.app_id, self.channel)
+    def app_id(self) -> str:
+        """The application's id."""
+        return self.topic.partition(":")[0]
+
+    @property
+    def channel(self) -> str:
+        """The channel as clients name it."""
+        return self.topic.partition(":")[2]
 
 
-def topic(app_id: str, channel: str) -> str:
-    """Return the bus address of a channel: ``app_id:channel``."""
+def topic_of(app_id: str, channel: str) -> str:
+    """Return the bus address of a channel, ``app_id:channel``. Neither part holds a colon."""
     return f"{app_id}:{channel}"
 
 
@@ -67,9 +71,10 @@ class Frame:
     @classmethod
     def of(cls, message: Message) -> "Frame":
         """Return the frame that carries `message`. Its data stays a string in it."""
-        if is_watch_channel(message.channel):
-            return _watchlist_event(message)
-        body = {"event": message.event, "channel": message.channel, "data": message.data}
+        channel = message.channel
+        if is_watch_channel(channel):
+            return _watchlist_event(message, channel)
+        body = {"event": message.event, "channel": channel, "data": message.data}
         if message.user_id is not None:
             body["user_id"] = message.user_id
         return cls(encode(body))
@@ -191,8 +196,8 @@ def watchlist_events(online: Iterable[str], offline: Iterable[str]) -> Frame:
     return _frame("pusher_internal:watchlist_events", data)
 
 
-def _watchlist_event(message: Message) -> Frame:
-    user_ids = [message.channel.partition("-")[2]]
+def _watchlist_event(message: Message, channel: str) -> Frame:
+    user_ids = [channel.partition("-")[2]]
     is_online = message.event == MEMBER_ADDED
     return watchlist_events(user_ids if is_online else [], [] if is_online else user_ids)
 

@@ -108,9 +108,8 @@ class SubscriptionCounts:
         try:
             for name, count in due.items():
                 if count:
-                    app_id, _, channel = name.partition(":")
                     data = subscription_count_data(count)
-                    await self._broker.publish(Message(app_id, channel, SUBSCRIPTION_COUNT, data))
+                    await self._broker.publish(Message(name, SUBSCRIPTION_COUNT, data))
                 self._reports.counted(name, count)
             # Counting and publishing are two steps: another process may have counted later
             # and published sooner. Who published last sees here that the number is old.

@@ -46,8 +46,8 @@ from ..protocol.messages import (
     Message,
     Snapshot,
     decode,
+    topic_of,
 )
-from ..protocol.messages import topic as topic_of
 from ..protocol.names import is_cache
 from .counts import SubscriptionCounts
 from .metrics.snapshot import HubStats, publish_to_siblings

@@ -15,7 +15,7 @@ from ..protocol.actions import Action, ClientEvent, SignIn, Subscribe, Unsubscri
 from ..protocol.connection import Connection
 from ..protocol.errors import ClientEventRejected, OverCapacity, PusherError, Reconnect
 from ..protocol.members import User
-from ..protocol.messages import Frame, Message, topic, watchlist_events
+from ..protocol.messages import Frame, Message, topic_of, watchlist_events
 from ..protocol.names import watch_channel
 from .hub import Hub, Socket
 
@@ -159,14 +159,12 @@ class Session:
             self._flush()
 
     async def _whisper(self, action: ClientEvent) -> None:
-        app_id = self.app.id if self.app else ""
-        message = Message(
-            app_id, action.channel, action.event, action.data, self.socket_id, action.user_id
-        )
+        topic = self._topic(action.channel)
+        message = Message(topic, action.event, action.data, self.socket_id, action.user_id)
         try:
             await self._hub.whisper(message)
         except BroadcastError as exc:
-            logger.warning("Cannot relay a client event to %s: %s", message.topic, exc)
+            logger.warning("Cannot relay a client event to %s: %s", topic, exc)
             self.connection.fail(ClientEventRejected("The event could not be relayed, try again"))
             if not self._closed:
                 self._flush()
@@ -204,7 +202,7 @@ class Session:
         return OverCapacity("Subscriptions are unavailable, try again")
 
     def _topic(self, channel: str) -> str:
-        return topic(self.app.id if self.app else "", channel)
+        return topic_of(self.app.id if self.app else "", channel)
 
     def _flush(self) -> None:
         for frame in self.connection.frames_to_send():

@@ -28,7 +28,7 @@ from ..drivers.circuit_breaker import breakers
 from ..drivers.memory import MemoryBroker, MemoryBus
 from ..drivers.registry import broadcasters
 from ..protocol.connection import Connection
-from ..protocol.messages import Message
+from ..protocol.messages import Message, topic_of
 from ..server.hub import Hub, Socket
 from ..server.session import Session
 
@@ -164,7 +164,7 @@ class _SiteBroadcaster(Broadcaster):
     ) -> None:
         """Put the message on the bus, from any thread."""
         for channel in channels:
-            self._bus.publish(Message(self.app.id, channel, event, data, socket_id))
+            self._bus.publish(Message(topic_of(self.app.id, channel), event, data, socket_id))
 
     def get_broker(self) -> MemoryBroker:
         """Return a read end for the running loop."""

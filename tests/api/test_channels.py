@@ -216,7 +216,7 @@ async def test_the_cached_event_of_a_channel() -> None:
 async def test_a_clients_event_is_not_cached() -> None:
     """Nor does one take the place of what was published."""
     await post(body_of(channels=["private-cache-x"], data="1"))
-    await get_broker().publish(Message("42", "private-cache-x", "client-x", "2", "1.1"))
+    await get_broker().publish(Message("42:private-cache-x", "client-x", "2", "1.1"))
     answer = await ask("channels/private-cache-x", info="cache")
     assert answer["cache"]["data"] == "1"
 

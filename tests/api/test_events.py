@@ -43,7 +43,7 @@ async def test_event_reaches_each_channel(heard: list[Message]) -> None:
     answer = await post(body_of(name="Né", channels=["a", "b"], data=data, socket_id="5.7"))
     assert (answer.status, answer.body, answer.content_type) == (200, "{}", "application/json")
     await settle(heard, 2)
-    assert heard == [Message("42", c, "Né", data, "5.7") for c in ("a", "b")]
+    assert heard == [Message(f"42:{c}", "Né", data, "5.7") for c in ("a", "b")]
 
 
 async def test_a_single_channel_may_be_named(heard: list[Message]) -> None:
@@ -417,7 +417,7 @@ async def told(path: str, body: bytes, **options: Any) -> tuple[Response, list[M
     await broker.connect(heard.append)
     await broker.subscribe("42:#control")
     answer = await post(body, path, **options)
-    end = Message("42", CONTROL, "end", "")
+    end = Message(f"42:{CONTROL}", "end", "")
     await broker.publish(end)
     await await_until(lambda: end in heard)
     await close_broker()
@@ -431,7 +431,7 @@ async def test_servers_are_told_to_end_connections(body: bytes, prefix: str, use
     """Whether the user is there or not, and without the application, as in Python's SDK."""
     answer, heard = await told(f"{prefix}/users/{user_id}/terminate_connections", body)
     assert (answer.status, answer.body) == (200, "{}")
-    assert heard == [Message("42", CONTROL, TERMINATE, json.dumps(user_id))]
+    assert heard == [Message(f"42:{CONTROL}", TERMINATE, json.dumps(user_id))]
 
 
 @pytest.mark.parametrize("user_id", ["a b", "a%2Fb", "%F0%9F%98%80", "x" * 201, "a:b", "%0A"])

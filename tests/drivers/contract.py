@@ -116,7 +116,7 @@ class BrokerContract(BroadcasterContract):
         await broker.subscribe("1:whik")
         await broadcaster.abroadcast(["whik"], "Né", '{"a":"휙","b":[1.5,null]}', socket_id="5.7")
         (message,) = await inbox.wait_for(1)
-        assert message == Message("1", "whik", "Né", message.data, "5.7")
+        assert message == Message("1:whik", "Né", message.data, "5.7")
         assert json.loads(message.data) == {"a": "휙", "b": [1.5, None]}
 
     async def test_carries_published_data_byte_for_byte(self, broker: Broker, inbox: Inbox) -> None:
@@ -124,7 +124,7 @@ class BrokerContract(BroadcasterContract):
         await broker.subscribe("1:whik")
         texts = ['{"a": 1,  "a":2}', "plain", '"quoted"', "", "[1.0,1e3]", '{"nul":"\\u0000"}']
         for text in texts:
-            await broker.publish(Message("1", "whik", "Text", text))
+            await broker.publish(Message("1:whik", "Text", text))
         await inbox.wait_for(len(texts))
         assert [message.data for message in inbox] == texts
 
@@ -185,7 +185,7 @@ class BrokerContract(BroadcasterContract):
         """What one caller publishes one after the other arrives in that order."""
         await broker.subscribe("1:whik")
         for number in range(300):
-            await broker.publish(Message("1", "whik", "Number", str(number)))
+            await broker.publish(Message("1:whik", "Number", str(number)))
         await inbox.wait_for(300)
         assert [m.data for m in inbox] == [str(n) for n in range(300)]
 
@@ -195,8 +195,8 @@ class BrokerContract(BroadcasterContract):
         """Two applications may use one channel name."""
         await broker.subscribe("1:whik")
         await broker.subscribe("2:whik")
-        await broker.publish(Message("2", "whik", "Second", "{}"))
-        await broker.publish(Message("1", "whik", "First", "{}"))
+        await broker.publish(Message("2:whik", "Second", "{}"))
+        await broker.publish(Message("1:whik", "First", "{}"))
         await inbox.wait_for(2)
         assert {(m.app_id, m.event) for m in inbox} == {("1", "First"), ("2", "Second")}
 
@@ -207,19 +207,19 @@ class BrokerContract(BroadcasterContract):
         await broker.subscribe(f"1:{CONTROL}")
         await asyncio.to_thread(broadcaster.terminate_user_connections, "ünal")
         (message,) = await inbox.wait_for(1)
-        assert message == Message("1", CONTROL, TERMINATE, '"ünal"')
+        assert message == Message(f"1:{CONTROL}", TERMINATE, '"ünal"')
 
     async def test_carries_the_sender_of_a_client_event(self, broker: Broker, inbox: Inbox) -> None:
         """The member who sent a client event, and the socket it came from, arrive with it."""
         await broker.subscribe("1:presence-a")
-        message = Message("1", "presence-a", "client-hi", "{}", "1.2", "ünal")
+        message = Message("1:presence-a", "client-hi", "{}", "1.2", "ünal")
         await broker.publish(message)
         assert await inbox.wait_for(1) == [message]
 
     async def test_carries_the_servers_own_events(self, broker: Broker, inbox: Inbox) -> None:
         """The number of subscribers, which a server tells, travels like any message."""
         await broker.subscribe("1:whik")
-        message = Message("1", "whik", "pusher_internal:subscription_count", '{"n":1}')
+        message = Message("1:whik", "pusher_internal:subscription_count", '{"n":1}')
         await broker.publish(message)
         assert await inbox.wait_for(1) == [message]
 
@@ -256,7 +256,7 @@ class CacheContract(BrokerContract):
         assert await broker.cached("1:cache-a") is None
         await broadcaster.abroadcast(["cache-a", "private-cache-a"], "One", '{"n":1}')
         await broadcaster.abroadcast(["cache-a"], "Two", '{"n":2}', socket_id="1.2")
-        await broker.publish(Message("1", "presence-cache-a", "Three", "text"))
+        await broker.publish(Message("1:presence-cache-a", "Three", "text"))
         kept = [
             await broker.cached(f"1:{name}")
             for name in ("cache-a", "private-cache-a", "presence-cache-a")
@@ -271,8 +271,8 @@ class CacheContract(BrokerContract):
     async def test_keeps_nothing_else(self, broadcaster: Broadcaster, broker: Broker) -> None:
         """Neither other channels' events, nor clients', nor those of the server itself."""
         await broadcaster.abroadcast(["whik", "presence-a"], "Hello", "{}")
-        await broker.publish(Message("1", "private-cache-a", "client-hi", "{}", "1.2"))
-        await broker.publish(Message("1", "cache-a", "pusher_internal:subscription_count", "{}"))
+        await broker.publish(Message("1:private-cache-a", "client-hi", "{}", "1.2"))
+        await broker.publish(Message("1:cache-a", "pusher_internal:subscription_count", "{}"))
         for name in ("whik", "presence-a", "private-cache-a", "cache-a"):
             assert await broker.cached(f"1:{name}") is None
 
@@ -283,7 +283,7 @@ class CacheContract(BrokerContract):
         await broker.subscribe("1:cache-a")
         for number in range(3):
             await broadcaster.abroadcast(["cache-a"], "Number", str(number))
-            await broker.publish(Message("1", "cache-a", "Number", str(number)))
+            await broker.publish(Message("1:cache-a", "Number", str(number)))
         await inbox.wait_for(6)
         versions = [message.version or 0 for message in inbox]
         assert versions == sorted(set(versions))
@@ -297,13 +297,13 @@ class CacheContract(BrokerContract):
         """Other messages stand for themselves."""
         await broker.subscribe("1:whik")
         await broadcaster.abroadcast(["whik"], "Hello", "{}")
-        await broker.publish(Message("1", "whik", "Hello", "{}"))
+        await broker.publish(Message("1:whik", "Hello", "{}"))
         await inbox.wait_for(2)
         assert [message.version for message in inbox] == [None, None]
 
     async def test_keeps_applications_caches_apart(self, broker: Broker) -> None:
         """Two applications may use one name for a cache channel."""
-        await broker.publish(Message("2", "cache-a", "Second", "{}"))
+        await broker.publish(Message("2:cache-a", "Second", "{}"))
         assert await broker.cached("1:cache-a") is None
         assert await broker.cached("2:cache-a") is not None
 
@@ -383,8 +383,7 @@ class PresenceContract(BrokerContract):
         assert members.infos == {"7": '{"name":"휙"}'}
         (message,) = await node.heard()
         assert message == Message(
-            "1",
-            "presence-a",
+            "1:presence-a",
             MEMBER_ADDED,
             member_added_data("7", '{"name":"휙"}'),
             "1.1",
@@ -729,7 +728,7 @@ class SharedContract(BrokerContract):
         await other.connect(others.append)
         await broker.subscribe("1:whik")
         await other.subscribe("1:whik")
-        await other.publish(Message("1", "whik", "Hello", "{}"))
+        await other.publish(Message("1:whik", "Hello", "{}"))
         await inbox.wait_for(1)
         await others.wait_for(1)
         await other.close()

@@ -18,7 +18,7 @@ APP = Application(id="1", key="key", secret="secret")
 
 def message(number: int) -> Message:
     """Return one of many messages."""
-    return Message("1", "x", "e", str(number))
+    return Message("1:x", "e", str(number))
 
 
 class Bus:

@@ -39,7 +39,7 @@ class TestMemory(CacheContract, ManyNodesContract):
         real = node.broker.loop
         node.broker.loop = asyncio.new_event_loop()
         node.broker.loop.close()
-        node.broker._bus.publish(Message("1", "nobody", "Hello", "{}"))
+        node.broker._bus.publish(Message("1:nobody", "Hello", "{}"))
         node.broker.loop = real
 
     async def test_is_not_shared(self, broker: Broker) -> None:
@@ -86,7 +86,7 @@ class TestMemory(CacheContract, ManyNodesContract):
         """An event loop that is blocked does not make the process grow without bound."""
         await broker.subscribe("1:whik")
         broker.LIMIT = 3
-        message = Message("1", "whik", "Hello", "{}")
+        message = Message("1:whik", "Hello", "{}")
         for _ in range(3):
             broker.take(message)
         with pytest.raises(PublisherBusy):
@@ -94,7 +94,7 @@ class TestMemory(CacheContract, ManyNodesContract):
 
     async def test_unheard_topic_costs_the_loop_nothing(self, broker: MemoryBroker) -> None:
         """A message of a topic that nobody here listens to is not even queued."""
-        broker.take(Message("1", "elsewhere", "Hello", "{}"))
+        broker.take(Message("1:elsewhere", "Hello", "{}"))
         assert not broker._scheduled
 
     async def test_kept_event_ends(self, broadcaster: Broadcaster, broker: Broker) -> None:

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from broadcasting.drivers.base import CONTROL, RESTART
 from broadcasting.drivers.registry import close_broker, get_broker
-from broadcasting.protocol.messages import Message, topic
+from broadcasting.protocol.messages import Message
 from tests.conftest import ROOT, RedisServer
 from tests.serving.site import ServedSite, farewell, served_sites
 from tests.utils import await_until
@@ -45,7 +45,7 @@ async def test_the_bus_is_told(settings: Settings, redis_server: RedisServer) ->
     output = io.StringIO()
     broker = get_broker()
     await broker.connect(heard.append)
-    await broker.subscribe(topic("1", CONTROL))
+    await broker.subscribe(f"1:{CONTROL}")
     try:
         await asyncio.to_thread(call_command, "broadcast_restart", stdout=output)
         await await_until(lambda: heard, what="it is heard")

@@ -39,7 +39,7 @@ def error(message: str, code: int | None = None) -> dict[str, Any]:
 
 def live(channel: str, data: str = "{}") -> Frame:
     """Return an event of `channel`."""
-    return Frame.of(Message("1", channel, "e", data))
+    return Frame.of(Message(f"1:{channel}", "e", data))
 
 
 def joined_pair(version: str | None = "7") -> Pair:

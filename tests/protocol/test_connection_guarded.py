@@ -621,7 +621,7 @@ class TestSnapshots:
         pair.ask(channel)
         action = pair.actions.pop()
         assert isinstance(action, Subscribe)
-        newer = Frame.of(Message("1", channel, "e", "new"))
+        newer = Frame.of(Message(f"1:{channel}", "e", "new"))
         cached = Cached("e", "ż old", 1, 60)
         pair.connection.subscribed(action.attempt, Snapshot((newer,), cached=cached))
         frames = [json.loads(f.text) for f in pair.connection.frames_to_send()]

@@ -12,7 +12,16 @@ from websockets.frames import Opcode
 
 from broadcasting.protocol import messages
 from broadcasting.protocol.errors import InvalidFrame, PusherError, Unauthorized
-from broadcasting.protocol.messages import PING, PONG, Cached, Frame, Message, decode, encode, topic
+from broadcasting.protocol.messages import (
+    PING,
+    PONG,
+    Cached,
+    Frame,
+    Message,
+    decode,
+    encode,
+    topic_of,
+)
 
 JSON = st.recursive(
     st.none()
@@ -66,7 +75,7 @@ class TestGoldenFrames:
 
     def test_a_message(self) -> None:
         """Nothing but event, channel and data; text leaves as UTF-8, not escaped."""
-        frame = Frame.of(Message("1", "x", "e", '{"name":"Zoë"}', socket_id="1.1"))
+        frame = Frame.of(Message("1:x", "e", '{"name":"Zoë"}', socket_id="1.1"))
         assert frame.text == '{"event":"e","channel":"x","data":"{\\"name\\":\\"Zoë\\"}"}'
 
     def test_members_in_the_confirmation(self) -> None:
@@ -102,7 +111,7 @@ class TestGoldenFrames:
         """Byte for byte as it was sent."""
         cached = Cached("e", '{"a": 1}', 7, 60)
         assert messages.cached_event("cache-x", cached).text == (
-            Frame.of(Message("1", "cache-x", "e", '{"a": 1}')).text
+            Frame.of(Message("1:cache-x", "e", '{"a": 1}')).text
         )
 
     def test_watchlist_events(self) -> None:
@@ -119,7 +128,7 @@ class TestGoldenFrames:
     )
     def test_a_watched_user_who_comes_or_goes(self, event: str, name: str) -> None:
         """The bus carries a member; the client hears of a user, without a channel."""
-        frame = json.loads(Frame.of(Message("1", "#watch-a-b", event, "{}")).text)
+        frame = json.loads(Frame.of(Message("1:#watch-a-b", event, "{}")).text)
         assert "channel" not in frame
         assert json.loads(frame["data"]) == {"events": [{"name": name, "user_ids": ["a-b"]}]}
 
@@ -131,7 +140,7 @@ class TestGoldenFrames:
 
     def test_a_members_client_event_names_the_member(self) -> None:
         """Nothing else is added to it."""
-        frame = Frame.of(Message("1", "presence-x", "client-a", "{}", "1.1", "7"))
+        frame = Frame.of(Message("1:presence-x", "client-a", "{}", "1.1", "7"))
         assert frame.text == (
             '{"event":"client-a","channel":"presence-x","data":"{}","user_id":"7"}'
         )
@@ -151,7 +160,7 @@ FORMS = {
     messages.cached_event("cache-x", Cached("e", "{}", 1, 60)): (True, True),
     messages.subscription_error("x", "AuthError", "No", 401): (False, True),
     **{
-        Frame.of(Message("1", "presence-x", event, data)): (True, True)
+        Frame.of(Message("1:presence-x", event, data)): (True, True)
         for event, data in {
             messages.MEMBER_ADDED: messages.member_added_data("1", "null"),
             messages.MEMBER_REMOVED: messages.member_removed_data("1"),
@@ -181,7 +190,7 @@ class TestFrames:
     @given(data=st.text(), event=st.text(min_size=1))
     def test_data_is_carried_as_it_is(self, data: str, event: str) -> None:
         """The publisher's string comes out of the frame as it went in."""
-        fields = json.loads(Frame.of(Message("1", "x", event, data)).text)
+        fields = json.loads(Frame.of(Message("1:x", event, data)).text)
         assert fields == {"event": event, "channel": "x", "data": data}
 
     def test_an_error_may_quote_a_lone_surrogate(self) -> None:
@@ -206,7 +215,8 @@ class TestWebSocket:
 class TestTopics:
     def test_a_topic_is_application_and_channel(self) -> None:
         """Two applications never share one."""
-        assert Message("7", "x", "e", "{}").topic == topic("7", "x") == "7:x"
+        message = Message(topic_of("7", "x"), "e", "{}")
+        assert (message.app_id, message.channel, message.topic) == ("7", "x", "7:x")
 
 
 class TestDecode:

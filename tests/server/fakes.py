@@ -14,7 +14,7 @@ from broadcasting.drivers.base import CONTROL, Broker, Deliver, Members, Report,
 from broadcasting.drivers.presence import LocalPresence, PresenceStore
 from broadcasting.protocol.connection import Connection
 from broadcasting.protocol.members import Member
-from broadcasting.protocol.messages import Cached, Frame, Message, topic
+from broadcasting.protocol.messages import Cached, Frame, Message, topic_of
 from broadcasting.protocol.signatures import sign_channel, sign_user
 from broadcasting.server import hub as hub_module
 from broadcasting.server.hub import Hub
@@ -308,9 +308,9 @@ async def settle() -> None:
 
 def message(channel: str, data: str = "{}", socket_id: str | None = None) -> Message:
     """Return an event of `channel`."""
-    return Message(APP_ID, channel, "e", data, socket_id)
+    return Message(topic_of(APP_ID, channel), "e", data, socket_id)
 
 
 def address(channel: str) -> str:
     """Return the topic of `channel`."""
-    return topic(APP_ID, channel)
+    return topic_of(APP_ID, channel)

@@ -438,10 +438,10 @@ class TestUsers:
         two.sign_in("1")
         member.join(ROOM, "1")
         await settle()
-        await broker.publish(Message(APP_ID, CONTROL, TERMINATE, '"1"'))
+        await broker.publish(Message(address(CONTROL), TERMINATE, '"1"'))
         assert [tab.socket.close_code for tab in tabs] == [4009, 4009, None]
-        await broker.publish(Message(APP_ID, CONTROL, TERMINATE, '"1"'))
-        await broker.publish(Message("2", CONTROL, TERMINATE, '"1"'))
+        await broker.publish(Message(address(CONTROL), TERMINATE, '"1"'))
+        await broker.publish(Message(f"2:{CONTROL}", TERMINATE, '"1"'))
         assert member.socket.is_open
 
     @pytest.mark.parametrize(("event", "data"), [("x", '"1"'), (TERMINATE, "{"), (TERMINATE, "1")])
@@ -456,7 +456,7 @@ class TestUsers:
         """It may come from a later version."""
         tabs[0].sign_in("1")
         await settle()
-        await broker.publish(Message(APP_ID, CONTROL, event, data))
+        await broker.publish(Message(address(CONTROL), event, data))
         assert "Ignored a command" in caplog.text
         assert tabs[0].socket.is_open
 
@@ -682,7 +682,7 @@ class TestNumbers:
         await settle()
         broker.store.count(object(), {address("x"): 2, address(ROOM): 2})
         for channel in ("x", ROOM, "#server-to-user-1"):
-            await broker.publish(Message(APP_ID, CONTROL, COUNT, f'"{channel}"'))
+            await broker.publish(Message(address(CONTROL), COUNT, f'"{channel}"'))
         for _ in range(2):
             await hub._counts.announce_late()
         assert [frame["data"]["subscription_count"] for frame in tab.told(COUNT)] == [1, 3]

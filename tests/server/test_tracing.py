@@ -53,7 +53,7 @@ async def test_every_frame_and_decision_is_a_line(site: None, lines: list[str]) 
     session = open_session(key=app.key, version="7", origin=None, socket=FakeSocket())
     session.receive(subscribe("whik"))
     await settle()
-    get_hub().deliver(Message(app.id, "whik", "News", '{"n":1}'))
+    get_hub().deliver(Message(f"{app.id}:whik", "News", '{"n":1}'))
     session.receive(ping())
     session.closed()
     assert lines == [

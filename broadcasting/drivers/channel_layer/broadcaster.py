@@ -26,7 +26,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ...applications import Application
 from ...exceptions import BroadcastError
-from ...protocol.messages import Message
+from ...protocol.messages import Message, topic_of
 from ..base import (
     DEFAULT_URL,
     Broadcaster,
@@ -89,7 +89,9 @@ class ChannelLayerBroadcaster(Broadcaster):
             if broker is None:
                 return  # No socket was ever opened here: nobody listens.
             loop, queue = broker.loop, broker.queue
-        messages = [Message(self.app.id, name, event, data, socket_id) for name in channels]
+        messages = [
+            Message(topic_of(self.app.id, name), event, data, socket_id) for name in channels
+        ]
         _wait_for(_publish_all(queue, messages), loop)
 
     def get_broker(self) -> "ChannelLayerBroker":
@@ -429,16 +431,14 @@ class ChannelLayerBroker(Broker):
             return
         try:
             topic, sender, number = body["topic"], body["sender"], body["number"]
-            app_id, _, channel = topic.partition(":")
+            if topic not in self._topics:
+                return  # Unsubscribed while the message was under way.
             # "user" came later: a process of an older release may still run beside this one.
-            message = Message(
-                app_id, channel, body["event"], body["data"], body["socket"], body.get("user")
-            )
+            user_id = body.get("user")
+            message = Message(topic, body["event"], body["data"], body["socket"], user_id)
         except (KeyError, TypeError, AttributeError):
             logger.warning("Dropped a malformed message from channel layer %r.", self._alias)
             return
-        if topic not in self._topics:
-            return  # Unsubscribed while the message was under way.
         missing = self._gaps.missing_before(topic, sender, number)
         if missing > 0:
             self.lost += missing
@@ -446,7 +446,7 @@ class ChannelLayerBroker(Broker):
                 "Channel layer %r dropped %d messages on %s (%d in all). Raise its capacity.",
                 self._alias,
                 missing,
-                channel,
+                message.channel,
                 self.lost,
             )
         if missing >= 0 and self._deliver is not None:

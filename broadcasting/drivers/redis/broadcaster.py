@@ -21,7 +21,7 @@ from redis.utils import HIREDIS_AVAILABLE
 
 from ...applications import Application
 from ...exceptions import BroadcastError
-from ...protocol.messages import Cached, Message
+from ...protocol.messages import Cached, Message, topic_of
 from ..base import Broadcaster, Broker, Deliver, PublishQueue, Report
 from ..diagnosis import Finding
 from . import diagnosis as redis_examination
@@ -133,7 +133,9 @@ class RedisBroadcaster(Broadcaster):
         """Publish to all `channels`, in one round trip for each part of the bus."""
         if not channels:
             return
-        messages = [Message(self.app.id, name, event, data, socket_id) for name in channels]
+        messages = [
+            Message(topic_of(self.app.id, name), event, data, socket_id) for name in channels
+        ]
         payload = encode_wire(messages[0], verbatim=False)
         parts: dict[int, list[Message]] = {}
         for message in messages:

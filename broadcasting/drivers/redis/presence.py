@@ -55,7 +55,7 @@ from typing import Any, TypeVar
 
 from ...exceptions import BroadcastError
 from ...protocol.members import Member
-from ...protocol.messages import SUBSCRIPTION_COUNT, Message, decode, encode
+from ...protocol.messages import SUBSCRIPTION_COUNT, Message, decode, encode, topic_of
 from ..base import CONTROL, REPORT_GRACE, Change, Deliver, Members, Presence, Report
 from .names import Names
 from .scripts import NEXT_VERSION, Script, ScriptQueue
@@ -442,7 +442,7 @@ class RedisPresence(Presence):
     def _recount(self, topic: str) -> None:
         app_id, _, channel = topic.partition(":")
         if self._deliver is not None:
-            self._deliver(Message(app_id, CONTROL, SUBSCRIPTION_COUNT, encode(channel)))
+            self._deliver(Message(topic_of(app_id, CONTROL), SUBSCRIPTION_COUNT, encode(channel)))
 
     def _tell(self, change: Change) -> None:
         if self._report is not None:

@@ -96,5 +96,4 @@ def decode_wire(topic: str, payload: bytes) -> Message:
         raise ValueError("its user_id is not a text")
     if version is not None and type(version) is not int:
         raise ValueError("its version is not an integer")
-    app_id, _, channel = topic.partition(":")
-    return Message(app_id, channel, event, text, socket_id, user_id, version)
+    return Message(topic, event, text, socket_id, user_id, version)

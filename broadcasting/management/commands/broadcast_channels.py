@@ -14,7 +14,7 @@ from ...drivers.base import Presence
 from ...drivers.pusher import PusherBroadcaster, ServingProcess
 from ...drivers.registry import close_broker, get_broker
 from ...exceptions import BroadcastError
-from ...protocol.messages import topic
+from ...protocol.messages import topic_of
 from ...protocol.names import is_channel_name, is_presence
 from ..applications import find_applications
 from ..server_address import find_server_url
@@ -134,10 +134,10 @@ async def _read_application(presence: Presence, app_id: str, prefix: str) -> dic
     occupied = await presence.occupied(app_id, prefix)
     # What begins with # belongs to servers and users.
     names = sorted(filter(is_channel_name, occupied))
-    sizes = await presence.sizes([topic(app_id, name) for name in names if is_presence(name)])
+    sizes = await presence.sizes([topic_of(app_id, name) for name in names if is_presence(name)])
     channels = {name: {"subscription_count": occupied[name]} for name in names}
     for name in filter(is_presence, names):
-        channels[name]["user_count"] = sizes[topic(app_id, name)][1]
+        channels[name]["user_count"] = sizes[topic_of(app_id, name)][1]
     return channels
 
 

@@ -15,7 +15,7 @@ from ...conf import get_settings
 from ...drivers.registry import close_broker, get_broker
 from ...encryption import unseal
 from ...exceptions import BroadcastError
-from ...protocol.messages import Message, decode, topic
+from ...protocol.messages import Message, decode, topic_of
 from ...protocol.names import is_client_event, is_encrypted, is_presence, is_user_channel
 from ..applications import find_applications
 from ..client import open_socket
@@ -73,7 +73,7 @@ class Command(BaseCommand):
         try:
             await broker.connect(arrived.put_nowait)
             for name in names:
-                await broker.subscribe(topic(app.id, name))
+                await broker.subscribe(topic_of(app.id, name))
             self._say_what_is_followed(names, "on the bus")
             left = options["count"]
             while left is None or left > 0:
@@ -137,9 +137,8 @@ def _messages(app: Application, frames: Iterator[Any]) -> Iterator[Message]:
         if "channel" in frame and "event" in frame:
             data = frame.get("data")
             text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-            yield Message(
-                app.id, frame["channel"], frame["event"], text, user_id=frame.get("user_id")
-            )
+            topic = topic_of(app.id, frame["channel"])
+            yield Message(topic, frame["event"], text, user_id=frame.get("user_id"))
 
 
 def _readable(app: Application, message: Message) -> object:

@@ -162,7 +162,7 @@ async def visitor(_settings: None) -> AsyncIterator[Visitor]:
 
 def message(data: str = "{}") -> Message:
     """Return a message on the channel ``a``."""
-    return Message(get_settings().apps[0].id, "a", "News", data)
+    return Message(f"{get_settings().apps[0].id}:a", "News", data)
 
 
 class TestWriting:

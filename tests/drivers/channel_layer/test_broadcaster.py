@@ -85,7 +85,7 @@ class LayerContract(PresenceContract):
         ]
         for body in bad:
             await layer.group_send(group_of("1:whik"), body)
-        await broker.publish(Message("1", "whik", "Good", "{}"))
+        await broker.publish(Message("1:whik", "Good", "{}"))
         await inbox.wait_for(1)
         assert [m.event for m in inbox] == ["Good"]
         assert caplog.text.count("malformed") == 2
@@ -268,7 +268,7 @@ class TestInMemoryLayer(LayerContract):
         layer = find_layer("default")
         layer.capacity = 10
         sender = GroupSender(layer)
-        messages = [Message("1", "whik", "X", str(n)) for n in range(30)]
+        messages = [Message("1:whik", "X", str(n)) for n in range(30)]
         for message in messages[:1]:
             await sender.send([message])
         await inbox.wait_for(1)

@@ -122,7 +122,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
             await broker.subscribe("1:presence-x")
             await broadcaster.abroadcast(["presence-x", "cache-x"], "e", "{}", socket_id="1.1")
             await asyncio.to_thread(broadcaster.terminate_user_connections, "1")
-            await broker.publish(Message("1", "presence-x", "client-e", "{}", "1.1", "1"))
+            await broker.publish(Message("1:presence-x", "client-e", "{}", "1.1", "1"))
             await broker.presence.join("1:presence-x", "e", Member("1"), socket_id="1.1", limit=9)
             await broker.presence.count({"1:presence-x": 1})
             await broker.presence.heartbeat({"1": 1})
@@ -139,7 +139,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
         payload = '{"event": "X", "data": {"user": {"name": "x"}}, "socket": null, "extra": [1]}'
         client.publish("whik", payload)
         (message,) = await inbox.wait_for(1)
-        assert message == Message("1", "whik", "X", '{"user":{"name":"x"}}')
+        assert message == Message("1:whik", "X", '{"user":{"name":"x"}}')
 
     async def test_drops_malformed_messages_and_lives_on(
         self,
@@ -196,7 +196,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
     ) -> None:
         """It is delivered like any other; what a server kept before stays."""
         await broker.subscribe("1:cache-a")
-        await broker.publish(Message("1", "cache-a", "Ours", "{}"))
+        await broker.publish(Message("1:cache-a", "Ours", "{}"))
         client.publish("cache-a", '{"event": "Theirs", "data": {}}')
         assert [m.event for m in await inbox.wait_for(2)] == ["Ours", "Theirs"]
         cached = await broker.cached("1:cache-a")
@@ -205,7 +205,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
 
     async def test_kept_event_ends(self, broker: Broker, client: redis.Redis) -> None:
         """Redis forgets it after half an hour."""
-        await broker.publish(Message("1", "cache-a", "Hello", "{}"))
+        await broker.publish(Message("1:cache-a", "Hello", "{}"))
         key = "{broadcasting}:cached:1:cache-a"
         assert 1790 <= client.ttl(key) <= 1800
         client.pexpire(key, 1)
@@ -216,7 +216,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
         """Not even when Redis loses all it knew."""
         versions = []
         for _ in range(3):
-            await broker.publish(Message("1", "cache-a", "Hello", "{}"))
+            await broker.publish(Message("1:cache-a", "Hello", "{}"))
             cached = await broker.cached("1:cache-a")
             assert cached is not None
             versions.append(cached.version)
@@ -233,7 +233,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
             client.script_flush()
             await broadcaster.abroadcast(["plain", "cache-a"], "X", str(number))
             client.script_flush()
-            await broker.publish(Message("1", "cache-a", "X", str(number)))
+            await broker.publish(Message("1:cache-a", "X", str(number)))
             client.script_flush()
             assert await broker.cached("1:cache-a") is not None
         await inbox.wait_for(9)
@@ -249,7 +249,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
         with pytest.raises(BroadcastError, match="not an integer"):
             await broadcaster.abroadcast(["cache-a"], "Hello", "{}")
         with pytest.raises(BroadcastError, match="not an integer"):
-            await broker.publish(Message("1", "cache-a", "Hello", "{}"))
+            await broker.publish(Message("1:cache-a", "Hello", "{}"))
 
     async def test_asking_a_redis_that_is_away_is_an_error(
         self, broker: Broker, redis_server: RedisServer
@@ -300,12 +300,12 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
         with pytest.raises(BroadcastError, match="Redis did not take the message"):
             await broadcaster.abroadcast(["room-0"], "Hello", "{}")
         with pytest.raises(BroadcastError, match="Redis did not take the message"):
-            await broker.publish(Message("1", "room-0", "Hello", "{}"))
+            await broker.publish(Message("1:room-0", "Hello", "{}"))
         await asyncio.to_thread(redis_server.start)
         await await_until(lambda: "Redis is back; 600 channels" in caplog.text)
         await broker.subscribe("1:new")  # Confirmed after all that was asked for before it.
         await broadcaster.abroadcast(["room-0", "room-599"], "Hello", "{}")
-        await broker.publish(Message("1", "room-1", "Hello", "{}"))
+        await broker.publish(Message("1:room-1", "Hello", "{}"))
         await inbox.wait_for(3)
         lines = [r.getMessage() for r in caplog.records if r.name == "broadcasting.drivers"]
         assert len(lines) == 2
@@ -356,13 +356,13 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
         self, broker: RedisBroker, client: redis.Redis
     ) -> None:
         """Publishing from a server process ends in time, and works again afterwards."""
-        await broker.publish(Message("1", "whik", "Hello", "{}"))
+        await broker.publish(Message("1:whik", "Hello", "{}"))
         broker._queue.TIMEOUT = 0.2
         client.client_pause(600)
         with pytest.raises(BroadcastError, match="did not answer"):
-            await broker.publish(Message("1", "whik", "Hello", "{}"))
+            await broker.publish(Message("1:whik", "Hello", "{}"))
         broker._queue.TIMEOUT = 10
-        await broker.publish(Message("1", "whik", "Hello", "{}"))
+        await broker.publish(Message("1:whik", "Hello", "{}"))
 
     async def test_a_bug_in_the_reader_does_not_leave_the_process_deaf(
         self, broadcaster: Broadcaster, caplog: pytest.LogCaptureFixture
@@ -502,13 +502,13 @@ class TestRedisPresence(OnRedis, ManyNodesContract):
 @pytest.mark.parametrize("data", ['{"a":1}', "plain", '"text"', "[1]", ""])
 def test_verbatim_data_survives_the_wire(data: str) -> None:
     """A string is the final text."""
-    message = Message("1", "c", "X", data, "1.2")
+    message = Message("1:c", "X", data, "1.2")
     assert decode_wire("1:c", encode_wire(message, verbatim=True).encode()) == message
 
 
 def test_other_data_is_encoded_once() -> None:
     """An object goes as an object, so that Laravel's readers find one."""
-    payload = encode_wire(Message("1", "c", "X", '{"a":1}'), verbatim=False)
+    payload = encode_wire(Message("1:c", "X", '{"a":1}'), verbatim=False)
     assert json.loads(payload) == {"event": "X", "data": {"a": 1}, "socket": None}
     assert decode_wire("1:c", payload.encode()).data == '{"a":1}'
 

@@ -78,7 +78,7 @@ class TestCluster(OnCluster, SharedContract, CacheContract):
         assert {LAYOUT.part_of(f"1:{name}") for name in names} == set(range(16))
         await asyncio.gather(*(broker.subscribe(f"1:{name}") for name in names))
         await broadcaster.abroadcast(names, "One", "{}")
-        await asyncio.gather(*(broker.publish(Message("1", n, "Two", "{}")) for n in names))
+        await asyncio.gather(*(broker.publish(Message(f"1:{n}", "Two", "{}")) for n in names))
         await inbox.wait_for(200)
         kept = await asyncio.gather(*(broker.cached(f"1:{name}") for name in names))
         assert {cached and cached.event for cached in kept} == {"Two"}
@@ -144,7 +144,7 @@ class TestMoves(OnCluster):
         await asyncio.to_thread(self.cluster.move, slot, source, target)
         # Whoever still knows the former node is told of the new one.
         await broadcaster.abroadcast(["presence-a"], "To the new node", "{}")
-        await broker.publish(Message("1", "presence-a", "To the new node", "{}"))
+        await broker.publish(Message("1:presence-a", "To the new node", "{}"))
         assert set((await broker.presence.members(TOPIC)).infos) == {"7"}
         await await_until(lambda: broker.reconnects == 1 and broker.is_up)
         await broker.presence.join(TOPIC, "e2", Member("8"), socket_id="1.2", limit=9)
@@ -166,7 +166,7 @@ class TestMoves(OnCluster):
             giver.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
         asking = asyncio.create_task(broker.presence.members("1:cache-a"))
         sending = asyncio.create_task(broadcaster.abroadcast(["cache-a"], "Hello", "{}"))
-        publishing = asyncio.create_task(broker.publish(Message("1", "cache-a", "Hello", "{}")))
+        publishing = asyncio.create_task(broker.publish(Message("1:cache-a", "Hello", "{}")))
         done, _ = await asyncio.wait([asking, sending, publishing], timeout=0.3)
         assert not done  # After several attempts.
         await asyncio.to_thread(self.cluster.move, slot, source, target)
@@ -190,7 +190,7 @@ class TestMoves(OnCluster):
             with pytest.raises(BroadcastError, match="elsewhere or moving"):
                 await broadcaster.abroadcast(["cache-a"], "Hello", "{}")
             with pytest.raises(BroadcastError, match="elsewhere or moving"):
-                await broker.publish(Message("1", "cache-a", "Hello", "{}"))
+                await broker.publish(Message("1:cache-a", "Hello", "{}"))
             with pytest.raises(BroadcastError, match="elsewhere or moving"):
                 await broker.cached("1:cache-a")
             taker.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")

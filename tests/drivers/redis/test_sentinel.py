@@ -98,7 +98,7 @@ async def test_goes_to_the_new_master(
     await await_until(lambda: broker.is_up, timeout=20, what="a new master")
     await await_until(lambda: has_sent(broadcaster, "After"), timeout=10)
     await await_until(lambda: inbox[-1].event == "After")
-    await broker.publish(Message("1", "presence-a", "After that", "{}"))
+    await broker.publish(Message("1:presence-a", "After that", "{}"))
     await await_until(lambda: inbox[-1].event == "After that")
     assert broker.reconnects == 1
     await broker.presence.heartbeat({"1": 1})
