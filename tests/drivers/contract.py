@@ -335,7 +335,7 @@ class Node:
     async def heard(self, topic: str = TOPIC) -> list[Message]:
         """Return all that was delivered until now. It is certain that no more comes."""
         self.marks += 1
-        mark = Message("1", topic.partition(":")[2], f"Mark {self.marks} of {id(self)}", "")
+        mark = Message(topic, f"Mark {self.marks} of {id(self)}", "")
         await self.broker.publish(mark)
         await await_until(lambda: mark.event in [m.event for m in self.inbox], 10, "the mark")
         return [message for message in self.inbox if not message.event.startswith("Mark")]

@@ -428,6 +428,6 @@ async def test_counters_of_a_sender_are_bounded(monkeypatch: pytest.MonkeyPatch)
             sent.append((message["sender"], message["number"]))
 
     sender = GroupSender(Layer())
-    await sender.send([Message("1", f"c{n % 5}", "X", "{}") for n in range(40)])
+    await sender.send([Message(f"1:c{n % 5}", "X", "{}") for n in range(40)])
     assert len(sender._numbers) <= 3
     assert len({name for name, _ in sent}) > 1
