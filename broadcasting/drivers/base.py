@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
@@ -45,15 +46,11 @@ def is_serving_here() -> bool:
 
 # What server processes tell each other about an application. Every hub listens to this
 # channel of each; its name is none that a client could join or a publisher send to.
-# The Redis broker tells its own hub there, too, of channels whose number of sockets is to
-# be told again: SUBSCRIPTION_COUNT, with the channel's name as JSON.
 CONTROL = "#control"
 TERMINATE = "terminate"
 RESTART = "restart"
 
 CACHE_TTL = 1800.0  # Seconds that the last event of a cache channel is kept.
-
-Deliver = Callable[[Message], object]
 
 
 def is_kept(message: Message) -> bool:
@@ -162,9 +159,11 @@ class Members:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PresenceChange:
     """
-    Something that happened to a topic, told to one process of the cluster.
+    A topic became occupied or vacant, or a member came or went.
+
+    One process of the cluster hears of it.
 
     Attributes:
         name: ``channel_occupied``, ``channel_vacated``, ``member_added`` or
@@ -177,11 +176,31 @@ class Change:
     user_id: str | None = None
 
 
-Report = Callable[[Change], object]
+# Seconds that a vacated channel and a removed member have to come back before listeners
+# hear of the `PresenceChange` (Pusher, "Webhooks"). Messages to clients do not wait for it.
+NOTIFY_GRACE = 3.0
 
-# Seconds that a vacated channel and a removed member may take to come back before a
-# `Change` tells of it (Pusher, "Webhooks"). Messages to clients do not wait for this.
-REPORT_GRACE = 3.0
+
+class Listener(Protocol):
+    """
+    What a broker reads for: the hub of the loop.
+
+    Every method is called on the loop and returns at once; none may raise.
+    """
+
+    def deliver(self, message: Message) -> object:
+        """Take a message of a topic that is subscribed to."""
+
+    def changed(self, change: PresenceChange) -> None:
+        """Take a change that no other process of the cluster is given."""
+
+    def recount(self, topic: str) -> None:
+        """
+        Announce to the subscribers of `topic` how many there are.
+
+        Called where that number changed and no process knows that it changed it, as when
+        a dead process is removed.
+        """
 
 
 class Presence(ABC):
@@ -306,12 +325,9 @@ class Broker(ABC):
         return None
 
     @abstractmethod
-    async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
+    async def connect(self, listener: Listener) -> None:
         """
-        Begin to read; hand every message to `deliver`, on the loop, without pause.
-
-        `report` is told, on the loop too, the changes of presence and occupancy that
-        fall to this process.
+        Begin to read for `listener`.
 
         Return without waiting for a server that is away: the broker goes on trying,
         with one line in the log when it loses its bus and one when it is back.

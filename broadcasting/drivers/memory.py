@@ -21,8 +21,7 @@ from .base import (
     DEFAULT_URL,
     Broadcaster,
     Broker,
-    Deliver,
-    Report,
+    Listener,
     is_kept,
     is_serving_here,
 )
@@ -154,7 +153,7 @@ class MemoryBroker(Broker):
         self.loop = asyncio.get_running_loop()
         self.presence: LocalPresence = LocalPresence(bus.presence)
         self._bus = bus
-        self._deliver: Deliver | None = None
+        self._listener: Listener | None = None
         self._topics: set[str] = set()
         self._inbox: deque[Message] = deque()
         self._scheduled = False
@@ -166,17 +165,17 @@ class MemoryBroker(Broker):
         with self._lock:
             return bool(self._inbox)
 
-    async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
+    async def connect(self, listener: Listener) -> None:
         """Begin to receive."""
-        self._deliver = deliver
-        self.presence.connect(report)
+        self._listener = listener
+        self.presence.connect(listener)
         self._bus.attach(self)
 
     async def close(self) -> None:
         """Stop receiving."""
         self._bus.detach(self)
         self.presence.close()
-        self._deliver = None
+        self._listener = None
 
     async def subscribe(self, topic: str) -> None:
         """Receive `topic`, from the next message on."""
@@ -217,5 +216,5 @@ class MemoryBroker(Broker):
             if self._scheduled:
                 self.loop.call_soon(self._drain)
         for message in messages:
-            if self._deliver is not None:
-                self._deliver(message)
+            if self._listener is not None:
+                self._listener.deliver(message)

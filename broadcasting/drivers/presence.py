@@ -22,7 +22,7 @@ from ..protocol.messages import (
     member_added_data,
     member_removed_data,
 )
-from .base import REPORT_GRACE, Change, Members, Presence, Report
+from .base import NOTIFY_GRACE, Listener, Members, Presence, PresenceChange
 
 logger = logging.getLogger("broadcasting.drivers")
 
@@ -70,12 +70,12 @@ class PresenceStore:
 
     def join(
         self, node: object, topic: str, entry: str, member: Member, socket_id: str, limit: int
-    ) -> tuple[Members | None, list[Change]]:
+    ) -> tuple[Members | None, list[PresenceChange]]:
         """Enter `member` for `node`; return all members and what is to be reported."""
         with self._lock:
             users = self._users.get(topic, {})
             user = users.get(member.user_id)
-            changes: list[Change] = []
+            changes: list[PresenceChange] = []
             if user is None:
                 if len(users) >= limit:
                     return None, []
@@ -97,10 +97,10 @@ class PresenceStore:
 
     def count(
         self, node: object, sockets: Mapping[str, int]
-    ) -> tuple[dict[str, tuple[int, int]], list[Change]]:
+    ) -> tuple[dict[str, tuple[int, int]], list[PresenceChange]]:
         """Note the sockets of `node`; return old and new totals, and what is to be reported."""
         totals: dict[str, tuple[int, int]] = {}
-        changes: list[Change] = []
+        changes: list[PresenceChange] = []
         with self._lock:
             for topic, number in sockets.items():
                 old, new = self._set_count(topic, node, number)
@@ -144,7 +144,7 @@ class PresenceStore:
                     total[app_id] += number
         return dict(total)
 
-    def expire(self) -> list[Change]:
+    def expire(self) -> list[PresenceChange]:
         """End graces that are over; return what is to be reported by now."""
         with self._lock:
             now = self._clock()
@@ -155,9 +155,9 @@ class PresenceStore:
             for key in due:
                 del self._reports[key]
             return [
-                Change("channel_vacated", topic)
+                PresenceChange("channel_vacated", topic)
                 if user_id is None
-                else Change("member_removed", topic, user_id)
+                else PresenceChange("member_removed", topic, user_id)
                 for topic, user_id in due
             ]
 
@@ -194,12 +194,13 @@ class PresenceStore:
         if not self._users[topic]:
             del self._users[topic]
         self._tell(topic, MEMBER_REMOVED, member_removed_data(user_id), None)
-        self._reports[topic, user_id] = self._clock() + REPORT_GRACE
+        self._reports[topic, user_id] = self._clock() + NOTIFY_GRACE
 
-    def _came(self, topic: str, user_id: str | None) -> list[Change]:
+    def _came(self, topic: str, user_id: str | None) -> list[PresenceChange]:
         if self._reports.pop((topic, user_id), None) is not None:
             return []  # Back before anybody was told that it had gone.
-        return [Change("channel_occupied" if user_id is None else "member_added", topic, user_id)]
+        name = "channel_occupied" if user_id is None else "member_added"
+        return [PresenceChange(name, topic, user_id)]
 
     def _set_count(self, topic: str, node: object, number: int) -> tuple[int, int]:
         nodes = self._counts[topic]
@@ -211,7 +212,7 @@ class PresenceStore:
             del self._counts[topic]
         new = sum(nodes.values())
         if old and not new:
-            self._reports[topic, None] = self._clock() + REPORT_GRACE
+            self._reports[topic, None] = self._clock() + NOTIFY_GRACE
         return old, new
 
     def _tell(self, topic: str, event: str, data: str, socket_id: str | None) -> None:
@@ -229,15 +230,15 @@ class LocalPresence(Presence):
 
     def __init__(self, store: PresenceStore) -> None:
         self._store = store
-        self._report: Report | None = None
+        self._listener: Listener | None = None
 
-    def connect(self, report: Report | None) -> None:
-        """Tell `report` what is to be reported, from now on."""
-        self._report = report
+    def connect(self, listener: Listener) -> None:
+        """Hand changes to `listener`, from now on."""
+        self._listener = listener
 
     def close(self) -> None:
         """Drop what belongs to this loop alone."""
-        self._report = None
+        self._listener = None
         self._store.forget(self)
 
     async def join(
@@ -245,7 +246,7 @@ class LocalPresence(Presence):
     ) -> Members | None:
         """Enter `member`."""
         members, changes = self._store.join(self, topic, entry, member, socket_id, limit)
-        self._tell(changes)
+        self._notify(changes)
         return members
 
     async def leave(self, topic: str, entry: str, *, grace: float = 0) -> None:
@@ -255,7 +256,7 @@ class LocalPresence(Presence):
     async def count(self, sockets: Mapping[str, int]) -> Mapping[str, tuple[int, int]]:
         """Note this loop's sockets."""
         totals, changes = self._store.count(self, sockets)
-        self._tell(changes)
+        self._notify(changes)
         return totals
 
     async def members(self, topic: str) -> Members:
@@ -278,9 +279,9 @@ class LocalPresence(Presence):
 
     async def expire(self) -> None:
         """End graces, and report what is due."""
-        self._tell(self._store.expire())
+        self._notify(self._store.expire())
 
-    def _tell(self, changes: list[Change]) -> None:
-        if self._report is not None:
+    def _notify(self, changes: list[PresenceChange]) -> None:
+        if self._listener is not None:
             for change in changes:
-                self._report(change)
+                self._listener.changed(change)

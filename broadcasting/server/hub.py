@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..applications import Application
-from ..drivers.base import CONTROL, RESTART, TERMINATE, Broker, Members
+from ..drivers.base import CONTROL, RESTART, TERMINATE, Broker, Members, PresenceChange
 from ..drivers.registry import close_broker, get_broker
 from ..exceptions import BroadcastError
 from ..protocol.errors import OverCapacity, PusherError, Reconnect, TooManyMembers, UserTerminated
@@ -40,7 +40,6 @@ from ..protocol.members import Member
 from ..protocol.messages import (
     MEMBER_ADDED,
     MEMBER_REMOVED,
-    SUBSCRIPTION_COUNT,
     Cached,
     Frame,
     Message,
@@ -176,9 +175,7 @@ class Hub:
     async def start(self) -> None:
         """Connect to the bus and begin to sweep. Calling it again does nothing."""
         if self._started is None:
-            self._started = asyncio.create_task(
-                self._broker.connect(self.deliver, self._reports.changed)
-            )
+            self._started = asyncio.create_task(self._broker.connect(self))
             if self._sweeper is None:
                 self._sweeper = asyncio.create_task(self._sweep())
                 self._sweeper.add_done_callback(self._finished)
@@ -292,6 +289,14 @@ class Hub:
         self.stats.delivered += count
         self.stats.delivered_bytes += count * frame.size
         return count
+
+    def changed(self, change: PresenceChange) -> None:
+        """Notify webhooks and receivers of signals (`Listener`)."""
+        self._reports.changed(change)
+
+    def recount(self, topic: str) -> None:
+        """Announce the number of subscribers with the next sweep (`Listener`)."""
+        self._counts.recount(topic)
 
     async def whisper(self, message: Message) -> None:
         """
@@ -493,7 +498,7 @@ class Hub:
                 await asyncio.sleep(SWEEP_EVERY)
 
     def _obey(self, message: Message) -> None:
-        """Do what another process, or the broker, asks for; log what is not understood."""
+        """Do what another process asks for; log what is not understood."""
         try:
             subject = decode(message.data)
         except ValueError:
@@ -501,8 +506,6 @@ class Hub:
         if message.event == TERMINATE and isinstance(subject, str):
             for session in list(self._users.get((message.app_id, subject), ())):
                 session.dismiss(UserTerminated("Connection terminated by the application"))
-        elif message.event == SUBSCRIPTION_COUNT and isinstance(subject, str):
-            self._counts.recount(topic_of(message.app_id, subject))
         elif message.event == RESTART:
             if self.on_restart is not None:
                 self.on_restart()

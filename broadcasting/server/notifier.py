@@ -6,7 +6,7 @@ from django.dispatch import Signal
 
 from .. import signals
 from ..applications import Application
-from ..drivers.base import Change
+from ..drivers.base import PresenceChange
 from ..protocol.messages import Message
 from ..protocol.names import is_reserved
 from .signal_queue import SignalQueue
@@ -42,7 +42,7 @@ class Reports:
         """Tell of its end; `code` is `None` where the client went."""
         self._signals.send(signals.connection_closed, app_id=app_id, socket_id=socket_id, code=code)
 
-    def changed(self, change: Change) -> None:
+    def changed(self, change: PresenceChange) -> None:
         """Tell of a channel that was occupied or vacated, a member who came or went."""
         app_id, _, channel = change.topic.partition(":")
         if is_reserved(channel):

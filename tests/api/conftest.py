@@ -11,6 +11,7 @@ from broadcasting.drivers import base
 from broadcasting.drivers.registry import close_broker, get_broker
 from broadcasting.protocol.messages import Message
 from tests.api.api_calls import TWO_APPS
+from tests.drivers.contract import Inbox
 
 
 @pytest.fixture
@@ -26,9 +27,9 @@ def two_apps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest_asyncio.fixture
 async def heard(two_apps: None) -> AsyncIterator[list[Message]]:
     """Yield what a listener of the channels a to e, of both applications, hears."""
-    messages: list[Message] = []
+    messages = Inbox()
     broker = get_broker()
-    await broker.connect(messages.append)
+    await broker.connect(messages)
     for app in ("42", "43"):
         for channel in "abcde":
             await broker.subscribe(f"{app}:{channel}")

@@ -28,6 +28,7 @@ from tests.api.api_calls import (
     post,
     settle,
 )
+from tests.drivers.contract import Inbox
 from tests.utils import await_until
 
 pytestmark = pytest.mark.usefixtures("two_apps")
@@ -215,9 +216,9 @@ async def test_channel_names_have_the_applications_limit(length: int, status: in
 
 async def test_a_user_is_a_channel(two_apps: None) -> None:
     """`sendToUser` of the SDKs: the only name with a `#` that is taken."""
-    heard: list[Message] = []
+    heard = Inbox()
     broker = get_broker()
-    await broker.connect(heard.append)
+    await broker.connect(heard)
     await broker.subscribe("42:#server-to-user-u@1")
     assert (await post(body_of(channels=["#server-to-user-u@1"]))).status == 200
     await settle(heard, 1)
@@ -412,9 +413,9 @@ async def test_info_of_a_batch_is_aligned_with_it() -> None:
 
 async def told(path: str, body: bytes, **options: Any) -> tuple[Response, list[Message]]:
     """Post to `path` and return what servers are told about application 42."""
-    heard: list[Message] = []
+    heard = Inbox()
     broker = get_broker()
-    await broker.connect(heard.append)
+    await broker.connect(heard)
     await broker.subscribe("42:#control")
     answer = await post(body, path, **options)
     end = Message(f"42:{CONTROL}", "end", "")

@@ -16,13 +16,13 @@ from broadcasting.drivers import base
 from broadcasting.drivers.base import (
     CACHE_TTL,
     CONTROL,
-    REPORT_GRACE,
+    NOTIFY_GRACE,
     TERMINATE,
     Broadcaster,
     Broker,
-    Change,
     Members,
     Presence,
+    PresenceChange,
 )
 from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import (
@@ -82,7 +82,21 @@ class BroadcasterContract:
 
 
 class Inbox(list[Message]):
-    """What a broker delivered, in order."""
+    """
+    A listener: what a broker delivered, in order.
+
+    Attributes:
+        changes: The changes it was given.
+        recounts: The topics that it was asked to count.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[PresenceChange] = []
+        self.recounts: list[str] = []
+        self.deliver = self.append
+        self.changed = self.changes.append
+        self.recount = self.recounts.append
 
     async def wait_for(self, count: int, timeout: float = 30) -> "Inbox":
         """Return when at least `count` messages are in."""
@@ -105,7 +119,7 @@ class BrokerContract(BroadcasterContract):
     async def broker(self, broadcaster: Broadcaster, inbox: Inbox) -> AsyncIterator[Broker]:
         """Yield a connected read end of `broadcaster` that delivers to `inbox`."""
         broker = broadcaster.get_broker()
-        await broker.connect(inbox.append)
+        await broker.connect(inbox)
         yield broker
         await broker.close()
 
@@ -227,7 +241,7 @@ class BrokerContract(BroadcasterContract):
         """A closed broker is silent, and closing it again does nothing."""
         inbox = Inbox()
         broker = broadcaster.get_broker()
-        await broker.connect(inbox.append)
+        await broker.connect(inbox)
         await broker.subscribe("1:whik")
         await broker.close()
         await broker.close()
@@ -317,13 +331,17 @@ class Node:
 
     broker: Broker
     inbox: Inbox = field(default_factory=Inbox)
-    changes: list[Change] = field(default_factory=list)
     marks: int = 0
 
     @property
     def presence(self) -> Presence:
         """Who is there, as the node sees it."""
         return self.broker.presence
+
+    @property
+    def changes(self) -> list[PresenceChange]:
+        """The changes that the node was given."""
+        return self.inbox.changes
 
     async def join(
         self, entry: str, user_id: str, info: str = "null", *, topic: str = TOPIC, limit: int = 100
@@ -360,7 +378,7 @@ class PresenceContract(BrokerContract):
     async def make_node(self, broadcaster: Broadcaster) -> Node:
         """Return a new node that listens to TOPIC."""
         node = Node(broadcaster.get_broker())
-        await node.broker.connect(node.inbox.append, node.changes.append)
+        await node.broker.connect(node.inbox)
         await node.broker.subscribe(TOPIC)
         return node
 
@@ -439,11 +457,11 @@ class PresenceContract(BrokerContract):
         assert members.infos == {"other": "null", user_id: info}
         await node.presence.leave(TOPIC, "e2", grace=5)
         await self.expire_after(node, 6)
-        await self.expire_after(node, REPORT_GRACE + 1)
+        await self.expire_after(node, NOTIFY_GRACE + 1)
         assert await node.told() == [("+", "other"), ("+", user_id), ("-", user_id)]
         assert node.inbox[1].data == member_added_data(user_id, info)
         assert json.loads(node.inbox[2].data) == {"user_id": user_id}
-        assert node.changes[-1] == Change("member_removed", TOPIC, user_id)
+        assert node.changes[-1] == PresenceChange("member_removed", TOPIC, user_id)
 
     async def test_who_comes_back_in_the_grace_was_never_away(self, node: Node) -> None:
         """A lost connection that is made again makes no message and no report."""
@@ -456,7 +474,7 @@ class PresenceContract(BrokerContract):
         await self.expire_after(node, 10)
         assert await node.told() == [("+", "7")]
         assert (await node.presence.members(TOPIC)).infos == {"7": "1"}
-        assert node.changes == [Change("member_added", TOPIC, "7")]
+        assert node.changes == [PresenceChange("member_added", TOPIC, "7")]
 
     async def test_who_does_not_come_back_is_gone_after_the_grace(self, node: Node) -> None:
         """And not before."""
@@ -506,38 +524,41 @@ class PresenceContract(BrokerContract):
         """Coming at once, going after three seconds, and a return meanwhile not at all."""
         await node.join("e1", "7")
         await node.join("e2", "7")
-        added = Change("member_added", TOPIC, "7")
+        added = PresenceChange("member_added", TOPIC, "7")
         assert node.changes == [added]
         await node.presence.leave(TOPIC, "e1")
         await node.presence.leave(TOPIC, "e2")
-        await self.expire_after(node, REPORT_GRACE - 1)
+        await self.expire_after(node, NOTIFY_GRACE - 1)
         await node.join("e3", "7")
-        await self.expire_after(node, REPORT_GRACE + 1)
+        await self.expire_after(node, NOTIFY_GRACE + 1)
         assert node.changes == [added]
         assert await node.told() == [("+", "7"), ("-", "7"), ("+", "7")]
         await node.presence.leave(TOPIC, "e3")
         await node.presence.expire()
         assert node.changes == [added]
-        await self.expire_after(node, REPORT_GRACE + 1)
-        await self.expire_after(node, REPORT_GRACE + 1)
-        removed = Change("member_removed", TOPIC, "7")
+        await self.expire_after(node, NOTIFY_GRACE + 1)
+        await self.expire_after(node, NOTIFY_GRACE + 1)
+        removed = PresenceChange("member_removed", TOPIC, "7")
         assert node.changes == [added, removed]
         await node.join("e4", "7")
         assert node.changes == [added, removed, added]
 
     async def test_occupation_is_reported_once_and_late(self, node: Node) -> None:
         """As the members are."""
-        occupied, vacated = Change("channel_occupied", "1:a"), Change("channel_vacated", "1:a")
+        occupied, vacated = (
+            PresenceChange("channel_occupied", "1:a"),
+            PresenceChange("channel_vacated", "1:a"),
+        )
         for number in (1, 2, 1, 0):
             await node.presence.count({"1:a": number})
         assert node.changes == [occupied]
-        await self.expire_after(node, REPORT_GRACE - 1)
+        await self.expire_after(node, NOTIFY_GRACE - 1)
         await node.presence.count({"1:a": 3})
-        await self.expire_after(node, REPORT_GRACE + 1)
+        await self.expire_after(node, NOTIFY_GRACE + 1)
         assert node.changes == [occupied]
         await node.presence.count({"1:a": 0})
-        await self.expire_after(node, REPORT_GRACE + 1)
-        await self.expire_after(node, REPORT_GRACE + 1)
+        await self.expire_after(node, NOTIFY_GRACE + 1)
+        await self.expire_after(node, NOTIFY_GRACE + 1)
         assert node.changes == [occupied, vacated]
         await node.presence.count({"1:a": 1})
         assert node.changes == [occupied, vacated, occupied]
@@ -629,7 +650,7 @@ class ManyNodesContract(PresenceContract):
         assert (await node.presence.members(TOPIC)).infos == {"7": "null"}
         await other.presence.leave(TOPIC, "e2")
         assert await node.told() == await other.told() == [("+", "7"), ("-", "7")]
-        assert node.changes == [Change("member_added", TOPIC, "7")]
+        assert node.changes == [PresenceChange("member_added", TOPIC, "7")]
         assert other.changes == []
 
     async def test_users_are_told_of_once_when_nodes_compete(self, node: Node, other: Node) -> None:
@@ -650,11 +671,11 @@ class ManyNodesContract(PresenceContract):
         assert await node.presence.count({"1:a": 0}) == {"1:a": (5, 3)}
         assert await node.presence.sizes(["1:a"]) == {"1:a": (3, 0)}
         assert await other.presence.count({"1:a": 0}) == {"1:a": (3, 0)}
-        assert node.changes + other.changes == [Change("channel_occupied", "1:a")]
-        await self.advance(REPORT_GRACE + 1)
+        assert node.changes + other.changes == [PresenceChange("channel_occupied", "1:a")]
+        await self.advance(NOTIFY_GRACE + 1)
         await node.presence.expire()
         await other.presence.expire()
-        assert (node.changes + other.changes)[1:] == [Change("channel_vacated", "1:a")]
+        assert (node.changes + other.changes)[1:] == [PresenceChange("channel_vacated", "1:a")]
 
     async def test_connections_of_all_nodes_count(self, node: Node, other: Node) -> None:
         """Until a node says otherwise, or ends."""
@@ -673,10 +694,10 @@ class ManyNodesContract(PresenceContract):
         assert (await node.presence.members(TOPIC)).infos == {"8": "null"}
         assert await node.presence.sizes([TOPIC]) == {TOPIC: (0, 1)}
         assert await node.told() == [("+", "7"), ("+", "8"), ("-", "7")]
-        await self.expire_after(node, REPORT_GRACE + 1)
+        await self.expire_after(node, NOTIFY_GRACE + 1)
         assert sorted(node.changes, key=str) == [
-            Change("channel_vacated", TOPIC),
-            Change("member_removed", TOPIC, "7"),
+            PresenceChange("channel_vacated", TOPIC),
+            PresenceChange("member_removed", TOPIC, "7"),
         ]
 
     async def test_dead_node_is_cleared_by_another(self, node: Node, other: Node) -> None:
@@ -697,10 +718,10 @@ class ManyNodesContract(PresenceContract):
         assert await node.presence.occupied("1") == {"a": 1}
         assert await node.presence.heartbeat({"1": 1}) == {"1": 1}
         assert node.changes == []
-        await self.expire_after(node, REPORT_GRACE + 1)
+        await self.expire_after(node, NOTIFY_GRACE + 1)
         assert sorted(node.changes, key=str) == [
-            Change("channel_vacated", "1:b"),
-            Change("member_removed", TOPIC, "there"),
+            PresenceChange("channel_vacated", "1:b"),
+            PresenceChange("member_removed", TOPIC, "there"),
         ]
 
     async def test_much_of_a_dead_node_is_cleared_in_time(self, node: Node, other: Node) -> None:
@@ -725,7 +746,7 @@ class SharedContract(BrokerContract):
         assert broker.is_shared
         other_end = self.make()
         other, others = other_end.get_broker(), Inbox()
-        await other.connect(others.append)
+        await other.connect(others)
         await broker.subscribe("1:whik")
         await other.subscribe("1:whik")
         await other.publish(Message("1:whik", "Hello", "{}"))
@@ -738,7 +759,7 @@ class SharedContract(BrokerContract):
         """A connection of another application publishes under that application's topics."""
         first, second = self.make(), self.make(SECOND)
         broker, inbox = first.get_broker(), Inbox()
-        await broker.connect(inbox.append)
+        await broker.connect(inbox)
         await broker.subscribe("2:whik")
         await first.abroadcast(["whik"], "First", "{}")
         await second.abroadcast(["whik"], "Second", "{}")

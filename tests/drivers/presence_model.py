@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from broadcasting.drivers.base import Change
+from broadcasting.drivers.base import PresenceChange
 
 TOPICS = ("1:presence-a", "1:presence-b", "2:presence-a")
 USERS = ("7", "8", "휙", "__proto__", "a\nb")
@@ -23,7 +23,7 @@ class Model:
     def __init__(self, report_grace: float) -> None:
         self.now = 0.0
         self.messages: list[tuple[str, str, str]] = []
-        self.changes: list[Change] = []
+        self.changes: list[PresenceChange] = []
         self.entries: dict[tuple[str, str], tuple[int, str]] = {}  # -> node, user id
         self._report_grace = report_grace
         self._infos: dict[tuple[str, str], str] = {}
@@ -48,7 +48,7 @@ class Model:
             if len(self.infos(topic)) >= limit:
                 return None
             self.messages.append(("+", topic, user_id))
-            self._came(Change("member_added", topic, user_id))
+            self._came(PresenceChange("member_added", topic, user_id))
         self._infos[topic, user_id] = info
         self._graces.pop((topic, user_id), None)
         self.entries[topic, entry] = node, user_id
@@ -70,7 +70,7 @@ class Model:
         self._sockets[node, topic] = number
         new, _ = self.sizes(topic)
         if new and not old:
-            self._came(Change("channel_occupied", topic))
+            self._came(PresenceChange("channel_occupied", topic))
         if old and not new:
             self._gone[topic, None] = self.now + self._report_grace
         return old, new
@@ -90,7 +90,7 @@ class Model:
         for topic, user_id in [key for key, end in self._gone.items() if end <= self.now]:
             del self._gone[topic, user_id]
             name = "channel_vacated" if user_id is None else "member_removed"
-            self.changes.append(Change(name, topic, user_id))
+            self.changes.append(PresenceChange(name, topic, user_id))
 
     def _items(self) -> list[tuple[tuple[str, str], tuple[int, str]]]:
         return list(self.entries.items())
@@ -105,7 +105,7 @@ class Model:
         self.messages.append(("-", topic, user_id))
         self._gone[topic, user_id] = self.now + self._report_grace
 
-    def _came(self, change: Change) -> None:
+    def _came(self, change: PresenceChange) -> None:
         if self._gone.pop((change.topic, change.user_id), None) is None:
             self.changes.append(change)
 
@@ -115,6 +115,6 @@ def in_order_of_each(messages: Iterable[tuple[str, str, str]]) -> list[tuple[str
     return sorted(messages, key=lambda message: message[1:])
 
 
-def changes_of_each(changes: Iterable[Change]) -> list[Change]:
+def changes_of_each(changes: Iterable[PresenceChange]) -> list[PresenceChange]:
     """Return `changes` by topic and user, each user's in their order."""
     return sorted(changes, key=lambda change: (change.topic, change.user_id or ""))

@@ -53,12 +53,11 @@ class TestMemory(CacheContract, ManyNodesContract):
         ready, received = threading.Event(), threading.Event()
 
         async def listen() -> None:
-            other, done = broadcaster.get_broker(), asyncio.Event()
-            await other.connect(lambda message: done.set())
+            other, heard = broadcaster.get_broker(), Inbox()
+            await other.connect(heard)
             await other.subscribe("1:whik")
             ready.set()
-            async with asyncio.timeout(10):
-                await done.wait()
+            await heard.wait_for(1)
             await other.close()
             received.set()
 
@@ -76,7 +75,7 @@ class TestMemory(CacheContract, ManyNodesContract):
 
         async def leave_open() -> None:
             other = broadcaster.get_broker()
-            await other.connect(print)
+            await other.connect(Inbox())
             await other.subscribe("1:whik")
 
         await asyncio.to_thread(asyncio.run, leave_open())

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broadcasting.drivers.base import REPORT_GRACE, Change
+from broadcasting.drivers.base import NOTIFY_GRACE, PresenceChange
 from broadcasting.drivers.presence import PresenceStore
 from broadcasting.exceptions import PublisherBusy
 from broadcasting.protocol.members import Member
@@ -34,8 +34,8 @@ class StoreAndModel(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.published: list[Message] = []
         self.store = PresenceStore(self.published.append, RLock(), self.clock)
-        self.model = Model(REPORT_GRACE)
-        self.changes: list[Change] = []
+        self.model = Model(NOTIFY_GRACE)
+        self.changes: list[PresenceChange] = []
         self.number = 0
 
     @rule(node=nodes, topic=topics, user_id=users)

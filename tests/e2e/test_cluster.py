@@ -24,7 +24,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from broadcasting.applications import Application
-from broadcasting.drivers.base import REPORT_GRACE
+from broadcasting.drivers.base import NOTIFY_GRACE
 from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.names import is_guarded, is_presence, user_channel
@@ -614,7 +614,7 @@ class TestWebhooks:
             rng.shuffle(people)
             began = time.monotonic()
             await asyncio.gather(*(come_back(*person) for person in people))
-            slow += time.monotonic() - began > REPORT_GRACE  # Then some were really away.
+            slow += time.monotonic() - began > NOTIFY_GRACE  # Then some were really away.
         rng.shuffle(people)
         await asyncio.gather(*(tab.close() for tab, _, _ in people))
         users = {room: {user for _, in_room, user in people if in_room == room} for room in rooms}

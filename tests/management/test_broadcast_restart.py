@@ -16,8 +16,8 @@ from pytest_django import Settings
 
 from broadcasting.drivers.base import CONTROL, RESTART
 from broadcasting.drivers.registry import close_broker, get_broker
-from broadcasting.protocol.messages import Message
 from tests.conftest import ROOT, RedisServer
+from tests.drivers.contract import Inbox
 from tests.serving.site import ServedSite, farewell, served_sites
 from tests.utils import await_until
 
@@ -41,10 +41,10 @@ async def test_the_bus_is_told(settings: Settings, redis_server: RedisServer) ->
         "DEFAULT": "redis",
         "CONNECTIONS": {"redis": {"DRIVER": REDIS, "URL": redis_server.url}},
     }
-    heard: list[Message] = []
+    heard = Inbox()
     output = io.StringIO()
     broker = get_broker()
-    await broker.connect(heard.append)
+    await broker.connect(heard)
     await broker.subscribe(f"1:{CONTROL}")
     try:
         await asyncio.to_thread(call_command, "broadcast_restart", stdout=output)

@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 from broadcasting.applications import Application
-from broadcasting.drivers.base import CONTROL, Broker, Deliver, Members, Report, is_kept
+from broadcasting.drivers.base import CONTROL, Broker, Listener, Members, is_kept
 from broadcasting.drivers.presence import LocalPresence, PresenceStore
 from broadcasting.protocol.connection import Connection
 from broadcasting.protocol.members import Member
@@ -122,7 +122,7 @@ class FakeBroker(Broker):
         self.store = PresenceStore(self.put, threading.RLock(), self.clock)
         self.presence: FakePresence = FakePresence(self.store, self.pause)
         self.last_events: dict[str, Cached] = {}
-        self.deliver: Deliver | None = None
+        self.listener: Listener | None = None
         self.joined: set[str] = set()
         self.joined_controls: set[str] = set()
         self.calls: list[tuple[str, str]] = []
@@ -130,17 +130,17 @@ class FakeBroker(Broker):
         self.waiting: list[tuple[str, asyncio.Future[None]]] = []
         self.connections = 0
 
-    async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
+    async def connect(self, listener: Listener) -> None:
         """Begin to read."""
         self.connections += 1
         await self.pause("connect")
-        self.deliver = deliver
-        self.presence.connect(report)
+        self.listener = listener
+        self.presence.connect(listener)
 
     async def close(self) -> None:
         """Stop reading."""
         self.calls.append(("close", ""))
-        self.deliver = None
+        self.listener = None
 
     async def subscribe(self, topic: str) -> None:
         """Join: messages may arrive from the call on, and must from its return on."""
@@ -171,8 +171,8 @@ class FakeBroker(Broker):
 
     def put(self, message: Message) -> None:
         """Deliver at once, if the topic is joined."""
-        if self.deliver is not None and message.topic in self.joined | self.joined_controls:
-            self.deliver(message)
+        if self.listener is not None and message.topic in self.joined | self.joined_controls:
+            self.listener.deliver(message)
 
     async def cached(self, topic: str) -> Cached | None:
         """Return the last event, read before the call waits."""

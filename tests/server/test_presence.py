@@ -672,7 +672,7 @@ class TestNumbers:
             await hub._counts.announce_late()
         assert [frame["data"]["subscription_count"] for frame in tab.told(COUNT)] == [1]
 
-    async def test_a_channel_is_counted_again_on_command(
+    async def test_a_channel_is_counted_again_on_request(
         self, hub: Hub, broker: FakeBroker
     ) -> None:
         """Its subscribers hear the number; those of a presence channel never do."""
@@ -682,7 +682,7 @@ class TestNumbers:
         await settle()
         broker.store.count(object(), {address("x"): 2, address(ROOM): 2})
         for channel in ("x", ROOM, "#server-to-user-1"):
-            await broker.publish(Message(address(CONTROL), COUNT, f'"{channel}"'))
+            hub.recount(address(channel))
         for _ in range(2):
             await hub._counts.announce_late()
         assert [frame["data"]["subscription_count"] for frame in tab.told(COUNT)] == [1, 3]

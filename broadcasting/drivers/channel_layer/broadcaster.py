@@ -31,9 +31,8 @@ from ..base import (
     DEFAULT_URL,
     Broadcaster,
     Broker,
-    Deliver,
+    Listener,
     PublishQueue,
-    Report,
     is_serving_here,
 )
 from ..diagnosis import Finding
@@ -295,7 +294,7 @@ class ChannelLayerBroker(Broker):
         self.lost = 0  # Messages that the layer dropped.
         self._layer = layer
         self._alias = alias
-        self._deliver: Deliver | None = None
+        self._listener: Listener | None = None
         self._mailbox: str | None = None
         self._topics: set[str] = set()
         self._gaps = GapCounter()
@@ -307,18 +306,18 @@ class ChannelLayerBroker(Broker):
     @property
     def is_connected(self) -> bool:
         """Whether `connect` was called and `close` was not."""
-        return self._deliver is not None
+        return self._listener is not None
 
-    async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
+    async def connect(self, listener: Listener) -> None:
         """Start the reader and the watch over it."""
-        self._deliver = deliver
-        self.presence.connect(report)
+        self._listener = listener
+        self.presence.connect(listener)
         self._reader = asyncio.create_task(self._read())
         self._watcher = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
         """End reader, watch and publisher."""
-        self._deliver = None
+        self._listener = None
         self.presence.close()
         await self.queue.close()
         await _end(self._watcher)
@@ -348,8 +347,8 @@ class ChannelLayerBroker(Broker):
         await self.queue.publish(message)
 
     def _deliver_here(self, message: Message) -> None:
-        if self._deliver is not None:
-            self._deliver(message)
+        if self._listener is not None:
+            self._listener.deliver(message)
 
     async def _confirm(self, topic: str) -> bool:
         """Join and send a probe through the group; tell whether it came soon."""
@@ -449,8 +448,8 @@ class ChannelLayerBroker(Broker):
                 message.channel,
                 self.lost,
             )
-        if missing >= 0 and self._deliver is not None:
-            self._deliver(message)
+        if missing >= 0 and self._listener is not None:
+            self._listener.deliver(message)
 
     def _report_away(self, exc: Exception) -> None:
         if self.is_up:

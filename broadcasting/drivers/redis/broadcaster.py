@@ -22,7 +22,7 @@ from redis.utils import HIREDIS_AVAILABLE
 from ...applications import Application
 from ...exceptions import BroadcastError
 from ...protocol.messages import Cached, Message, topic_of
-from ..base import Broadcaster, Broker, Deliver, PublishQueue, Report
+from ..base import Broadcaster, Broker, Listener, PublishQueue
 from ..diagnosis import Finding
 from . import diagnosis as redis_examination
 from .names import Layout, Names
@@ -231,9 +231,9 @@ class RedisBroker(Broker):
             self._endpoint,
             take=self._take,
             is_sharded=names.is_sharded,
-            on_back=self.presence.wake,
+            doubt=self.presence.doubt,
         )
-        self._deliver: Deliver | None = None
+        self._listener: Listener | None = None
         self._me = secrets.token_hex(8)  # In turns.
 
     @property
@@ -246,10 +246,10 @@ class RedisBroker(Broker):
         """How often that was lost and found again."""
         return self._reader.reconnects
 
-    async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
+    async def connect(self, listener: Listener) -> None:
         """Start the reader. It connects in the background."""
-        self._deliver = deliver
-        self.presence.connect(deliver, report)
+        self._listener = listener
+        self.presence.connect(listener)
         self._reader.start()
 
     async def close(self) -> None:
@@ -293,7 +293,7 @@ class RedisBroker(Broker):
             await self._scripts.call(END_TURN, [self._names.turn_of(name)], arguments)
 
     def _take(self, topic: str, payload: bytes) -> None:
-        if self._deliver is None:
+        if self._listener is None:
             return
         try:
             message = decode_wire(topic, payload)
@@ -301,7 +301,7 @@ class RedisBroker(Broker):
             channel = self._names.of(topic)
             logger.warning("Dropped a malformed message on Redis channel %r: %s", channel, exc)
             return
-        self._deliver(message)
+        self._listener.deliver(message)
 
     async def _publish(self, batch: list[Message]) -> None:
         server = self._endpoint.server

@@ -23,8 +23,7 @@ been reported as gone, and are entered like new ones.
 
 Whoever counts its sockets tells their new number to subscribers. What was counted
 without that, as a dead node is removed or everything is told again, falls to the
-process that `expire` gives it to: it hands its own hub a command on the application's
-control channel, to count the channel's subscribers again.
+process that `expire` gives it to: its listener is asked to count the topic again.
 
 Rules of this file:
 
@@ -55,8 +54,8 @@ from typing import Any, TypeVar
 
 from ...exceptions import BroadcastError
 from ...protocol.members import Member
-from ...protocol.messages import SUBSCRIPTION_COUNT, Message, decode, encode, topic_of
-from ..base import CONTROL, REPORT_GRACE, Change, Deliver, Members, Presence, Report
+from ...protocol.messages import decode, encode
+from ..base import NOTIFY_GRACE, Listener, Members, Presence, PresenceChange
 from .names import Names
 from .scripts import NEXT_VERSION, Script, ScriptQueue
 
@@ -86,7 +85,7 @@ class RedisPresence(Presence):
 
     is_shared = True
     DEAD_AFTER = 20.0  # Seconds without a heartbeat.
-    REPORT_GRACE = REPORT_GRACE
+    NOTIFY_GRACE = NOTIFY_GRACE
     SETTLING = 10.0  # Seconds in which all nodes notice that Redis came back empty.
     TTL = 3600  # Seconds that keys outlive the last process.
     SYNC_EVERY = 900.0  # Seconds; renews the keys' time to live, and mends what was lost.
@@ -97,8 +96,7 @@ class RedisPresence(Presence):
     def __init__(self, queue: ScriptQueue, names: Names) -> None:
         self._queue = queue
         self._names = names
-        self._report: Report | None = None
-        self._deliver: Deliver | None = None
+        self._listener: Listener | None = None
         # How Redis knows us.
         self._node = ""
         self._epoch = ""
@@ -119,18 +117,18 @@ class RedisPresence(Presence):
         self._wanted: dict[str, int] = {}
         self._counting: Counter[str] = Counter()  # Topics for which a call is under way.
 
-    def connect(self, deliver: Deliver, report: Report | None) -> None:
-        """Tell `report` what is to be reported, and `deliver` what to count, from now on."""
-        self._deliver, self._report = deliver, report
+    def connect(self, listener: Listener) -> None:
+        """Hand changes and topics to be counted again to `listener`, from now on."""
+        self._listener = listener
 
-    def wake(self) -> None:
+    def doubt(self) -> None:
         """Tell everything again soon: the bus was lost and is back."""
         self._doubts += 1
         self._spawn(self._sync_quietly())
 
     async def close(self) -> None:
         """Take the node out of Redis, if that can be told; else it dies by itself."""
-        self._report = self._deliver = None
+        self._listener = None
         for task in [*self._tasks, *([self._syncing] if self._syncing else [])]:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -168,7 +166,7 @@ class RedisPresence(Presence):
         version, reported, users = answer
         self._entries[key] = member
         if reported:
-            self._tell(Change("member_added", topic, member.user_id))
+            self._notify("member_added", topic, member.user_id)
         if left is not None:
             await self.leave(topic, entry, grace=max(0, left - self._now()))
         return _members(version, users)
@@ -239,14 +237,15 @@ class RedisPresence(Presence):
         """End graces, remove what dead nodes left, and report what is due."""
         reports, recounts = await self._call("expire")
         for topic in recounts:
-            self._recount(topic.decode())
+            if self._listener is not None:
+                self._listener.recount(topic.decode())
         for item in reports:
             kind, text = item[:1], item[1:].decode()
             if kind == b"v":
-                self._tell(Change("channel_vacated", text))
+                self._notify("channel_vacated", text)
             else:
                 topic, _, user_id = text.partition("\n")
-                self._tell(Change("member_removed", topic, user_id))
+                self._notify("member_removed", topic, user_id)
 
     # Doubt
 
@@ -327,7 +326,7 @@ class RedisPresence(Presence):
             answer = await self._call_as_told("tell", is_lost, *arguments)
             for (topic, user_id), reported in zip(told, answer, strict=True):
                 if reported:
-                    self._tell(Change("member_added", topic, user_id))
+                    self._notify("member_added", topic, user_id)
 
     # Calls
 
@@ -381,7 +380,7 @@ class RedisPresence(Presence):
             if self._wanted.get(topic) == number:
                 del self._wanted[topic]
             if reported:
-                self._tell(Change("channel_occupied", topic))
+                self._notify("channel_occupied", topic)
         return totals
 
     async def _pages(
@@ -421,7 +420,7 @@ class RedisPresence(Presence):
     async def _call(self, op: str, *arguments: str | int) -> Any:
         names = self._names
         header = [op, names.publish, names.prefix, names.first, self._node, self._epoch]
-        seconds = self.DEAD_AFTER, self.REPORT_GRACE, self.SETTLING
+        seconds = self.DEAD_AFTER, self.NOTIFY_GRACE, self.SETTLING
         times = [*(int(value * 1000) for value in seconds), self.TTL]
         try:
             return await self._queue.call(
@@ -439,14 +438,9 @@ class RedisPresence(Presence):
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _recount(self, topic: str) -> None:
-        app_id, _, channel = topic.partition(":")
-        if self._deliver is not None:
-            self._deliver(Message(topic_of(app_id, CONTROL), SUBSCRIPTION_COUNT, encode(channel)))
-
-    def _tell(self, change: Change) -> None:
-        if self._report is not None:
-            self._report(change)
+    def _notify(self, name: str, topic: str, user_id: str | None = None) -> None:
+        if self._listener is not None:
+            self._listener.changed(PresenceChange(name, topic, user_id))
 
 
 def _members(version: bytes, users: list[bytes]) -> Members:

@@ -53,7 +53,8 @@ class Reader:
     Args:
         take: Is handed the topic and the payload of each message. It does not await.
         is_sharded: Whether the channels are those of a cluster's slot.
-        on_back: Called when the server is there, at first and after each loss.
+        doubt: Called when the server is there, at first and after each loss: what was
+            told or heard before may be lost.
 
     Attributes:
         is_up: Whether it is connected, and all that was wanted is subscribed to.
@@ -77,13 +78,13 @@ class Reader:
         *,
         take: Take,
         is_sharded: bool = False,
-        on_back: Callable[[], object] = lambda: None,
+        doubt: Callable[[], object] = lambda: None,
     ) -> None:
         self.is_up = False
         self.reconnects = 0
         self._endpoint = endpoint
         self._take = take
-        self._on_back = on_back
+        self._doubt = doubt
         # How Redis calls things.
         sign = "S" if is_sharded else ""
         self._subscribe, self._unsubscribe = f"{sign}SUBSCRIBE", f"{sign}UNSUBSCRIBE"
@@ -254,7 +255,7 @@ class Reader:
         if self._is_lost:
             logger.info("Redis is back; %d channels subscribed again.", len(self._live))
         self._was_up, self._is_lost = True, False
-        self._on_back()
+        self._doubt()
 
     # What is read
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ...protocol.members import Member
 from ...protocol.messages import Cached, Message
-from ..base import Broker, Deliver, Members, Presence, Report
+from ..base import Broker, Listener, Members, Presence
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -46,10 +46,10 @@ class ShardedBroker(Broker):
         """How often parts were lost and found again."""
         return sum(broker.reconnects for broker in self._brokers)
 
-    async def connect(self, deliver: Deliver, report: Report | None = None) -> None:
+    async def connect(self, listener: Listener) -> None:
         """Connect all parts."""
         for broker in self._brokers:
-            await broker.connect(deliver, report)
+            await broker.connect(listener)
 
     async def close(self) -> None:
         """Close all parts."""

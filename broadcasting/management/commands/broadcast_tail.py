@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ...applications import Application
 from ...channel import channel_names
 from ...conf import get_settings
+from ...drivers.base import PresenceChange
 from ...drivers.registry import close_broker, get_broker
 from ...encryption import unseal
 from ...exceptions import BroadcastError
@@ -68,16 +69,16 @@ class Command(BaseCommand):
     async def _follow_bus(
         self, app: Application, names: tuple[str, ...], options: dict[str, Any]
     ) -> None:
-        arrived: asyncio.Queue[Message] = asyncio.Queue()
+        arrived = _Arrived()
         broker = get_broker()
         try:
-            await broker.connect(arrived.put_nowait)
+            await broker.connect(arrived)
             for name in names:
                 await broker.subscribe(topic_of(app.id, name))
             self._say_what_is_followed(names, "on the bus")
             left = options["count"]
             while left is None or left > 0:
-                message = await arrived.get()
+                message = await arrived.messages.get()
                 if self._print(app, message, options) and left is not None:
                     left -= 1
         finally:
@@ -130,6 +131,22 @@ class Command(BaseCommand):
             )
         self.stdout.flush()
         return True
+
+
+class _Arrived:
+    """A listener that keeps messages until they are printed."""
+
+    def __init__(self) -> None:
+        self.messages: asyncio.Queue[Message] = asyncio.Queue()
+
+    def deliver(self, message: Message) -> None:
+        self.messages.put_nowait(message)
+
+    def changed(self, change: PresenceChange) -> None:
+        pass
+
+    def recount(self, topic: str) -> None:
+        pass
 
 
 def _messages(app: Application, frames: Iterator[Any]) -> Iterator[Message]:

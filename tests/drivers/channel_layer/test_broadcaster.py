@@ -59,7 +59,7 @@ class LayerContract(PresenceContract):
         broker = broadcaster.get_broker()
         assert isinstance(broker, ChannelLayerBroker)
         broker.PROBE_EVERY = broker.JOIN_EVERY = 0.05
-        await broker.connect(inbox.append)
+        await broker.connect(inbox)
         await broker.subscribe("1:whik")
         mailbox = broker._mailbox
         assert mailbox is not None
@@ -181,7 +181,7 @@ class RedisLayerContract(LayerContract, SharedContract):
         broker = broadcaster.get_broker()
         assert isinstance(broker, ChannelLayerBroker)
         broker.PROBE_EVERY = broker.PROBE_TIMEOUT = 0.1
-        await broker.connect(inbox.append)
+        await broker.connect(inbox)
         await broker.subscribe("1:whik")
         first = broker._mailbox
         layer = find_layer("default")
@@ -212,7 +212,7 @@ class RedisLayerContract(LayerContract, SharedContract):
         broker = broadcaster.get_broker()
         assert isinstance(broker, ChannelLayerBroker)
         broker.PROBE_EVERY, broker.PROBE_TIMEOUT = 0.01, 0.3
-        await broker.connect(inbox.append)
+        await broker.connect(inbox)
         await broker.subscribe("1:whik")
         mailbox, late = broker._mailbox, 0
 

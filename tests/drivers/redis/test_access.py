@@ -75,8 +75,7 @@ def refusals(client: redis.Redis) -> list[object]:
 async def use(broadcaster: Broadcaster) -> None:
     """Do all that a driver does."""
     broker, inbox = broadcaster.get_broker(), Inbox()
-    changes: list[object] = []
-    await broker.connect(inbox.append, changes.append)
+    await broker.connect(inbox)
     topic = "1:presence-cache-a"
     await broker.subscribe(topic)
     await await_until(lambda: broker.is_up)

@@ -273,7 +273,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
         """A prefix, and another application's id, keep installations apart on one Redis."""
         second = self.make(SECOND, prefix="shop_")
         broker, inbox = second.get_broker(), Inbox()
-        await broker.connect(inbox.append)
+        await broker.connect(inbox)
         await broker.subscribe("2:whik")
         await broker.subscribe("1:whik")
         assert sorted(client.pubsub_channels()) == [b"shop_2:whik", b"shop_whik"]
@@ -339,7 +339,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
                 app=FIRST, first_app_id="1", url=f"redis://:pw@127.0.0.1:{port}/3"
             )
             broker, inbox = broadcaster.get_broker(), Inbox()
-            await broker.connect(inbox.append)
+            await broker.connect(inbox)
             subscribing = []
             for number in range(100):
                 subscribing.append(asyncio.create_task(broker.subscribe(f"1:c{number}")))
@@ -377,8 +377,9 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
                 raise ZeroDivisionError
             inbox.append(message)
 
+        inbox.deliver = deliver
         broker = broadcaster.get_broker()
-        await broker.connect(deliver)
+        await broker.connect(inbox)
         await broker.subscribe("1:whik")
         await broadcaster.abroadcast(["whik"], "Hello", "{}")
         await await_until(lambda: "The Redis reader failed" in caplog.text)
@@ -402,7 +403,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
         broker, inbox = broadcaster.get_broker(), Inbox()
         assert isinstance(broker, RedisBroker)
         broker._reader.IDLE = 0.1
-        await broker.connect(inbox.append)
+        await broker.connect(inbox)
         await broker.subscribe("1:whik")
         pings = client.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"]
         await await_until(
@@ -462,7 +463,7 @@ class TestRedis(OnRedis, SharedContract, CacheContract):
         self, broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Without hiredis a burst ends the connection."""
-        monkeypatch.setattr("broadcasting.drivers.redis.HIREDIS_AVAILABLE", False)
+        monkeypatch.setattr("broadcasting.drivers.redis.broadcaster.HIREDIS_AVAILABLE", False)
         assert [message.id for message in broadcaster.check()] == ["broadcasting.W004"]
 
     async def test_the_pool_makes_threads_wait(self) -> None:

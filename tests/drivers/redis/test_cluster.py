@@ -124,7 +124,7 @@ class TestMoves(OnCluster):
     async def broker(self, broadcaster: Broadcaster, inbox: Inbox) -> AsyncIterator[Broker]:
         """Yield a read end that is up."""
         broker = broadcaster.get_broker()
-        await broker.connect(inbox.append)
+        await broker.connect(inbox)
         await await_until(lambda: broker.is_up)
         yield broker
         await broker.close()

@@ -17,14 +17,14 @@ import pytest
 import pytest_asyncio
 import redis
 
-from broadcasting.drivers.base import CONTROL, Change
+from broadcasting.drivers.base import PresenceChange
 from broadcasting.drivers.redis.broadcaster import RedisBroadcaster
 from broadcasting.drivers.redis.presence import RedisPresence
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.members import Member
-from broadcasting.protocol.messages import MEMBER_ADDED, SUBSCRIPTION_COUNT
+from broadcasting.protocol.messages import MEMBER_ADDED
 from tests.conftest import ROOT, RedisServer
-from tests.drivers.contract import FIRST, TOPIC, Node
+from tests.drivers.contract import FIRST, TOPIC, Inbox, Node
 from tests.drivers.presence_model import GRACE, LIMIT, TOPICS, USERS, Model, in_order_of_each
 from tests.drivers.redis.test_broadcaster import STATE, kill, shift_time
 from tests.utils import await_until
@@ -49,7 +49,7 @@ async def new_node(server: RedisServer) -> AsyncIterator[Node]:
     """Yield a node that listens to TOPIC and OTHER, and is known to Redis."""
     broadcaster = RedisBroadcaster(app=FIRST, first_app_id="1", url=server.url)
     node = Node(broadcaster.get_broker())
-    await node.broker.connect(node.inbox.append, node.changes.append)
+    await node.broker.connect(node.inbox)
     for topic in (TOPIC, OTHER):
         await node.broker.subscribe(topic)
     await node.presence.heartbeat({})
@@ -85,10 +85,8 @@ async def has_told(node: Node) -> None:
 
 
 def recounts(*nodes: Node) -> list[str]:
-    """Return the channels that a hub of `nodes` was asked to count again."""
-    commands = [m for node in nodes for m in node.inbox if m.channel == CONTROL]
-    assert {(m.app_id, m.event) for m in commands} <= {("1", SUBSCRIPTION_COUNT)}
-    return sorted(json.loads(message.data) for message in commands)
+    """Return the topics that a hub of `nodes` was asked to count again."""
+    return sorted(topic for node in nodes for topic in node.inbox.recounts)
 
 
 class TestEmptied:
@@ -161,7 +159,7 @@ class TestEmptied:
         await node.presence.expire()
         assert (await node.presence.members(TOPIC)).infos.keys() == {"both"}
         assert [told for told in await other.told() if told[0] == "-"] == [("-", "here")]
-        assert Change("channel_vacated", "1:a") in node.changes
+        assert PresenceChange("channel_vacated", "1:a") in node.changes
 
     async def test_a_vacated_channel_waits_for_other_nodes(
         self, node: Node, other: Node, client: redis.Redis
@@ -178,7 +176,7 @@ class TestEmptied:
         await other.presence.heartbeat({})
         await other.presence.expire()
         await node.presence.expire()
-        assert node.changes == [Change("channel_occupied", "1:a")]
+        assert node.changes == [PresenceChange("channel_occupied", "1:a")]
         assert other.changes == []
 
     async def test_new_counts_are_answered_in_full(self, node: Node, client: redis.Redis) -> None:
@@ -187,7 +185,7 @@ class TestEmptied:
         node.changes.clear()
         client.flushall()
         assert await node.presence.count({"1:b": 2}) == {"1:b": (0, 2)}
-        assert node.changes == [Change("channel_occupied", "1:b")]
+        assert node.changes == [PresenceChange("channel_occupied", "1:b")]
         assert await node.presence.occupied("1") == {"a": 1, "b": 2}
 
     async def test_channels_are_counted_again_when_all_have_told(
@@ -204,7 +202,7 @@ class TestEmptied:
         shift_time_of(client, 11)
         for of in (node, other) * 2:
             await of.presence.expire()
-        assert recounts(node, other) == ["a"]
+        assert recounts(node, other) == ["1:a"]
         assert await node.presence.sizes(["1:a"]) == {"1:a": (2, 0)}
 
     async def test_what_it_holds_too_much_is_removed(self, node: Node, client: redis.Redis) -> None:
@@ -215,7 +213,7 @@ class TestEmptied:
         presence = presence_of(node)
         del presence._entries[TOPIC, "e2"]
         del presence._told["1:b"]
-        presence.wake()
+        presence.doubt()
         await has_told(node)
         assert (await node.presence.members(TOPIC)).infos.keys() == {"7"}
         assert await node.presence.occupied("1") == {"a": 1}
@@ -299,7 +297,7 @@ class TestAway:
         await node.presence.heartbeat({})
         assert await other.presence.occupied("1") == {"a": 5}
         await other.presence.expire()
-        assert recounts(node, other) == ["a"]
+        assert recounts(node, other) == ["1:a"]
         assert (await other.presence.members(TOPIC)).infos.keys() == {"stays", "waits"}
         assert (await other.told())[3:] == [("-", "leaves")]
         shift_time_of(client, 55)
@@ -441,7 +439,7 @@ class TestDeath:
             await of.presence.heartbeat({})
         for of in (node, other) * 2:
             await of.presence.expire()
-        assert recounts(node, other) == ["a"]
+        assert recounts(node, other) == ["1:a"]
 
     async def test_process_taken_for_dead_comes_back(
         self, node: Node, other: Node, redis_server: RedisServer
@@ -463,8 +461,8 @@ class TestDeath:
         assert (await other.told())[2:] == [("-", "7"), ("+", "7")]
         assert await other.presence.occupied("1") == {"a": 1}
         assert node.changes[-2:] == [
-            Change("member_added", TOPIC, "7"),
-            Change("channel_occupied", "1:a"),
+            PresenceChange("member_added", TOPIC, "7"),
+            PresenceChange("channel_occupied", "1:a"),
         ]
         await node.presence.leave(TOPIC, "e1")
         assert (await other.told())[-1] == ("-", "7")
@@ -508,6 +506,7 @@ class TestDeath:
 
 PROCESS = f"""
 import asyncio, sys
+from unittest.mock import Mock
 from broadcasting.applications import Application
 from broadcasting.drivers.redis import RedisBroadcaster
 from broadcasting.protocol.members import Member
@@ -516,7 +515,7 @@ from broadcasting.protocol.messages import MEMBER_ADDED
 async def main():
     app = Application(id="1", key="key-1", secret="secret-1")
     broker = RedisBroadcaster(app=app, first_app_id="1", url=sys.argv[1]).get_broker()
-    await broker.connect(print)
+    await broker.connect(Mock())
     for user in ("7", "8"):
         member = Member(user)
         await broker.presence.join("{TOPIC}", "k" + user, member, socket_id="9.9", limit=9)
@@ -581,7 +580,7 @@ class TestKeys:
             app=FIRST, first_app_id="1", url=redis_server.url, prefix="shop_"
         )
         broker = broadcaster.get_broker()
-        await broker.connect(print)
+        await broker.connect(Inbox())
         await broker.presence.join(TOPIC, "e1", Member("7"), socket_id="1.1", limit=9)
         await broker.presence.count({TOPIC: 1})
         await broadcaster.abroadcast(["cache-a"], "Hello", "{}")
@@ -697,7 +696,7 @@ class RandomRun:
 
     async def _add_node(self) -> None:
         node = await self._stack.enter_async_context(new_node(self._server))
-        presence_of(node).REPORT_GRACE = GRACE
+        presence_of(node).NOTIFY_GRACE = GRACE
         self._living.append(len(self.nodes))
         self.nodes.append(node)
 

@@ -63,7 +63,7 @@ def inbox() -> Inbox:
 async def broker(broadcaster: Broadcaster, inbox: Inbox) -> AsyncIterator[Broker]:
     """Yield a read end that is up, with a member."""
     broker = broadcaster.get_broker()
-    await broker.connect(inbox.append)
+    await broker.connect(inbox)
     await broker.subscribe(TOPIC)
     await await_until(lambda: broker.is_up)
     await broker.presence.join(TOPIC, "e1", Member("7"), socket_id="1.1", limit=9)
