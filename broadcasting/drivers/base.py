@@ -82,19 +82,33 @@ class Broadcaster(ABC):
 
     @abstractmethod
     def broadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         """
-        Send one event to `channels`, of valid and distinct names.
+        Send one event to `channels`.
 
-        `data` is JSON text that subscribers receive as their event's data.
-        `socket_id` names the one socket that must not receive it. Of one thread,
-        the order of calls is the order of delivery on each channel. On return the
-        message has left this process's hands; that somebody received it is not
-        promised.
+        The calls of one thread are delivered in their order on each channel. On return
+        the bus has taken the event; that somebody received it is not promised.
+
+        Args:
+            channels: Full names, valid and distinct.
+            event: The name that clients listen for.
+            data: JSON text, which subscribers receive as the event's data.
+            socket_id: The one socket that must not receive the event.
+            message_id: The event's own id, the same for any number of tries. A driver
+                that keeps events sends no event twice under one id.
+            is_transient: Whether the event is not to be kept for those who come later.
 
         Raises:
-            BroadcastError: The message could not be handed over.
+            ChannelsRefused: Some of the channels were refused; the others have the event.
+            BroadcastError: No channel has the event, as far as is known.
         """
 
     def terminate_user_connections(self, user_id: str) -> None:
@@ -107,11 +121,23 @@ class Broadcaster(ABC):
         self.broadcast([CONTROL], TERMINATE, encode(user_id))
 
     async def abroadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         """`broadcast`, without blocking the event loop."""
         await sync_to_async(self.broadcast, thread_sensitive=False)(
-            channels, event, data, socket_id=socket_id
+            channels,
+            event,
+            data,
+            socket_id=socket_id,
+            message_id=message_id,
+            is_transient=is_transient,
         )
 
     @property

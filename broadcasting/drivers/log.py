@@ -13,7 +13,14 @@ class LogBroadcaster(Broadcaster):
     """Write each message as one INFO record of the logger ``broadcasting.drivers``."""
 
     def broadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         """Log event, channels and the data as indented JSON."""
         pretty = json.dumps(json.loads(data), ensure_ascii=False, indent=2)

@@ -43,11 +43,25 @@ class MemoryBroadcaster(Broadcaster):
         self._serving = ServingProcess(app=app, first_app_id=first_app_id, url=url)
 
     def broadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         """Put the message on every listening loop of this process, or post it."""
         if not is_serving_here():
-            self._serving.broadcast(channels, event, data, socket_id=socket_id)
+            self._serving.broadcast(
+                channels,
+                event,
+                data,
+                socket_id=socket_id,
+                message_id=message_id,
+                is_transient=is_transient,
+            )
             return
         for channel in channels:
             self._bus.publish(Message(topic_of(self.app.id, channel), event, data, socket_id))

@@ -62,7 +62,14 @@ class PusherBroadcaster(Broadcaster):
         self._http, self._pid = self._make_pool(), os.getpid()
 
     def broadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         """Send one request per hundred channels."""
         for start in range(0, len(channels), CHANNELS_PER_REQUEST):

@@ -160,7 +160,14 @@ class _SiteBroadcaster(Broadcaster):
         self._bus = bus
 
     def broadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         """Put the message on the bus, from any thread."""
         for channel in channels:

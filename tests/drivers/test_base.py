@@ -197,10 +197,17 @@ class Writer(Broadcaster):
         self.error: Exception | None = None
 
     def broadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         """Note the call and its thread."""
-        self.sent.append((channels, event, data, socket_id))
+        self.sent.append((channels, event, data, socket_id, message_id, is_transient))
         self.threads.append(threading.current_thread())
         if self.error is not None:
             raise self.error
@@ -210,8 +217,10 @@ class TestBroadcaster:
     async def test_abroadcast_does_not_hold_the_loop(self) -> None:
         """By default it is `broadcast` in another thread, with the same arguments."""
         writer = Writer()
-        await writer.abroadcast(["x"], "e", "{}", socket_id="1.1")
-        assert writer.sent == [(["x"], "e", "{}", "1.1")]
+        await writer.abroadcast(
+            ["x"], "e", "{}", socket_id="1.1", message_id="id", is_transient=True
+        )
+        assert writer.sent == [(["x"], "e", "{}", "1.1", "id", True)]
         assert threading.current_thread() not in writer.threads
 
     async def test_abroadcasts_do_not_wait_for_each_other(self) -> None:
@@ -226,6 +235,8 @@ class TestBroadcaster:
                 data: str,
                 *,
                 socket_id: str | None = None,
+                message_id: str | None = None,
+                is_transient: bool = False,
             ) -> None:
                 meeting.wait(5)  # Raises unless both are under way together.
 

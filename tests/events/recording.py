@@ -35,7 +35,14 @@ class RecordingBroadcaster(Broadcaster):
         self.sent: list[Sent] = []
 
     def broadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         self.calls += 1
         if self.error is not None:
@@ -57,7 +64,14 @@ class PrintingBroadcaster(Broadcaster):
     """Write what is sent to the standard output, for a test in another process."""
 
     def broadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         print(event, data, flush=True)
 

@@ -24,7 +24,14 @@ class RecordingBroadcaster(Broadcaster):
     sent: ClassVar[list[Sent]] = []
 
     def broadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         """Remember the call."""
         self.sent.append(Sent(tuple(channels), event, json.loads(data), socket_id))

@@ -74,14 +74,28 @@ class ChannelLayerBroadcaster(Broadcaster):
         self._serving = ServingProcess(app=app, first_app_id=first_app_id, url=url)
 
     def broadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         """Send one group message per channel and wait until the layer has taken them."""
         layer = find_layer(self._alias)
         if is_shared(layer):
             loop, queue = self._outside_loop(layer)
         elif not is_serving_here():
-            self._serving.broadcast(channels, event, data, socket_id=socket_id)
+            self._serving.broadcast(
+                channels,
+                event,
+                data,
+                socket_id=socket_id,
+                message_id=message_id,
+                is_transient=is_transient,
+            )
             return
         else:
             broker = self._serving_broker()

@@ -128,7 +128,14 @@ class RedisBroadcaster(Broadcaster):
         self._known: list[set[str]] = [set() for _ in self._servers]  # Scripts, by part.
 
     def broadcast(
-        self, channels: Sequence[str], event: str, data: str, *, socket_id: str | None = None
+        self,
+        channels: Sequence[str],
+        event: str,
+        data: str,
+        *,
+        socket_id: str | None = None,
+        message_id: str | None = None,
+        is_transient: bool = False,
     ) -> None:
         """Publish to all `channels`, in one round trip for each part of the bus."""
         if not channels:
