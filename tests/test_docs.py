@@ -186,7 +186,7 @@ def test_settings_page_has_every_key() -> None:
     """docs/settings.md names each key of BROADCASTING, of its parts and of the drivers."""
     named = code_in(read("settings.md") + read("webhooks.md"))
     sections = set(re.findall(r"^## `([A-Z_]+)`", read("settings.md"), re.MULTILINE))
-    assert set(conf._KEYS) <= sections
+    assert set(conf.reading.KEYS) <= sections
     computed = {"allowed_hosts", "encryption_master_key", "options", "alias"}
     for dataclass in _dataclasses_of_settings():
         keys = {f.name.upper() for f in dataclasses.fields(dataclass) if f.name not in computed}
@@ -281,9 +281,9 @@ def _names_of_ours_in(tree: ast.Module) -> Iterator[str]:
 
 def _dataclasses_of_settings() -> Iterator[Any]:
     yield from (credentials.Application, credentials.Webhook)
-    for value in vars(conf).values():
-        own = isinstance(value, type) and value.__module__ == conf.__name__
-        if own and dataclasses.is_dataclass(value) and value is not conf.Settings:
+    for value in vars(conf.schema).values():
+        own = isinstance(value, type) and value.__module__ == conf.schema.__name__
+        if own and dataclasses.is_dataclass(value) and value is not conf.schema.Settings:
             yield value
 
 

@@ -303,7 +303,7 @@ def test_an_authenticator_that_returns_no_user_refuses(settings: Settings) -> No
         (["nowhere.at_all"], "'nowhere.at_all', which cannot be imported"),
         ([f"{__name__}.missing"], "which cannot be imported"),
         (["undotted"], "which cannot be imported"),
-        ([f"{__name__}.not_callable"], "which is no function"),
+        ([f"{__name__}.not_callable"], "which is not a function"),
     ],
 )
 def test_authenticators_that_make_no_sense_are_refused(
