@@ -49,8 +49,9 @@ from ..protocol.messages import (
 )
 from ..protocol.names import is_cache
 from .counts import SubscriptionCounts
-from .metrics.snapshot import HubStats, publish_to_siblings
 from .notifier import Reports
+from .stats import HubStats
+from .webhooks.webhooks import Delivery
 
 logger = logging.getLogger("broadcasting.server")
 
@@ -106,6 +107,7 @@ class Hub:
 
     Args:
         apps: The applications whose sockets it serves.
+        on_sweep: Called about once a second.
 
     Attributes:
         stats: What it has done so far.
@@ -117,13 +119,16 @@ class Hub:
 
     MAX_BUFFERED = 1024 * 1024  # Bytes that may wait for one subscription to be confirmed.
 
-    def __init__(self, apps: Iterable[Application]) -> None:
+    def __init__(
+        self, apps: Iterable[Application], *, on_sweep: Callable[["Hub"], object] | None = None
+    ) -> None:
         self.stats = HubStats()
         self.is_draining = False
         self.is_closing = False
         self.on_restart: Callable[[], object] | None = None
         # One object for all connections, and none that leads back to a session.
         self.on_error: Callable[[PusherError], object] = self._note_error
+        self._on_sweep = on_sweep
         self._loop = asyncio.get_running_loop()
         self._broker = get_broker()
         self._apps = {app.id: app for app in apps}
@@ -137,7 +142,6 @@ class Hub:
         self._is_answered = True  # By the bus, to the last heartbeat.
         self._online: dict[str, tuple[str, str]] = {}  # Socket id -> topic, entry.
         self._reports = Reports(self._apps.values())
-        self.stats.deliveries = self._reports.deliveries
         self._counts = SubscriptionCounts(
             self._broker, self._apps, self._reports, self._sockets_in, self.spawn
         )
@@ -166,6 +170,11 @@ class Hub:
     def has_bus(self) -> bool:
         """Whether the bus answers: it is connected, and took the last sign of life."""
         return self._broker.is_up and self._is_answered
+
+    @property
+    def webhooks(self) -> Sequence[Delivery]:
+        """The webhooks, and what became of their events."""
+        return self._reports.deliveries
 
     @property
     def broker(self) -> Broker:
@@ -521,7 +530,8 @@ class Hub:
             await asyncio.sleep(SWEEP_EVERY)
             now = self._loop.time()
             self.stats.loop_lag = max(0.0, now - due)
-            publish_to_siblings(self)
+            if self._on_sweep is not None:
+                self._on_sweep(self)
             sessions = list(self._sessions)
             for start in range(0, len(sessions), SWEEP_SLICE):
                 self._tick(sessions[start : start + SWEEP_SLICE], now)

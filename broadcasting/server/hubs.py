@@ -7,6 +7,7 @@ from ..applications import find_application
 from ..conf import get_settings
 from ..protocol.connection import Connection
 from .hub import Hub, Socket
+from .metrics.workers import share_metrics
 from .session import Session
 
 # What `trace` puts others in place of.
@@ -22,7 +23,7 @@ def get_hub() -> Hub:
     for other in [other for other in _hubs if other.is_closed()]:
         del _hubs[other]
     if loop not in _hubs:
-        _hubs[loop] = _hub_class(get_settings().apps)
+        _hubs[loop] = _hub_class(get_settings().apps, on_sweep=share_metrics)
     return _hubs[loop]
 
 

@@ -12,7 +12,7 @@ from ..conf import get_settings
 from ..drivers.base import is_serving_here
 from ..exceptions import BroadcastError
 from ..server.hubs import get_hub
-from ..server.metrics.snapshot import snapshot
+from ..server.metrics.snapshot import take_snapshot
 from .health import PATIENCE
 from .response import Response, only_safe
 
@@ -57,7 +57,7 @@ async def answer_metrics(method: str, address: str | None, headers: Mapping[str,
     with suppress(BroadcastError, OSError, TimeoutError):
         async with asyncio.timeout(PATIENCE):
             await hub.start()
-    return Response(200, await asyncio.to_thread(render, snapshot(hub)), CONTENT_TYPE)
+    return Response(200, await asyncio.to_thread(render, take_snapshot(hub)), CONTENT_TYPE)
 
 
 def _is_local(address: str | None, headers: Mapping[str, str]) -> bool:

@@ -287,7 +287,7 @@ class Tab:
 
 
 @contextmanager
-def hub_on(broker: Broker, *apps: Application) -> Iterator[Hub]:
+def hub_on(broker: Broker, *apps: Application, **options: Any) -> Iterator[Hub]:
     """Make a hub for the running loop whose bus is `broker`."""
 
     async def close_broker() -> None:
@@ -297,7 +297,7 @@ def hub_on(broker: Broker, *apps: Application) -> Iterator[Hub]:
         mock.patch.object(hub_module, "get_broker", return_value=broker),
         mock.patch.object(hub_module, "close_broker", close_broker),
     ):
-        yield Hub(apps or [APP])
+        yield Hub(apps or [APP], **options)
 
 
 async def settle() -> None:

@@ -15,23 +15,24 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from .snapshot import Histogram, Snapshot, siblings
-from .workers import get_worker
+from ..stats import Histogram
+from .snapshot import MetricsSnapshot
+from .workers import get_worker, read_siblings
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What is said of a metric beside its numbers."""
+    """What describes a metric beside its numbers."""
 
     kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: Sequence[str] = ()
 
 
-# In the order of docs/operations.md. Before each name stands broadcasting_, behind a
-# counter's _total.
+# In the order of docs/operations.md. Each name begins with broadcasting_, and a counter's
+# ends in _total.
 FAMILIES: Mapping[str, Family] = {
     "connections": Family("gauge", "Open sockets.", ["app"]),
     "connections_opened": Family("counter", "Sockets that were admitted."),
@@ -65,20 +66,20 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def render(own: Snapshot) -> str:
+def render(own: MetricsSnapshot) -> str:
     """
-    Return the numbers of this worker, which are `own`, and of its siblings.
+    Return the numbers of this worker, `own`, and of the other workers of the host.
 
-    It reads files, those of `/proc` too: call it in a thread.
+    It reads files, also in ``/proc``: call it in a thread.
     """
-    workers = [(get_worker().number, os.getpid(), own), *siblings()]
+    workers = [(get_worker().number, os.getpid(), own), *read_siblings()]
     registry = CollectorRegistry()
     registry.register(_Workers(workers))
     return generate_latest(registry).decode()
 
 
 class _Workers(Collector):
-    def __init__(self, workers: Sequence[tuple[int, int, Snapshot]]) -> None:
+    def __init__(self, workers: Sequence[tuple[int, int, MetricsSnapshot]]) -> None:
         self._workers = workers
 
     def describe(self) -> Iterable[Metric]:
@@ -106,14 +107,14 @@ class _Workers(Collector):
         return metric
 
     def _processes(self) -> Iterable[Metric]:
-        """Yield what the system tells of each worker's process, under the usual names."""
+        """Return what the system knows of each worker's process, under the usual names."""
         merged: dict[str, Metric] = {}
         for number, pid, _ in self._workers:
-            for told in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+            for found in ProcessCollector(pid=partial(str, pid), registry=None).collect():
                 metric = merged.setdefault(
-                    told.name, Metric(told.name, told.documentation, told.type)
+                    found.name, Metric(found.name, found.documentation, found.type)
                 )
-                for sample in told.samples:
+                for sample in found.samples:
                     metric.add_sample(sample.name, {"worker": str(number)}, sample.value)
         return merged.values()
 
