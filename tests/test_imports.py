@@ -63,6 +63,7 @@ PLACES = {
     "urllib3": {"broadcasting/drivers/pusher.py", "broadcasting/server/webhooks/webhooks.py"},
     "uvicorn": {
         "broadcasting/adapters/uvicorn/http.py",
+        "broadcasting/adapters/uvicorn/opening.py",
         "broadcasting/adapters/uvicorn/options.py",
         "broadcasting/adapters/uvicorn/protocol.py",
         "broadcasting/adapters/uvicorn/server.py",
@@ -70,9 +71,10 @@ PLACES = {
         "broadcasting/management/commands/broadcast_serve.py",
     },
     "websockets": {
+        "broadcasting/adapters/uvicorn/inbound.py",
+        "broadcasting/adapters/uvicorn/opening.py",
         "broadcasting/adapters/uvicorn/protocol.py",
         "broadcasting/management/client.py",
-        "broadcasting/management/commands/broadcast_serve.py",
     },
 }
 EVERYWHERE = {"django", "asgiref"}  # Except in protocol/.

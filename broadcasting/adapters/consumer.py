@@ -27,9 +27,8 @@ from ..drivers.registry import warn_of_other_address
 from ..protocol.errors import OverCapacity, PathNotFound
 from ..protocol.messages import PING, Frame
 from ..server.admission import get_admission
-from ..server.hubs import open_session
 from ..server.session import Session
-from .handshake import is_secure, protocol_version, refusal
+from .handshake import begin_session
 
 logger = logging.getLogger("broadcasting.server")
 
@@ -64,28 +63,14 @@ class PusherConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no 
     async def connect(self) -> None:
         """Accept whoever comes; a refusal must follow the handshake to be understood."""
         await self.send({"type": "websocket.accept"})
-        headers = dict(self.scope["headers"])
-        origin = headers.get(b"origin")
-        # ASGI lets a server leave it out; an empty value is one, and no number.
-        query = (self.scope.get("query_string") or b"").decode("latin-1")
         if self.scope.get("server") and self.scope["server"][1]:
             warn_of_other_address(self.scope["server"][1])
         self.socket = AsgiSocket(self.base_send)
         self.address = self.scope["client"][0] if self.scope.get("client") else None
-        if (reason := refusal(self.address)) is not None:
-            self.socket.close(OverCapacity.code, reason)
-            return
-        self.session = open_session(
-            key=self.scope["url_route"]["kwargs"]["key"],
-            version=protocol_version(query),
-            origin=None if origin is None else origin.decode("latin-1"),
-            socket=self.socket,
-            is_secure=is_secure(
-                self.scope.get("scheme"),
-                lambda name: headers.get(name.encode(), b"").decode("latin-1"),
-            ),
-        )
-        self.socket.on_slow = self.session.give_up
+        key = self.scope["url_route"]["kwargs"]["key"]
+        self.session = begin_session(self.scope, key, self.socket, self.address)
+        if self.session is not None:
+            self.socket.on_slow = self.session.give_up
 
     def receive(self, text: str | None) -> None:
         """Pass on a text frame. Binary frames are not part of the protocol."""

@@ -19,6 +19,7 @@ from django.core.management.base import SystemCheckError
 from pytest_django import Settings
 
 from broadcasting.adapters.uvicorn import supervisor as uvicorn_supervisor
+from broadcasting.adapters.uvicorn.http import HttpProtocol
 from broadcasting.adapters.uvicorn.options import Options
 from broadcasting.management.commands import broadcast_serve
 from broadcasting.management.commands.broadcast_serve import Command
@@ -155,21 +156,10 @@ def test_the_projects_own_files_are_watched(
 def test_uvicorn_is_told_what_is_asked(served: Served) -> None:
     """Compression and long frames stay off, and the project's LOGGING stays as it is."""
     config = served.run("--tls-cert", PEM, "--keep-alive", "75").options.config()
-    assert config.http == "broadcasting.adapters.uvicorn.http:HttpProtocol"
-    assert config.ws == "broadcasting.adapters.uvicorn.protocol:PusherProtocol"
+    assert config.http is HttpProtocol
     assert (config.ws_max_size, config.ws_per_message_deflate) == (65_536, False)
     assert (config.log_config, config.server_header, config.timeout_keep_alive) == (None, False, 75)
     assert config.ssl_certfile == PEM
-
-
-def test_without_httptools_pages_are_served_all_the_same(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By h11, and whoever has started the server learns what that lacks."""
-    options = "broadcasting.adapters.uvicorn.options.find_spec"
-    monkeypatch.setattr(options, lambda name: None)
-    assert served.run().options.config().http == "h11"
-    assert "httptools" in served.errors
 
 
 def test_it_says_where_it_serves(served: Served, settings: Settings) -> None:

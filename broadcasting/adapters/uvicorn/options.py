@@ -1,9 +1,10 @@
 """What a server is asked for."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import uvicorn
+
+from .http import HttpProtocol
 
 # Frames for the project's own consumers. What this library reads has limits of its own,
 # and uvicorn's 16 MB would let each client fill that much memory.
@@ -45,13 +46,11 @@ class Options:
 
     def config(self) -> uvicorn.Config:
         """Return the same in uvicorn's words."""
-        has_httptools = find_spec("httptools") is not None
         return uvicorn.Config(
             self.app,
             factory=True,
-            # As text: a worker imports them when Django is set up.
-            http="broadcasting.adapters.uvicorn.http:HttpProtocol" if has_httptools else "h11",
-            ws="broadcasting.adapters.uvicorn.protocol:PusherProtocol",
+            http=HttpProtocol,
+            ws="auto",  # The WebSockets of the project's own consumers.
             loop="auto",
             lifespan="auto",
             interface="asgi3",

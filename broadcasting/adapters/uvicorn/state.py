@@ -1,23 +1,29 @@
 """
 What the connections of one server share.
 
-Young connections, whose clients have yet to send the head of a request, stand in one list
-in the order in which they became so. One look a second at its front finds those that took
-too long: no timer for each.
+Connections whose clients have a deadline stand in two lists, in the order of their
+deadlines: those *awaiting a head*, of a request, and those *awaiting the peer*, to go on
+with a body or to read an answer. One look a second at the front of each finds those that
+are late: no timer for each.
 """
 
 from collections import Counter, OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import Protocol
 
 from uvicorn.server import ServerState
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .http import HttpProtocol
+PEER_TIMEOUT = 60.0  # Seconds without a byte that a client may be awaited.
 
 
-OWING_TIMEOUT = 60.0  # Seconds without a byte that a client may owe something.
+class Awaiting(Protocol):
+    """A connection whose client has a deadline."""
+
+    def head_is_late(self) -> None:
+        """End the connection: the head of a request did not come in time."""
+
+    def peer_is_late(self) -> None:
+        """End the connection, if it is the client that keeps it waiting."""
 
 
 class State(ServerState):
@@ -32,6 +38,8 @@ class State(ServerState):
         is_leaving: Whether the server is about to stop, and each answer is the last of its
             connection.
         refused: Counts what was turned away, by reason.
+        awaiting_head: Connections, with the time since when.
+        awaiting_peer: The same.
     """
 
     def __init__(self, max_open: int | None, head_timeout: float) -> None:
@@ -40,9 +48,8 @@ class State(ServerState):
         self.head_timeout = head_timeout
         self.is_leaving = False
         self.refused: Counter[str] = Counter()
-        # -> since when.
-        self.young: OrderedDict[HttpProtocol, float] = OrderedDict()
-        self.owing: OrderedDict[HttpProtocol, float] = OrderedDict()
+        self.awaiting_head: OrderedDict[Awaiting, float] = OrderedDict()
+        self.awaiting_peer: OrderedDict[Awaiting, float] = OrderedDict()
 
     @property
     def is_full(self) -> bool:
@@ -50,20 +57,19 @@ class State(ServerState):
         return self.max_open is not None and len(self.connections) >= self.max_open
 
     def sweep(self, now: float) -> None:
-        """End the connections that were young, or owed something, too long. Call it each second."""
-        for protocol in self._overdue(self.young, now, self.head_timeout):
-            protocol.expire()
-        for protocol in self._overdue(self.owing, now, OWING_TIMEOUT):
-            protocol.cut_off()
+        """End the connections whose clients are late. Call it each second."""
+        for connection in _late(self.awaiting_head, now, self.head_timeout):
+            connection.head_is_late()
+        for connection in _late(self.awaiting_peer, now, PEER_TIMEOUT):
+            connection.peer_is_late()
 
-    def _overdue(
-        self, waiting: "OrderedDict[HttpProtocol, float]", now: float, seconds: float
-    ) -> "Iterator[HttpProtocol]":
-        while waiting:
-            protocol, since = next(iter(waiting.items()))
-            if now - since <= seconds:
-                return
-            # At the end of the list: one that does not take its answer is ended there.
-            waiting[protocol] = now
-            waiting.move_to_end(protocol)
-            yield protocol
+
+def _late(awaiting: OrderedDict[Awaiting, float], now: float, seconds: float) -> Iterator[Awaiting]:
+    while awaiting:
+        connection, since = next(iter(awaiting.items()))
+        if now - since <= seconds:
+            return
+        # To the end of the list: one that does not take its answer is ended there.
+        awaiting[connection] = now
+        awaiting.move_to_end(connection)
+        yield connection

@@ -23,8 +23,6 @@ from ...server.metrics.workers import Worker, set_worker
 from ._server_connection import find_server_connection
 
 try:
-    import websockets  # noqa: F401  (PusherProtocol is imported late)
-
     from ...adapters.uvicorn.options import Options
     from ...adapters.uvicorn.server import serve, serve_until_changed
 except ImportError as exc:  # One of the extra's packages.
@@ -136,13 +134,6 @@ class Command(BaseCommand):
         own = None if uds is None else identity(uds)
         if _has_port(sockets[0]):
             warn_of_other_address(sockets[0].getsockname()[1])
-        if wanted.config().http == "h11":
-            self.stderr.write(
-                self.style.WARNING(
-                    "httptools is not installed: pages are slower, and the head of a request "
-                    'may take any time. pip install "whik[serve]" brings it.'
-                )
-            )
         directory = self._make_directory(options["workers"])
         line = _line(options, sockets[0], alias)
         try:

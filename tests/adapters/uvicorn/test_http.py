@@ -11,7 +11,7 @@ from uvicorn.config import Config
 
 from broadcasting.adapters.uvicorn import http as uvicorn_http
 from broadcasting.adapters.uvicorn.http import MAX_HEAD, HttpProtocol
-from broadcasting.adapters.uvicorn.state import OWING_TIMEOUT, State
+from broadcasting.adapters.uvicorn.state import PEER_TIMEOUT, State
 from tests.utils import await_until
 
 FIELD = b"x: " + b"y" * 4_000 + b"\r\n"
@@ -150,8 +150,8 @@ async def test_answers_of_a_server_that_leaves_are_the_last_of_their_connections
 
 
 async def test_a_body_that_stops_is_not_waited_for_for_ever(served: Served) -> None:
-    """Each piece of it begins the time anew; a request that is whole owes nothing."""
-    later = asyncio.get_running_loop().time() + OWING_TIMEOUT
+    """Each piece of it begins the time anew; a request that is whole has no deadline."""
+    later = asyncio.get_running_loop().time() + PEER_TIMEOUT
     served.writer.write(b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n1")
     await await_until(lambda: bool(served.state.tasks), what="it is served")
     served.state.sweep(later - 5)
@@ -159,29 +159,29 @@ async def test_a_body_that_stops_is_not_waited_for_for_ever(served: Served) -> N
     served.state.sweep(later + 5)
     assert await asyncio.wait_for(served.reader.read(), 5) == b""
     assert served.state.refused == {"request_timeout": 1}
-    assert not served.state.owing
+    assert not served.state.awaiting_peer
 
 
 async def test_a_request_that_is_whole_may_take_its_time(served: Served) -> None:
     """It is the application's turn then."""
     served.writer.write(b"POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\n1")
     await await_until(lambda: bool(served.state.tasks), what="it is served")
-    served.state.sweep(asyncio.get_running_loop().time() + 10 * OWING_TIMEOUT)
+    served.state.sweep(asyncio.get_running_loop().time() + 10 * PEER_TIMEOUT)
     served.may_answer.set()
     assert (await asyncio.wait_for(served.reader.readline(), 5)).startswith(b"HTTP/1.1 204")
 
 
 async def test_an_answer_that_nobody_reads_has_an_end(served: Served) -> None:
-    """Until the client has read, it owes that."""
+    """Until the client has read, it is awaited."""
     await await_until(lambda: bool(served.state.connections), what="it is open")
     (connection,) = served.state.connections
     assert isinstance(connection, HttpProtocol)
     connection.pause_writing()
     connection.resume_writing()
-    assert not served.state.owing
+    assert not served.state.awaiting_peer
     connection.pause_writing()
-    served.state.young.clear()
-    served.state.sweep(asyncio.get_running_loop().time() + OWING_TIMEOUT + 5)
+    served.state.awaiting_head.clear()
+    served.state.sweep(asyncio.get_running_loop().time() + PEER_TIMEOUT + 5)
     assert await asyncio.wait_for(served.reader.read(), 5) == b""
     assert served.state.refused == {"request_timeout": 1}
 
@@ -195,7 +195,7 @@ async def test_an_application_that_does_not_read_is_not_the_clients_fault(
     (connection,) = served.state.connections
     assert isinstance(connection, HttpProtocol)
     connection.flow.pause_reading()
-    served.state.sweep(asyncio.get_running_loop().time() + OWING_TIMEOUT + 5)
+    served.state.sweep(asyncio.get_running_loop().time() + PEER_TIMEOUT + 5)
     assert served.state.connections
     connection.flow.resume_reading()
     served.writer.write(b"2")
