@@ -1,20 +1,20 @@
 """
-The site as ``manage.py broadcast_serve`` runs it: what needs no Django stands before it.
+The site as ``manage.py broadcast_serve`` runs it.
 
-The signed HTTP API, health checks and metrics are answered here, without a middleware, a
-session or a look at ``ALLOWED_HOSTS``: who signs has said who it is, and a machine that
-looks after others uses an address, not a name. That holds where the project's URLs lead to these
-views, below a prefix too, and nowhere else: a page of the project's stays its own.
+The signed HTTP API, health checks and metrics are answered before Django: no middleware
+runs, no session is read, and ``ALLOWED_HOSTS`` does not matter. A signature says who the
+caller is, and machines that check health use an address, not a name. This holds where
+the project's URLs lead to the views of this library, below a prefix too; all other
+requests go to the project.
 
-Any ASGI server can run it: ``uvicorn --factory broadcasting.asgi:application``. Its
-WebSockets then go through the project's ``asgi.py``, as they do without.
+Any ASGI server can run it: ``uvicorn --factory broadcasting.asgi:application``. WebSockets
+then go through the project's ``asgi.py``, as they do without it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
 
 import django
 from django.apps import apps
@@ -22,39 +22,39 @@ from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
-from django.core.handlers.asgi import ASGIHandler, get_script_prefix
-from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 from django.utils.module_loading import import_string
 
 from .adapters.consumer import UnknownPathConsumer
-from .api.body import Body, Gone
-from .api.routes import api, handle
+from .api.body import Body
+from .api.request import Gone, Request
+from .api.response import Response
 from .drivers.base import serve_here
-from .views.health import answer_live, answer_ready, answer_up, live, ready, up
-from .views.metrics import answer_metrics, metrics
-from .views.response import Response
+from .views.api import api
+from .views.endpoint import Endpoint, raw_path_of
+from .views.health import live, ready, up
+from .views.metrics import metrics
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-View = Callable[..., Awaitable[HttpResponseBase]]
+
+# Longer paths lead to none of these views, and would fill the memory of those that do.
+LONGEST_PATH = 1_000
 
 _NOT_FOUND = Response(404, "Not found: this process serves sockets and the HTTP API only")
-# Longer ones are none of ours, and would fill the memory of what paths lead to.
-LONGEST_PATH = 1_000
+_CHECKS = {"live": live, "ready": ready, "up": up, "metrics": metrics}
 
 
 def application() -> App:
     """Return the whole site: what this module answers, and the project behind it."""
     django.setup()
     serve_here()
-    project = _project()
-    front = Front(project)
-    front.find_view("/")  # Imports the project's URLs: what is wrong there is seen now.
-    return front
+    site = SiteApplication(_project())
+    site.find_endpoint("/")  # Imports the project's URLs: a mistake there is raised now.
+    return site
 
 
 def sockets_only_application() -> App:
@@ -66,12 +66,12 @@ def sockets_only_application() -> App:
     """
     django.setup()
     serve_here()
-    return Front(None)
+    return SiteApplication(None)
 
 
-class Front:
+class SiteApplication:
     """
-    An ASGI application that answers what it can and passes on the rest.
+    An ASGI application that answers for the library's endpoints, and else for the project.
 
     Args:
         project: The application behind, `None` where there is none.
@@ -79,39 +79,62 @@ class Front:
 
     def __init__(self, project: App | None) -> None:
         self._project = project
-        self._beyond_http = None if _is_django(project) else project
-        self.find_view = lru_cache(maxsize=512)(self._find_view)
+        self.find_endpoint = lru_cache(maxsize=512)(self._find_endpoint)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, one socket, or the server's beginning and end."""
-        if scope["type"] == "http":
-            view = _find(scope["path"])
-            if view is not None and self.find_view(_path_info(scope)) is view:
-                await _answer(view, scope, receive, send)
-            elif self._project is not None:
-                await self._project(scope, receive, send)
-            else:
-                await _send(_NOT_FOUND, scope, Body(scope["headers"], receive), send)
-        elif scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
-        elif self._beyond_http is not None:
-            await self._beyond_http(scope, receive, send)
-        else:
-            # Django alone would raise, and the client try again for ever.
-            await UnknownPathConsumer.as_asgi()(scope, receive, send)
+        """Serve one request, one socket, or the server's lifespan."""
+        match scope["type"]:
+            case "http":
+                await self._serve_request(scope, receive, send)
+            case "lifespan":
+                await self._serve_lifespan(scope, receive, send)
+            case _:
+                await self._serve_socket(scope, receive, send)
 
-    def _find_view(self, path_info: str) -> View | None:
-        """Return the view that the project's URLs lead to."""
+    async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        endpoint = None
+        if _endpoint_spelt(path) is not None:
+            prefix = settings.FORCE_SCRIPT_NAME or scope.get("root_path") or ""
+            endpoint = self.find_endpoint(path.removeprefix(prefix))
+        if endpoint is not None:
+            await _answer(endpoint, scope, receive, send)
+        elif self._project is not None:
+            await self._project(scope, receive, send)
+        else:
+            await _send(_NOT_FOUND, scope, Body(scope["headers"], receive), send)
+
+    def _find_endpoint(self, path_info: str) -> Endpoint | None:
+        """Return the endpoint that the project's URLs lead to."""
         if self._project is None:
-            return _find(path_info)
+            return _endpoint_spelt(path_info)
         try:
-            view: View = resolve(path_info).func
+            view = resolve(path_info).func
         except Resolver404:
             return None
-        return view
+        return view if isinstance(view, Endpoint) else None
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the server's beginning and end, for a project too that knows nothing of them."""
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a socket on. Refuse it for good where the project serves no sockets."""
+        if self._project is not None:
+            received = False
+
+            async def receive_noted() -> Message:
+                nonlocal received
+                received = True
+                return await receive()
+
+            try:
+                await self._project(scope, receive_noted, send)
+                return
+            except ValueError as exc:  # Of Django's handler, or of Channels' router.
+                if received or scope["type"] not in str(exc):
+                    raise
+        # A client that saw the exception as a failed handshake would try again for ever.
+        await UnknownPathConsumer.as_asgi()(scope, receive, send)
+
+    async def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the project's lifespan, or answer for a project that has none."""
         waiting = [await receive()]
         answered = False
 
@@ -123,9 +146,9 @@ class Front:
             answered = True
             await send(message)
 
-        if self._beyond_http is not None:
+        if self._project is not None:
             try:
-                await self._beyond_http(scope, receive_again, note)
+                await self._project(scope, receive_again, note)
             except Exception:
                 if answered:
                     raise
@@ -152,19 +175,8 @@ def _project() -> App:
     return project
 
 
-def _is_django(app: App | None) -> bool:
-    """Tell whether `app` is Django's own handler, which serves nothing but HTTP."""
-    inner: object = app
-    while isinstance(inner, ASGIStaticFilesHandler):
-        inner = inner.application
-    return isinstance(inner, ASGIHandler)
-
-
-# Requests
-
-
-def _find(path: str) -> View | None:
-    """Return the view that `path` may lead to, by its spelling."""
+def _endpoint_spelt(path: str) -> Endpoint | None:
+    """Return the endpoint that `path` may lead to, by its spelling."""
     if len(path) > LONGEST_PATH:
         return None
     if "/apps/" in path or path.endswith("/terminate_connections"):
@@ -172,26 +184,27 @@ def _find(path: str) -> View | None:
     return _CHECKS.get(path.rpartition("/")[2])
 
 
-def _path_info(scope: Scope) -> str:
-    path: str = scope["path"]
-    prefix: str = get_script_prefix(scope)
-    return path.removeprefix(prefix) if prefix else path
-
-
-async def _answer(view: View, scope: Scope, receive: Receive, send: Send) -> None:
-    body = Body(scope["headers"], receive)
-    try:
-        response = await _ANSWERS[view](scope, body)
-    except Gone:
-        return  # Nobody is there to read an answer.
-    await _send(response, scope, body, send)
+async def _answer(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    body, client = Body(scope["headers"], receive), scope.get("client")
+    request = Request(
+        method=scope["method"],
+        raw_path=raw_path_of(scope.get("raw_path"), scope["path"]),
+        query=(scope.get("query_string") or b"").decode(errors="replace"),
+        read=body.read,
+        headers={
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        },
+        address=client[0] if client else None,
+    )
+    with suppress(Gone):  # Nobody is there to read an answer.
+        await _send(await endpoint.answer(request), scope, body, send)
 
 
 async def _send(response: Response, scope: Scope, body: Body, send: Send) -> None:
     content = response.body.encode()
     headers = [
         (b"content-length", str(len(content)).encode()),
-        *((name.lower().encode(), value.encode()) for name, value in response.headers),
+        *((name.lower().encode(), value.encode()) for name, value in response.headers.items()),
     ]
     if scope["method"] == "HEAD":
         content = b""
@@ -205,41 +218,3 @@ async def _send(response: Response, scope: Scope, body: Body, send: Send) -> Non
         if closes:
             await body.linger()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _answer_api(scope: Scope, body: Body) -> Response:
-    raw_path = (scope.get("raw_path") or b"").decode(errors="replace")
-    return await handle(
-        scope["method"],
-        raw_path.partition("?")[0] or quote(scope["path"], errors="replace"),
-        (scope.get("query_string") or b"").decode(errors="replace"),
-        body.read,
-    )
-
-
-async def _answer_live(scope: Scope, body: Body) -> Response:
-    return await answer_live(scope["method"])
-
-
-async def _answer_ready(scope: Scope, body: Body) -> Response:
-    return await answer_ready(scope["method"])
-
-
-async def _answer_up(scope: Scope, body: Body) -> Response:
-    return await answer_up(scope["method"])
-
-
-async def _answer_metrics(scope: Scope, body: Body) -> Response:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    client = scope.get("client")
-    return await answer_metrics(scope["method"], client[0] if client else None, headers)
-
-
-_CHECKS: dict[str, View] = {"live": live, "ready": ready, "up": up, "metrics": metrics}
-_ANSWERS: dict[View, Callable[[Scope, Body], Awaitable[Response]]] = {
-    api: _answer_api,
-    live: _answer_live,
-    ready: _answer_ready,
-    up: _answer_up,
-    metrics: _answer_metrics,
-}

@@ -8,7 +8,7 @@ pusher-js and Echo expect them: ``path("", include("broadcasting.urls"))``.
 
 from django.urls import path
 
-from .api.routes import api
+from .views.api import api
 from .views.auth import auth, user_auth
 from .views.health import live, ready, up
 from .views.metrics import metrics

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from broadcasting import asgi
 from broadcasting.api import body as api_body
-from broadcasting.asgi import App, Front
+from broadcasting.asgi import App, SiteApplication
 from broadcasting.drivers import base
 from broadcasting.protocol.messages import Message
 from broadcasting.server.hubs import stop_hub
@@ -170,7 +170,7 @@ async def test_health_needs_no_allowed_host(site: App, address: str) -> None:
 async def test_a_page_of_the_projects_own_is_kept(address: str) -> None:
     """Also where ours would stand."""
     with override_settings(ROOT_URLCONF=__name__):
-        assert (await call(Front(project), address)).status == 299
+        assert (await call(SiteApplication(project), address)).status == 299
 
 
 async def test_what_is_mounted_below_a_prefix_is_found(site: App, heard: list[Message]) -> None:
@@ -371,8 +371,8 @@ async def test_a_head_is_answered_without_a_body(site: App, path: str) -> None:
 )
 async def test_a_path_beyond_measure_is_the_projects(path: str) -> None:
     """None of ours is so long."""
-    assert (await call(Front(project), path)).status == 299
-    assert (await call(Front(None), path)).status == 404
+    assert (await call(SiteApplication(project), path)).status == 299
+    assert (await call(SiteApplication(None), path)).status == 404
 
 
 async def test_a_script_name_is_left_out(site: App) -> None:
@@ -419,7 +419,7 @@ async def test_no_request_is_a_server_error(
     method: str, path: str, query: bytes, headers: dict[bytes, bytes], body: bytes
 ) -> None:
     """Whatever bytes a server lets through."""
-    for app in (Front(project), Front(None)):
+    for app in (SiteApplication(project), SiteApplication(None)):
         made = Call("/", method, "", {}, [piece(body)])
         made.scope |= {
             "path": path,
@@ -463,7 +463,7 @@ async def socket_of(app: App) -> list[Any]:
 )
 async def test_a_socket_that_nobody_serves_is_refused_for_good(behind: App | None) -> None:
     """Django would raise, and pusher-js try again for ever."""
-    accepted, closed = await socket_of(Front(behind))
+    accepted, closed = await socket_of(SiteApplication(behind))
     assert accepted["type"] == "websocket.accept"
     assert (closed["type"], closed["code"]) == ("websocket.close", 4005)
 
@@ -477,7 +477,7 @@ async def test_a_project_that_serves_sockets_keeps_them() -> None:
 
     behind = ProtocolTypeRouter({"http": project, "websocket": own})
     for app in (behind, ASGIStaticFilesHandler(behind)):
-        assert (await socket_of(Front(app)))[1]["text"] == "/x"
+        assert (await socket_of(SiteApplication(app)))[1]["text"] == "/x"
 
 
 # Beginning and end
@@ -495,7 +495,7 @@ async def test_the_servers_beginning_and_end_are_answered(behind: App | None) ->
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    await Front(behind)({"type": "lifespan", "asgi": {}, "state": {}}, receive, send)
+    await SiteApplication(behind)({"type": "lifespan", "asgi": {}, "state": {}}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
@@ -516,7 +516,7 @@ async def test_a_project_that_knows_the_servers_beginning_hears_of_it() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await Front(behind)({"type": "lifespan"}, receive, send)
+    await SiteApplication(behind)({"type": "lifespan"}, receive, send)
     assert heard_of == ["lifespan.startup", "lifespan.shutdown"]
     assert sent == [{"type": "lifespan.startup.failed", "message": "no"}]
 

@@ -3,7 +3,7 @@
 import pytest
 from django.urls import Resolver404, include, path, resolve, reverse
 
-from broadcasting.api.routes import api
+from broadcasting.views.api import api
 from broadcasting.views.auth import auth, user_auth
 
 urlpatterns = [

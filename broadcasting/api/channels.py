@@ -1,19 +1,28 @@
-"""The HTTP API's calls that ask: ``channels``, ``channels/<name>`` and its ``users``."""
+"""What the HTTP API tells of channels: three calls, and ``info`` in the answers to events."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 
-from ..drivers.base import Broker
+from ..applications import Application
+from ..drivers.base import Broker, is_serving_here
+from ..drivers.registry import get_broker
 from ..protocol.messages import topic_of
-from ..protocol.names import is_cache, is_channel_name, is_presence
-from .info import CACHE, SUBSCRIPTION_COUNT, USER_COUNT, infos, open_broker, parse_info
-from .request import ApiError, Request, check_channel_name
+from ..protocol.names import is_cache, is_channel_name, is_presence, is_user_channel
+from .request import ApiError, SignedRequest, check_channel_name, shown
+
+SUBSCRIPTION_COUNT = "subscription_count"
+USER_COUNT = "user_count"
+CACHE = "cache"
+ATTRIBUTES = (SUBSCRIPTION_COUNT, USER_COUNT, CACHE)
 
 _NO_USERS = "Cannot retrieve the user count unless the channel is a presence channel"
 
+Info = dict[str, int]
 
-async def list_channels(request: Request) -> object:
-    """Answer ``GET channels``: those that have sockets."""
-    request.forbid_others(("filter_by_prefix", "info"))
+
+async def list_channels(request: SignedRequest) -> object:
+    """Answer ``GET channels``: those that have subscribers."""
+    request.forbid_others("filter_by_prefix", "info")
     prefix = request.parameters.get("filter_by_prefix", "")
     attributes = parse_info(request.parameters.get("info"))
     if USER_COUNT in attributes and not is_presence(prefix):
@@ -22,7 +31,7 @@ async def list_channels(request: Request) -> object:
         raise ApiError(400, "Cannot retrieve the cache of more than one channel")
     broker = open_broker(for_presence=True)
     occupied = await broker.presence.occupied(request.app.id, prefix)
-    # Servers' and users' own channels, which begin with #, are no channels to callers.
+    # Names with # are channels of users and of servers, which are not listed.
     names = sorted(filter(is_channel_name, occupied))
     others = [name for name in attributes if name != SUBSCRIPTION_COUNT]
     known = await infos(broker, request.app, [(name, others) for name in names])
@@ -32,9 +41,9 @@ async def list_channels(request: Request) -> object:
     return {"channels": dict(zip(names, known, strict=True))}
 
 
-async def show_channel(request: Request) -> object:
-    """Answer ``GET channels/<name>``, also for a channel without sockets."""
-    request.forbid_others(("info",))
+async def show_channel(request: SignedRequest) -> object:
+    """Answer ``GET channels/<name>``, also for a channel without subscribers."""
+    request.forbid_others("info")
     name = check_channel_name(request.app, request.call[1])
     attributes = parse_info(request.parameters.get("info"))
     if USER_COUNT in attributes and not is_presence(name):
@@ -42,16 +51,16 @@ async def show_channel(request: Request) -> object:
     if CACHE in attributes and not is_cache(name):
         raise ApiError(400, "Cannot retrieve the cache unless the channel is a cache channel")
     broker = open_broker(for_presence=True)
-    wanted = (SUBSCRIPTION_COUNT, *attributes)
-    [known] = await infos(broker, request.app, [(name, wanted)])
+    [known] = await infos(broker, request.app, [(name, (SUBSCRIPTION_COUNT, *attributes))])
     answer: dict[str, object] = {"occupied": known[SUBSCRIPTION_COUNT] > 0}
     answer |= {key: value for key, value in known.items() if key in attributes}
     if CACHE in attributes:
-        answer[CACHE] = await _cached(broker, topic_of(request.app.id, name))
+        cached = await broker.cached(topic_of(request.app.id, name))
+        answer[CACHE] = cached and {"data": cached.data, "ttl": ceil(cached.ttl)}
     return answer
 
 
-async def list_users(request: Request) -> object:
+async def list_users(request: SignedRequest) -> object:
     """Answer ``GET channels/<name>/users``: each user of a presence channel once."""
     request.forbid_others()
     name = check_channel_name(request.app, request.call[1])
@@ -62,8 +71,67 @@ async def list_users(request: Request) -> object:
     return {"users": [{"id": user_id} for user_id in members.infos]}
 
 
-async def _cached(broker: Broker, channel_topic: str) -> object:
-    cached = await broker.cached(channel_topic)
-    if cached is None:
-        return None
-    return {"data": cached.data, "ttl": ceil(cached.ttl)}
+def parse_info(value: object) -> tuple[str, ...]:
+    """Return the attributes that `value`, a text with commas, asks for."""
+    if value is None:
+        return ()
+    if not isinstance(value, str):
+        raise ApiError(400, "info is not a string such as 'user_count,subscription_count'")
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    for name in names:
+        if name not in ATTRIBUTES:
+            raise ApiError(400, f"info may ask for {', '.join(ATTRIBUTES)}, not {shown(name)}")
+    return tuple(dict.fromkeys(names))
+
+
+def open_broker(*, for_presence: bool) -> Broker:
+    """
+    Return the broker that messages are published through, and that knows who is subscribed.
+
+    Raise `ApiError` where this process would publish to nobody, or, if `for_presence`,
+    does not know who is subscribed. The process may be that of a site under WSGI.
+    """
+    broker = get_broker()
+    if is_serving_here():
+        return broker
+    if not broker.is_shared:
+        raise ApiError(
+            503,
+            "This process serves no sockets, so nobody would receive the event. Serve the site's "
+            "ASGI application: with daphne first in INSTALLED_APPS, runserver does.",
+        )
+    if for_presence and not broker.presence.is_shared:
+        raise ApiError(
+            503,
+            "This process serves no sockets, and its connection does not share who is "
+            "subscribed. Ask a process that serves sockets, or use a redis connection.",
+        )
+    return broker
+
+
+async def infos(
+    broker: Broker, app: Application, wanted: Iterable[tuple[str, Sequence[str]]]
+) -> list[Info]:
+    """
+    Return the attributes of channels that are `wanted`, in that order.
+
+    Attributes that do not fit a channel are left out.
+    """
+    fitting = [
+        (topic_of(app.id, channel), [name for name in attributes if _fits(name, channel)])
+        for channel, attributes in wanted
+    ]
+    topics = {topic for topic, attributes in fitting if attributes}
+    sizes = await broker.presence.sizes(sorted(topics)) if topics else {}
+    return [_info(sizes.get(topic, (0, 0)), attributes) for topic, attributes in fitting]
+
+
+def _info(size: tuple[int, int], attributes: Sequence[str]) -> Info:
+    values: Mapping[str, int] = {SUBSCRIPTION_COUNT: size[0], USER_COUNT: size[1]}
+    return {name: values[name] for name in attributes}
+
+
+def _fits(attribute: str, channel: str) -> bool:
+    if attribute == CACHE or is_user_channel(channel):  # Whether a user is there is private.
+        return False
+    return attribute != USER_COUNT or is_presence(channel)

@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..applications import Application
-from ..drivers.base import CONTROL, TERMINATE, Broker, is_serving_here
+from ..drivers.base import CONTROL, TERMINATE, is_serving_here
 from ..exceptions import BroadcastError
 from ..protocol.messages import Message, decode, encode, topic_of
 from ..protocol.names import (
@@ -21,8 +20,8 @@ from ..protocol.names import (
     is_utf8,
 )
 from ..server.hubs import get_hub
-from .info import Info, infos, open_broker, parse_info
-from .request import ApiError, Request, check_channel_name, shown
+from .channels import Info, infos, open_broker, parse_info
+from .request import ApiError, SignedRequest, check_channel_name, shown
 
 MAX_CHANNELS = 100
 MAX_BATCH = 10
@@ -30,10 +29,8 @@ MAX_BATCH = 10
 # A character of data may take six bytes of JSON (\\u0000).
 ENVELOPE = 40_000
 BYTES_PER_CHARACTER = 6
-# Elsewhere the whole body is "{}", if anything.
-NO_BODY = 1_000
 
-# They belong into the body. Overlooked in the query, an event might reach whom it must not.
+# Fields of the body. Ignored in the query, an event might reach a socket that it must not.
 _IN_BODY = {"name", "data", "channel", "channels", "socket_id", "info", "batch"}
 
 logger = logging.getLogger("broadcasting.server")
@@ -42,9 +39,10 @@ logger = logging.getLogger("broadcasting.server")
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    One event as a caller asked for it, all of it valid.
+    One valid event of a request.
 
     Attributes:
+        messages: One for each of its channels.
         attributes: What the caller wants to know of each channel.
     """
 
@@ -53,50 +51,42 @@ class Event:
 
 
 def max_event_body(app: Application) -> int:
-    """Return the bytes that one event may take as JSON."""
+    """Return the number of bytes that one event may take as JSON."""
     return app.max_event_size * BYTES_PER_CHARACTER + ENVELOPE
 
 
 def max_batch_body(app: Application) -> int:
-    """Return the bytes that a batch of events may take as JSON."""
+    """Return the number of bytes that a batch of events may take as JSON."""
     return MAX_BATCH * app.max_event_size * BYTES_PER_CHARACTER + ENVELOPE
 
 
-def max_empty_body(app: Application) -> int:
-    """Return the bytes that a body without a meaning may have."""
-    return NO_BODY
-
-
-async def post_event(request: Request) -> object:
+async def post_event(request: SignedRequest) -> object:
     """Answer ``POST events``: one event on up to a hundred channels."""
     body = _body(request)
     event = _event(request.app, body, _channels(request.app, body))
-    [known] = await _publish(request.app, [event])
-    if not event.attributes:
-        return {}
     names = [message.channel for message in event.messages]
-    return {"channels": dict(zip(names, known, strict=True))}
+    known = await _publish(request.app, [event])
+    return {"channels": dict(zip(names, known, strict=True))} if event.attributes else {}
 
 
-async def post_batch(request: Request) -> object:
-    """Answer ``POST batch_events``: up to ten events, each on a channel of its own."""
+async def post_batch(request: SignedRequest) -> object:
+    """Answer ``POST batch_events``: up to ten events, each on one channel."""
     batch = _body(request).get("batch")
     if not isinstance(batch, list) or not 1 <= len(batch) <= MAX_BATCH:
         raise ApiError(400, f"batch must be a list of 1 to {MAX_BATCH} events")
+    places = [f"batch[{number}]" for number in range(len(batch))]
     events = []
-    for number, value in enumerate(batch):
+    for place, value in zip(places, batch, strict=True):
         try:
             events.append(_batched(request.app, value))
         except ApiError as error:
-            raise ApiError(error.status, f"batch[{number}]: {error}") from None
+            raise ApiError(error.status, f"{place}: {error}") from None
     known = await _publish(request.app, events)
-    if not any(event.attributes for event in events):
-        return {}
-    return {"batch": [of_event[0] for of_event in known]}
+    return {"batch": known} if any(event.attributes for event in events) else {}
 
 
-async def terminate(request: Request) -> object:
-    """Answer ``POST users/<id>/terminate_connections``, also for a user who is not there."""
+async def terminate(request: SignedRequest) -> object:
+    """Answer ``POST users/<id>/terminate_connections``, also for a user who is not connected."""
     _forbid_in_query(request)
     user_id = request.call[1]
     if not is_user_id(user_id):
@@ -106,42 +96,29 @@ async def terminate(request: Request) -> object:
     return {}
 
 
-async def _publish(app: Application, events: Sequence[Event]) -> list[list[Info]]:
-    """Publish, in order, and return what is then known of the channels of each event."""
+async def _publish(app: Application, events: Sequence[Event]) -> list[Info]:
+    """Publish all messages in order, and return what is known of the channel of each."""
     broker = open_broker(for_presence=any(event.attributes for event in events))
     messages = [message for event in events for message in event.messages]
-    with _counted(len(messages)):
-        # The tasks begin in this order, and so do their messages.
-        await asyncio.gather(*(broker.publish(message) for message in messages))
-    return await _known(broker, app, events)
-
-
-@contextmanager
-def _counted(messages: int) -> Iterator[None]:
-    """Take note of what is published meanwhile, where there is a hub that does."""
-    if not is_serving_here():
-        yield
-        return
-    stats, begin = get_hub().stats, time.monotonic()
-    stats.publishing += messages
+    stats, begin = get_hub().stats if is_serving_here() else None, time.monotonic()
+    if stats is not None:
+        stats.publishing += len(messages)
     try:
-        yield
+        # The tasks begin in this order, and so do their messages.
+        await asyncio.gather(*map(broker.publish, messages))
     finally:
-        stats.publishing -= messages
-    stats.published["api"] += messages
-    stats.publish_seconds.observe(time.monotonic() - begin)
-
-
-async def _known(broker: Broker, app: Application, events: Sequence[Event]) -> list[list[Info]]:
+        if stats is not None:
+            stats.publishing -= len(messages)
+    if stats is not None:
+        stats.published["api"] += len(messages)
+        stats.publish_seconds.observe(time.monotonic() - begin)
     wanted = [(message.channel, event.attributes) for event in events for message in event.messages]
     try:
-        known = await infos(broker, app, wanted)
+        return await infos(broker, app, wanted)
     except BroadcastError as exc:
-        # An error would make callers send again what has arrived.
-        logger.warning("Events were published, but who heard them is not known: %s", exc)
-        known = [{} for _ in wanted]
-    remaining = iter(known)
-    return [[next(remaining) for _ in event.messages] for event in events]
+        # An error would make callers send again what has been published.
+        logger.warning("Events were published, but their channels cannot be counted: %s", exc)
+        return [{} for _ in wanted]
 
 
 def _batched(app: Application, value: object) -> Event:
@@ -193,13 +170,13 @@ def _channel(app: Application, value: Mapping[str, object]) -> str:
 
 
 def _channel_name(app: Application, name: object) -> str:
-    # A user's channel is as long as the user's id makes it.
+    # The channel of a user is as long as the user's id makes it.
     if is_publishable(name) and is_user_channel(name):
         return name
     return check_channel_name(app, name)
 
 
-def _body(request: Request) -> Mapping[str, object]:
+def _body(request: SignedRequest) -> Mapping[str, object]:
     _forbid_in_query(request)
     try:
         value = decode(request.body)
@@ -214,7 +191,7 @@ def _object(value: object, what: str) -> Mapping[str, object]:
     return value
 
 
-def _forbid_in_query(request: Request) -> None:
+def _forbid_in_query(request: SignedRequest) -> None:
     for name in request.parameters:
         if name in _IN_BODY:
-            raise ApiError(400, f"{name} belongs into the body, not into the query string")
+            raise ApiError(400, f"{name} belongs in the body, not in the query string")

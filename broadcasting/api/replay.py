@@ -1,11 +1,12 @@
-"""The requests of the HTTP API that were made before, for applications that mind."""
+"""Requests that were made before, for applications with a ``REPLAY_CACHE``."""
 
 import hashlib
 import logging
 
 from django.core.cache import caches
 
-from .request import TIMESTAMP_WINDOW, ApiError, Request
+from .request import ApiError, SignedRequest
+from .signature import TIMESTAMP_WINDOW
 
 # A signature made 600 s ahead of the server's clock counts until 600 s after.
 REMEMBERED = 2 * TIMESTAMP_WINDOW
@@ -13,12 +14,12 @@ REMEMBERED = 2 * TIMESTAMP_WINDOW
 logger = logging.getLogger("broadcasting.server")
 
 
-async def admit(request: Request) -> None:
+async def admit(request: SignedRequest) -> None:
     """
     Raise `ApiError` for a request that was made before.
 
-    Only where the application has a ``REPLAY_CACHE``: two equal requests of the same
-    second carry one signature, and without it both count.
+    Two equal requests of the same second carry one signature; where the application has
+    no ``REPLAY_CACHE``, both count.
     """
     alias = request.app.replay_cache
     if alias is None:
@@ -32,17 +33,17 @@ async def admit(request: Request) -> None:
         raise ApiError(401, "This request was made before")
 
 
-async def forget(request: Request) -> None:
-    """Let the request be made again, since it was not served."""
+async def forget(request: SignedRequest) -> None:
+    """Allow a request that had no effect to be made again."""
     alias = request.app.replay_cache
     if alias is None:
         return
     try:
         await caches[alias].adelete(_key(request))
-    except Exception:  # As above; the caller can still sign anew.
+    except Exception:  # As above. The caller can still sign anew.
         logger.exception("The cache %r, which is a REPLAY_CACHE, failed", alias)
 
 
-def _key(request: Request) -> str:
+def _key(request: SignedRequest) -> str:
     text = f"{request.app.id}:{request.signature}"
     return f"broadcasting.replay.{hashlib.sha256(text.encode()).hexdigest()}"

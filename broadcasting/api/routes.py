@@ -1,17 +1,12 @@
 """
-The Pusher HTTP API: what stands below ``/apps/<id>/``.
+The Pusher HTTP API: the calls below ``/apps/<id>/``, and the dispatch to them.
 
-`handle` is pure but for the broker that it talks to: it knows no framework, so that
-the same code answers behind Django's view and in front of Django.
+`answer` knows neither Django nor ASGI, so the same code answers behind a Django view and
+in front of Django.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
-
-from django.http import HttpRequest, HttpResponse
-from django.http.request import UnreadablePostError
-from django.views.decorators.csrf import csrf_exempt
 
 from ..applications import Application
 from ..drivers.base import is_serving_here
@@ -19,19 +14,20 @@ from ..drivers.registry import close_broker
 from ..exceptions import BroadcastError
 from ..protocol.messages import encode
 from ..server.hubs import get_hub
-from ..views.response import JSON, Response
-from . import replay as api_replay
-from .body import declared_length
+from . import replay
 from .channels import list_channels, list_users, show_channel
 from .events import (
     max_batch_body,
-    max_empty_body,
     max_event_body,
     post_batch,
     post_event,
     terminate,
 )
-from .request import ApiError, ReadBody, Request, find_address, read_request
+from .request import ApiError, Request, SignedRequest, find_address
+from .response import JSON, Response
+from .signature import check_signature
+
+MAX_EMPTY_BODY = 1_000  # Bytes of a body that has no meaning, usually "{}".
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +36,19 @@ class Route:
     One call of the API.
 
     Attributes:
-        path: What stands behind ``/apps/<id>/``; a star is a name.
-        method: The only one it takes.
-        answer: Returns what becomes JSON, or raises `ApiError`.
-        max_body: Returns the bytes that a body may have.
+        path: What follows ``/apps/<id>/``; a star stands for a name.
+        method: The only method that is allowed.
+        answer: Returns what is answered as JSON, or raises `ApiError`.
+        max_body: Returns the number of bytes that a body may have.
     """
 
     path: str
     method: str
-    answer: Callable[[Request], Awaitable[object]]
-    max_body: Callable[[Application], int] = max_empty_body
+    answer: Callable[[SignedRequest], Awaitable[object]]
+    max_body: Callable[[Application], int] = lambda app: MAX_EMPTY_BODY
 
-    def fits(self, call: Sequence[str]) -> bool:
-        """Tell whether `call`, the parts of a path, is this one."""
+    def matches(self, call: Sequence[str]) -> bool:
+        """Whether `call`, the parts of a path, is this one."""
         parts = self.path.split("/")
         return len(parts) == len(call) and all(
             given == part or (part == "*" and given != "")
@@ -70,46 +66,10 @@ ROUTES = (
 )
 
 
-@csrf_exempt  # Requests are signed and carry no cookie.
-async def api(request: HttpRequest, **captured: str) -> HttpResponse:
-    """Answer a request of the API."""
-
-    async def read(limit: int) -> bytes | None:
-        # Not request.body: without a Content-Length that would take whatever comes.
-        declared = declared_length(request.META.get("CONTENT_LENGTH") or "")
-        if declared is not None and declared > limit:
-            return None
-        try:
-            body = request.read(limit + 1)
-        except UnreadablePostError as exc:  # The caller has gone.
-            raise ApiError(400, "The body ended too early") from exc
-        return body if len(body) <= limit else None
-
-    # Absent under WSGI; ASGI servers may leave it out, or set it to None.
-    raw_path = (getattr(request, "scope", {}).get("raw_path") or b"").decode(errors="replace")
-    answer = await handle(
-        request.method or "",
-        raw_path.partition("?")[0] or quote(request.path, errors="replace"),
-        request.META.get("QUERY_STRING", ""),
-        read,
-    )
-    return answer.for_django()
-
-
-async def handle(method: str, raw_path: str, query: str, body: bytes | ReadBody) -> Response:
-    """
-    Answer one request of the HTTP API.
-
-    Args:
-        method: As it came.
-        raw_path: The path before percent-decoding, without the query.
-        query: The query string before decoding.
-        body: The whole body, or a function that is given a number of bytes and returns
-            the body, or `None` if it has more than that. It is called once at most,
-            and only for a caller whose signature is right.
-    """
+async def answer(request: Request) -> Response:
+    """Return the answer to one request of the HTTP API. `Gone` passes through."""
     try:
-        response = await _response(method, raw_path, query, body)
+        response = await _response(request)
     finally:
         if not is_serving_here():
             await close_broker()  # Under WSGI each request has a loop of its own.
@@ -118,34 +78,30 @@ async def handle(method: str, raw_path: str, query: str, body: bytes | ReadBody)
     return response
 
 
-async def _response(method: str, raw_path: str, query: str, body: bytes | ReadBody) -> Response:
+async def _response(request: Request) -> Response:
     try:
-        return Response(200, encode(await _answer(method, raw_path, query, body)), JSON)
+        return Response(200, encode(await _dispatch(request)), JSON)
     except ApiError as error:
         return Response(error.status, str(error), allow=error.allow)
     except BroadcastError as error:
         return Response(503, str(error))
 
 
-async def _answer(method: str, raw_path: str, query: str, body: bytes | ReadBody) -> object:
-    address = find_address(raw_path, lambda call: any(route.fits(call) for route in ROUTES))
-    if address is None:
+async def _dispatch(request: Request) -> object:
+    address = find_address(request.raw_path, lambda call: _find_route(call) is not None)
+    route = _find_route(address.call) if address is not None else None
+    if address is None or route is None:
         raise ApiError(404, "Unknown route")
-    route = next(route for route in ROUTES if route.fits(address.call))
-    if method != route.method:
+    if request.method != route.method:
         raise ApiError(405, "Method not allowed", allow=route.method)
-    read = _reader(body) if isinstance(body, bytes) else body
-    request = await read_request(method, address, query, route.max_body, read)
-    await api_replay.admit(request)
+    signed = await check_signature(request, address, route.max_body)
+    await replay.admit(signed)
     try:
-        return await route.answer(request)
-    except (ApiError, BroadcastError):  # It has come to nothing.
-        await api_replay.forget(request)
+        return await route.answer(signed)
+    except (ApiError, BroadcastError):
+        await replay.forget(signed)
         raise
 
 
-def _reader(body: bytes) -> ReadBody:
-    async def read(limit: int) -> bytes | None:
-        return body
-
-    return read
+def _find_route(call: Sequence[str]) -> Route | None:
+    return next((route for route in ROUTES if route.matches(call)), None)

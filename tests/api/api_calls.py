@@ -2,17 +2,20 @@
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from broadcasting.api.routes import handle
+from broadcasting.api.request import Request
+from broadcasting.api.response import Response
+from broadcasting.api.routes import answer
 from broadcasting.applications import Application
 from broadcasting.conf import get_settings
 from broadcasting.drivers.registry import get_broker
 from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import Message
 from broadcasting.protocol.signatures import body_md5, request_text, sign
-from broadcasting.views.response import Response
+from broadcasting.views.endpoint import Endpoint
 from tests.utils import await_until
 
 PATH = "/apps/42/events"
@@ -77,6 +80,30 @@ def signed(
     query |= extra
     text = request_text(method, path, query)
     return urlencode(query | {"auth_signature": sign(secret or application().secret, text)})
+
+
+async def handle(method: str, raw_path: str, query: str, body: bytes) -> Response:
+    """Return the answer to one request."""
+
+    async def read(limit: int) -> bytes | None:
+        return body if len(body) <= limit else None
+
+    return await answer(Request(method, raw_path, query, read))
+
+
+async def ask(
+    endpoint: Endpoint,
+    method: str = "GET",
+    address: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return what a health check or the metrics are answered with."""
+    return await endpoint.answer(Request(method, "", "", read_nothing, headers or {}, address))
+
+
+async def read_nothing(limit: int) -> bytes:
+    """Return an empty body."""
+    return b""
 
 
 async def post(body: bytes, path: str = PATH, **options: Any) -> Response:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from django.test import Client, override_settings
 
-from broadcasting.api.routes import handle
 from broadcasting.drivers import base
 from broadcasting.drivers.memory import MemoryBus
 from broadcasting.drivers.presence import LocalPresence
@@ -16,7 +15,7 @@ from broadcasting.drivers.registry import get_broker
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import Message
-from tests.api.api_calls import body_of, event_of, get, occupy, one_app, post, signed
+from tests.api.api_calls import body_of, event_of, get, handle, occupy, one_app, post, signed
 
 pytestmark = pytest.mark.usefixtures("two_apps")
 

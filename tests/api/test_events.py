@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broadcasting.api.events import max_batch_body, max_event_body
+from broadcasting.api.response import Response
 from broadcasting.drivers.base import CONTROL, TERMINATE, Broker
 from broadcasting.drivers.memory import MemoryBroker
 from broadcasting.drivers.presence import LocalPresence
 from broadcasting.drivers.registry import close_broker, get_broker
 from broadcasting.exceptions import BroadcastError, PublisherBusy
 from broadcasting.protocol.messages import Message
-from broadcasting.views.response import Response
 from tests.api.api_calls import (
     PATH,
     application,

@@ -8,11 +8,10 @@ from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.test import override_settings
 
-from broadcasting.api.routes import handle
 from broadcasting.drivers.memory import MemoryBroker
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.messages import Message
-from tests.api.api_calls import PATH, body_of, get, one_app, post, settle, signed
+from tests.api.api_calls import PATH, body_of, get, handle, one_app, post, settle, signed
 
 LOCAL = "django.core.cache.backends.locmem.LocMemCache"
 GUARDED: dict[str, Any] = {

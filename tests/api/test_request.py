@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from django.test import override_settings
 
-from broadcasting.api import request as api_request
+from broadcasting.api import signature
 from broadcasting.api.events import max_event_body
-from broadcasting.api.request import find_address
-from broadcasting.api.routes import handle
+from broadcasting.api.request import Request, find_address
+from broadcasting.api.routes import answer
 from broadcasting.protocol.signatures import request_text, sign
-from tests.api.api_calls import PATH, application, body_of, get, one_app, post, signed
+from tests.api.api_calls import PATH, application, body_of, get, handle, one_app, post, signed
 
 pytestmark = pytest.mark.usefixtures("two_apps")
 
@@ -284,7 +284,7 @@ async def test_names_of_parameters_are_read_in_lower_case() -> None:
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, now: int) -> None:
     """Let the server's clock stand at `now`."""
-    monkeypatch.setattr(api_request, "time", SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr(signature, "time", SimpleNamespace(time=lambda: now))
 
 
 PAIR_1 = {"ID": "3", "KEY": "278d425bdf160c739803", "SECRET": "7ad3773142a6692b25b8"}
@@ -377,12 +377,15 @@ async def test_nothing_is_read_of_strangers() -> None:
         asked.append(limit)
         return None
 
-    assert (await handle("POST", PATH, "", read)).status == 401
-    assert (await handle("POST", PATH, signed(b"x", secret="wrong"), read)).status == 401
-    assert (await handle("GET", PATH, signed(b"x"), read)).status == 405
-    assert (await handle("POST", "/apps/7/events", signed(b"x"), read)).status == 404
+    async def status(method: str, path: str, query: str) -> int:
+        return (await answer(Request(method, path, query, read))).status
+
+    assert await status("POST", PATH, "") == 401
+    assert await status("POST", PATH, signed(b"x", secret="wrong")) == 401
+    assert await status("GET", PATH, signed(b"x")) == 405
+    assert await status("POST", "/apps/7/events", signed(b"x")) == 404
     assert not asked
-    assert (await handle("POST", PATH, signed(b"x"), read)).status == 413
+    assert await status("POST", PATH, signed(b"x")) == 413
     assert asked == [max_event_body(application())]
 
 

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from broadcasting.api.routes import api, handle
 from broadcasting.drivers import base
 from broadcasting.protocol.messages import Message
 from broadcasting.protocol.signatures import body_md5, request_text, sign
+from broadcasting.views.api import api
 from tests.api.api_calls import (
     PATH,
     TWO_APPS,
@@ -22,6 +22,7 @@ from tests.api.api_calls import (
     batch_of,
     body_of,
     event_of,
+    handle,
     settle,
     signed,
 )

@@ -13,8 +13,8 @@ from broadcasting.drivers import base
 from broadcasting.exceptions import BroadcastError
 from broadcasting.server.hubs import get_hub, stop_hub
 from broadcasting.views import health
-from broadcasting.views.health import answer_live, answer_ready, answer_up
-from tests.api.api_calls import TWO_APPS
+from broadcasting.views.health import live, ready, up
+from tests.api.api_calls import TWO_APPS, ask
 from tests.conftest import RedisServer
 from tests.utils import await_until, free_port
 
@@ -31,7 +31,7 @@ async def stopped() -> AsyncIterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a bus a tenth of a second only."""
-    monkeypatch.setattr(health, "PATIENCE", 0.1)
+    monkeypatch.setattr(health, "BUS_TIMEOUT", 0.1)
 
 
 def on_redis(port: int) -> dict[str, object]:
@@ -46,9 +46,9 @@ def on_redis(port: int) -> dict[str, object]:
 async def test_a_process_that_serves_is_ready() -> None:
     """Also where nobody has connected yet."""
     for answer, body in (
-        (await answer_live("GET"), {"status": "live"}),
-        (await answer_ready("GET"), {"status": "ready"}),
-        (await answer_up("GET"), {"health": "OK"}),
+        (await ask(live), {"status": "live"}),
+        (await ask(ready), {"status": "ready"}),
+        (await ask(up), {"health": "OK"}),
     ):
         assert (answer.status, json.loads(answer.body)) == (200, body)
 
@@ -56,10 +56,10 @@ async def test_a_process_that_serves_is_ready() -> None:
 async def test_a_process_that_drains_lives_and_is_not_ready() -> None:
     """So it is sent no clients, and is not killed before it has said good-bye."""
     get_hub().is_draining = True
-    assert (await answer_live("GET")).status == 200
-    answer = await answer_ready("GET")
+    assert (await ask(live)).status == 200
+    answer = await ask(ready)
     assert (answer.status, json.loads(answer.body)["reason"]) == (503, "Draining")
-    answer = await answer_up("GET")
+    answer = await ask(up)
     assert (answer.status, json.loads(answer.body)) == (503, {"health": "Draining"})
 
 
@@ -67,8 +67,8 @@ async def test_a_process_that_drains_lives_and_is_not_ready() -> None:
 async def test_a_bus_that_is_away_is_told() -> None:
     """The process lives: to restart it would not help."""
     with override_settings(BROADCASTING=on_redis(free_port())):
-        assert (await answer_live("GET")).status == 200
-        answer = await answer_ready("GET")
+        assert (await ask(live)).status == 200
+        answer = await ask(ready)
         assert (answer.status, json.loads(answer.body)["reason"]) == (503, "The bus is away")
         await stop_hub()
 
@@ -78,7 +78,7 @@ async def test_readiness_follows_the_bus(redis_server: RedisServer) -> None:
     """Down and up again, without a client."""
 
     async def status() -> int:
-        return (await answer_ready("GET")).status
+        return (await ask(ready)).status
 
     async def is_(expected: int) -> bool:
         return await status() == expected
@@ -107,16 +107,16 @@ async def test_a_bus_that_cannot_be_connected_is_no_server_error(
 
     for start in (fail, hang):
         monkeypatch.setattr(get_hub(), "start", start)
-        assert (await answer_ready("GET")).status == 503
+        assert (await ask(ready)).status == 503
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "", "get"])
 async def test_only_questions_are_taken(method: str) -> None:
     """And the answer names them."""
-    for check in (answer_live, answer_ready, answer_up):
-        answer = await check(method)
+    for check in (live, ready, up):
+        answer = await ask(check, method)
         assert (answer.status, answer.allow) == (405, "GET, HEAD")
-    assert (await answer_ready("HEAD")).status == 200
+    assert (await ask(ready, "HEAD")).status == 200
 
 
 # Behind Django

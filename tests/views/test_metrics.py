@@ -11,8 +11,8 @@ from django.test import AsyncClient, override_settings
 
 from broadcasting.drivers import base
 from broadcasting.server.hubs import stop_hub
-from broadcasting.views.metrics import answer_metrics
-from tests.api.api_calls import TWO_APPS, body_of, get, post
+from broadcasting.views.metrics import metrics
+from tests.api.api_calls import TWO_APPS, ask, body_of, get, post
 
 TOKEN = "a-long-token"
 WITH_TOKEN: dict[str, Any] = TWO_APPS | {"SERVER": {"METRICS_TOKEN": TOKEN}}
@@ -30,7 +30,7 @@ async def stopped() -> AsyncIterator[None]:
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
 async def test_a_caller_on_the_machine_is_let_in(address: str) -> None:
     """A Prometheus beside the server needs no token."""
-    assert (await answer_metrics("GET", address, {"host": "x"})).status == 200
+    assert (await ask(metrics, "GET", address, {"host": "x"})).status == 200
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ async def test_a_caller_on_the_machine_is_let_in(address: str) -> None:
 )
 async def test_a_caller_from_elsewhere_is_not(address: str | None) -> None:
     """Nor one of whom nothing is known."""
-    assert (await answer_metrics("GET", address, {})).status == 403
+    assert (await ask(metrics, "GET", address, {})).status == 403
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ async def test_a_caller_from_elsewhere_is_not(address: str | None) -> None:
 )
 async def test_a_proxy_on_the_machine_speaks_for_others(header: str) -> None:
     """Whatever it says of them."""
-    assert (await answer_metrics("GET", "127.0.0.1", {header: "127.0.0.1"})).status == 403
+    assert (await ask(metrics, "GET", "127.0.0.1", {header: "127.0.0.1"})).status == 403
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ async def test_a_token_lets_in_from_anywhere(authorization: str, status: int) ->
     """Also through a proxy."""
     headers = {"x-forwarded-for": "8.8.8.8", "authorization": authorization}
     with override_settings(BROADCASTING=WITH_TOKEN):
-        assert (await answer_metrics("GET", "10.0.0.1", headers)).status == status
+        assert (await ask(metrics, "GET", "10.0.0.1", headers)).status == status
 
 
 @pytest.mark.parametrize("given", ["Bearer None", "Bearer ", ""])
 async def test_without_a_token_nobody_from_elsewhere_is_let_in(given: str) -> None:
     """No value stands for one that is not set."""
-    assert (await answer_metrics("GET", "10.0.0.1", {"authorization": given})).status == 403
+    assert (await ask(metrics, "GET", "10.0.0.1", {"authorization": given})).status == 403
 
 
 async def test_calls_of_the_api_are_counted() -> None:
@@ -81,7 +81,7 @@ async def test_calls_of_the_api_are_counted() -> None:
     await post(body_of())
     await post(b"{")
     await get("channels")
-    text = (await answer_metrics("GET", "127.0.0.1", {})).body
+    text = (await ask(metrics, "GET", "127.0.0.1", {})).body
     assert 'broadcasting_api_requests_total{status="200",worker="1"} 2.0' in text
     assert 'broadcasting_api_requests_total{status="400",worker="1"} 1.0' in text
     assert 'broadcasting_messages_published_total{source="api",worker="1"} 1.0' in text
@@ -91,7 +91,7 @@ async def test_calls_of_the_api_are_counted() -> None:
 
 async def test_another_method_is_405() -> None:
     """To anybody."""
-    answer = await answer_metrics("POST", "10.0.0.1", {})
+    answer = await ask(metrics, "POST", "10.0.0.1", {})
     assert (answer.status, answer.allow) == (405, "GET, HEAD")
 
 
@@ -99,7 +99,7 @@ async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     """With what installs it."""
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     monkeypatch.delitem(sys.modules, "broadcasting.server.metrics.prometheus", raising=False)
-    answer = await answer_metrics("GET", "127.0.0.1", {})
+    answer = await ask(metrics, "GET", "127.0.0.1", {})
     assert answer.status == 501
     assert 'pip install "whik[metrics]"' in answer.body
 
@@ -109,7 +109,7 @@ async def test_a_process_without_sockets_has_nothing_to_tell(
 ) -> None:
     """Under WSGI."""
     monkeypatch.setattr(base, "_serving", threading.Event())
-    assert (await answer_metrics("GET", "127.0.0.1", {})).status == 503
+    assert (await ask(metrics, "GET", "127.0.0.1", {})).status == 503
 
 
 async def test_django_answers_where_nothing_stands_before_it() -> None:

@@ -1,0 +1,6 @@
+"""The Django view of the HTTP API."""
+
+from ..api import routes
+from .endpoint import Endpoint
+
+api = Endpoint(routes.answer)
