@@ -11,6 +11,8 @@ Any ASGI server can run it: ``uvicorn --factory broadcasting.asgi:application``.
 then go through the project's ``asgi.py``, as they do without it.
 """
 
+import logging
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -46,6 +48,10 @@ LONGEST_PATH = 1_000
 
 _NOT_FOUND = Response(404, "Not found: this process serves sockets and the HTTP API only")
 _CHECKS = {"live": live, "ready": ready, "up": up, "metrics": metrics}
+# What an application without a lifespan raises, beside exceptions that name the scope.
+_REFUSALS = (AssertionError, KeyError, NotImplementedError)
+
+logger = logging.getLogger("broadcasting.server")
 
 
 def application() -> App:
@@ -117,45 +123,80 @@ class SiteApplication:
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a socket on. Refuse it for good where the project serves no sockets."""
         if self._project is not None:
-            received = False
-
-            async def receive_noted() -> Message:
-                nonlocal received
-                received = True
-                return await receive()
-
+            note = _Note(receive, send)
             try:
-                await self._project(scope, receive_noted, send)
+                await self._project(scope, note.receive, note.send)
                 return
             except ValueError as exc:  # Of Django's handler, or of Channels' router.
-                if received or scope["type"] not in str(exc):
+                if note.received or scope["type"] not in str(exc):
                     raise
         # A client that saw the exception as a failed handshake would try again for ever.
         await UnknownPathConsumer.as_asgi()(scope, receive, send)
 
     async def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the project's lifespan, or answer for a project that has none."""
-        waiting = [await receive()]
-        answered = False
+        """
+        Run the project's lifespan, or answer for a project that has none.
 
-        async def receive_again() -> Message:
-            return waiting.pop() if waiting else await receive()
-
-        async def note(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            await send(message)
-
+        What the project raises is answered as a failure, which ends the start of the
+        server. One exception means that a project has no lifespan, by the ASGI
+        specification: that which refuses the scope, before the first message is received.
+        """
+        note = _Note(receive, send)
         if self._project is not None:
             try:
-                await self._project(scope, receive_again, note)
-            except Exception:
-                if answered:
-                    raise
-        if not answered:
+                await self._project(scope, note.receive, note.send)
+            except Exception as exc:
+                if note.received or not _refuses_lifespan(exc):
+                    await note.fail()
+                    return
+        if not note.sent:
+            if not note.received:
+                await receive()
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
+
+
+class _Note:
+    """What the project has received of a scope's messages, and which types it has sent."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self.received = False
+        self.sent: list[str] = []
+
+    async def receive(self) -> Message:
+        self.received = True
+        return await self._receive()
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message["type"])
+        await self._send(message)
+
+    async def fail(self) -> None:
+        """Answer, unless the project has, that its lifespan has raised the current exception."""
+        if not self.received:
+            await self._receive()
+        if not any(sent.endswith(".failed") for sent in self.sent):
+            event = "shutdown" if self.sent else "startup"
+            text = f"The lifespan of the project has failed.\n{traceback.format_exc()}"
+            await self._send({"type": f"lifespan.{event}.failed", "message": text})
+
+
+def _refuses_lifespan(exc: Exception) -> bool:
+    """Whether an application without a lifespan has raised `exc`, before it received anything."""
+    text = str(exc)
+    if "lifespan" in text:  # Django and Channels say so, and whoever looks at the type.
+        return True
+    if isinstance(exc, _REFUSALS) or "scope" in text:
+        logger.warning(
+            "The project's ASGI application seems to have no lifespan: it raised %r before it "
+            "received lifespan.startup",
+            exc,
+            exc_info=exc,
+        )
+        return True
+    return False
 
 
 def _project() -> App:

@@ -9,12 +9,14 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 import pytest_asyncio
 from channels.routing import ProtocolTypeRouter
+from channels.sessions import CookieMiddleware
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
@@ -31,7 +33,8 @@ from broadcasting.drivers import base
 from broadcasting.protocol.messages import Message
 from broadcasting.server.hubs import stop_hub
 from tests.api.api_calls import PATH, batch_of, body_of, event_of, settle, signed
-from tests.conftest import ROOT, end
+from tests.conftest import ROOT, RedisServer, end
+from tests.serving.site import served_sites
 from tests.utils import free_port, wait_until
 from tests.views import conftest
 
@@ -480,35 +483,13 @@ async def test_a_project_that_serves_sockets_keeps_them() -> None:
         assert (await socket_of(SiteApplication(app)))[1]["text"] == "/x"
 
 
-# Beginning and end
+# Lifespan
 
 
-@pytest.mark.parametrize("behind", [None, ASGIHandler(), ProtocolTypeRouter({"http": None})])
-async def test_the_servers_beginning_and_end_are_answered(behind: App | None) -> None:
-    """For a project that knows nothing of them."""
-    sent: list[str] = []
-    messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
-
-    async def receive() -> dict[str, Any]:
-        return messages.pop(0)
-
-    async def send(message: Any) -> None:
-        sent.append(message["type"])
-
-    await SiteApplication(behind)({"type": "lifespan", "asgi": {}, "state": {}}, receive, send)
-    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-
-
-async def test_a_project_that_knows_the_servers_beginning_hears_of_it() -> None:
-    """And answers for itself."""
-    heard_of: list[str] = []
+async def lifespan(app: App | None) -> list[dict[str, Any]]:
+    """Return what the site answers to a server that starts and ends."""
     sent: list[Any] = []
     messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
-
-    async def behind(scope: Any, receive: Any, send: Any) -> None:
-        heard_of.append((await receive())["type"])
-        await send({"type": "lifespan.startup.failed", "message": "no"})
-        heard_of.append((await receive())["type"])
 
     async def receive() -> dict[str, Any]:
         return messages.pop(0)
@@ -516,9 +497,116 @@ async def test_a_project_that_knows_the_servers_beginning_hears_of_it() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await SiteApplication(behind)({"type": "lifespan"}, receive, send)
-    assert heard_of == ["lifespan.startup", "lifespan.shutdown"]
-    assert sent == [{"type": "lifespan.startup.failed", "message": "no"}]
+    await SiteApplication(app)({"type": "lifespan", "asgi": {}, "state": {}}, receive, send)
+    return sent
+
+
+def raising(exc: Exception, *messages: str) -> App:
+    """Return an application that raises `exc` once it has received and answered `messages`."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await receive()
+            if message:
+                await send({"type": message})
+        raise exc
+
+    return app
+
+
+async def silent(scope: Any, receive: Any, send: Any) -> None:
+    """Be a project that ignores what it does not know."""
+
+
+async def test_a_project_with_a_lifespan_answers_for_itself() -> None:
+    """It receives the messages of the server, and the server its answers."""
+
+    async def behind(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"]["heard"] = (await receive())["type"]
+        await send({"type": "lifespan.startup.complete", "state": scope["state"]})
+        await send({"type": "lifespan.shutdown.complete", "after": (await receive())["type"]})
+
+    assert await lifespan(behind) == [
+        {"type": "lifespan.startup.complete", "state": {"heard": "lifespan.startup"}},
+        {"type": "lifespan.shutdown.complete", "after": "lifespan.shutdown"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        None,
+        ASGIHandler(),
+        ASGIStaticFilesHandler(ASGIHandler()),
+        ProtocolTypeRouter({"http": None}),
+        CookieMiddleware(ASGIHandler()),
+        silent,
+        raising(NotImplementedError()),
+        raising(AssertionError()),
+        raising(KeyError("path")),
+        raising(RuntimeError("Unknown type: lifespan")),
+    ],
+)
+async def test_a_project_without_a_lifespan_starts(behind: App | None) -> None:
+    """It raises on the scope, before it receives a message, or ignores it."""
+    types = [message["type"] for message in await lifespan(behind)]
+    assert types == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+@pytest.mark.parametrize(("exc", "logged"), [(KeyError("path"), 1), (ValueError("lifespan"), 0)])
+async def test_what_may_be_a_mistake_is_logged(
+    exc: Exception, logged: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception that does not name the lifespan may be one of a lifespan."""
+    await lifespan(raising(exc))
+    assert sum("no lifespan" in record.message for record in caplog.records) == logged
+
+
+@pytest.mark.parametrize(
+    ("behind", "expected"),
+    [
+        (raising(RuntimeError("boom")), ["lifespan.startup.failed"]),
+        (raising(ValueError("lifespan boom"), ""), ["lifespan.startup.failed"]),
+        (
+            raising(OSError("boom"), "lifespan.startup.complete"),
+            ["lifespan.startup.complete", "lifespan.shutdown.failed"],
+        ),
+        (
+            raising(OSError("boom"), "lifespan.startup.complete", ""),
+            ["lifespan.startup.complete", "lifespan.shutdown.failed"],
+        ),
+    ],
+)
+async def test_a_lifespan_that_raises_fails(behind: App, expected: list[str]) -> None:
+    """Any server then ends its start, or says at its end, what was wrong."""
+    sent = await lifespan(behind)
+    assert [message["type"] for message in sent] == expected
+    assert "Traceback" in sent[-1]["message"]
+    assert "boom" in sent[-1]["message"]
+
+
+async def test_a_failure_is_answered_once() -> None:
+    """By the project, where it does so before it raises, as Starlette does."""
+    sent = await lifespan(raising(RuntimeError(), "lifespan.startup.failed"))
+    assert sent == [{"type": "lifespan.startup.failed"}]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_lifespan_that_raises_ends_the_start(
+    workers: str, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """`broadcast_serve` shows the traceback, and its status is that of a failure."""
+    with served_sites(tmp_path) as serve:
+        site = serve(
+            *("--workers", workers),
+            wait=False,
+            REDIS_URL=redis_server.url,
+            ASGI_APPLICATION="tests.serving.failing.application",
+        )
+        assert site.status() != 0
+        assert "Traceback" in site.log()
+        assert "ConnectionError: the database is away" in site.log()
+        assert "Serving" not in site.log()
 
 
 def test_a_process_that_is_built_so_serves(monkeypatch: pytest.MonkeyPatch) -> None:
