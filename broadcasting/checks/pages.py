@@ -23,7 +23,7 @@ def check_urls(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> lis
     it writes to a log, say, or to public channels of a service.
     """
     urlconf = _urlconf()
-    if urlconf is None or not (serves_sockets() or rules()) or _has_our_urls():
+    if urlconf is None or not (serves_sockets() or rules()) or includes_broadcasting():
         return []
     return [
         Warning(
@@ -40,7 +40,7 @@ def check_middleware(
     app_configs: Sequence[AppConfig] | None, **kwargs: object
 ) -> list[CheckMessage]:
     """Report a site on which `to_others` leaves nobody out."""
-    if MIDDLEWARE in settings.MIDDLEWARE or _urlconf() is None or not _has_our_urls():
+    if MIDDLEWARE in settings.MIDDLEWARE or _urlconf() is None or not includes_broadcasting():
         return []
     return [
         Info(
@@ -56,8 +56,8 @@ def _urlconf() -> str | None:
     return getattr(settings, "ROOT_URLCONF", None)
 
 
-def _has_our_urls() -> bool:
-    # Also where a decorator of the project is around the view.
+def includes_broadcasting() -> bool:
+    """Whether the site's URLs include broadcasting.urls, decorated by the project or not."""
     modules = {getattr(view, "__module__", None) for view in _views(get_resolver().url_patterns)}
     return auth.__name__ in modules
 

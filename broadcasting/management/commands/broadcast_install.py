@@ -1,25 +1,25 @@
-"""Put broadcasting into a project that is there."""
+"""Add broadcasting to a project that is there."""
 
 import os
-import sys
+from importlib.util import find_spec
 from typing import Any
 
+import django
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ..editing.source import NotUnderstood, Source
-from ..installing.installation import SETTINGS, Installation
-from ..installing.project import SETTINGS_VARIABLE, Project
-from ..installing.snippets import CONNECTIONS
+from ..install import CONNECTIONS, SETTINGS_VARIABLE, Installation
+
+# Connection -> modules that the project would not start without, and what pip calls them.
+PACKAGES = {"redis": {"daphne": "daphne", "redis": '"whik[redis]"'}}
 
 
 class Command(BaseCommand):
     """
-    Edit settings, URLs and asgi.py of the project, after a look at the differences.
+    Append a block to the settings, the root URLconf and asgi.py, after showing the differences.
 
-    What is written in a way that no safe edit is known for is left to the user, with the
-    lines to paste; the command then fails, and may be run again.
+    Where a file needs more than that, the command prints the lines for the user to add, and
+    fails.
     """
 
     help = "Add broadcasting to this project: apps, middleware, settings, URLs, asgi.py."
@@ -27,12 +27,11 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take the connection, and how to proceed."""
         parser.add_argument(
             "--connection",
-            choices=sorted(CONNECTIONS),
-            help="Where events go by default. redis and channels read REDIS_URL of the "
-            "environment. Default: channels where the project has a channel layer, else memory.",
+            choices=sorted(filter(None, CONNECTIONS)),
+            help="The default connection to write. redis reads REDIS_URL of the environment. "
+            "Default: channels if the project has a channel layer, else memory.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Show what would be written.")
         parser.add_argument(
@@ -44,68 +43,39 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Show the differences, ask, write."""
-        installation = Installation(_project(), options["connection"])
-        if missing := installation.missing_packages():
+        packages = PACKAGES.get(options["connection"], {"daphne": "daphne"})
+        missing = [package for module, package in packages.items() if find_spec(module) is None]
+        if missing:
             raise CommandError(
-                f"A package is missing; run `pip install {' '.join(dict.fromkeys(missing))}`, "
-                f"then this command again."
+                f"A package is missing; run `pip install {' '.join(missing)}`, then this "
+                f"command again."
             )
-        installation.plan()
-        project, changed = installation.project, installation.project.changed
-        for source in changed:
-            self._show(source, project.name_of(source.path))
-        if changed and not options["dry_run"]:
-            self._write(changed, interactive=options["interactive"])
-            self.stdout.write(
-                f"Wrote {', '.join(project.name_of(source.path) for source in changed)}."
-            )
-        self._finish(installation, wrote=bool(changed) and not options["dry_run"])
+        installation = _plan(options["connection"])
+        for edit in installation.edits:
+            for line in edit.diff():
+                self.stdout.write(self.style.SUCCESS(line) if line[:1] == "+" else line)
+            self.stdout.write("")
+        if installation.edits and not options["dry_run"]:
+            self._write(installation, interactive=options["interactive"])
+        self._print_what_is_left(installation)
 
-    def _show(self, source: Source, name: str) -> None:
-        styles = {"+": self.style.SUCCESS, "-": self.style.ERROR}
-        for line in source.diff(name):
-            self.stdout.write(styles.get(line[:1], str)(line))
-        self.stdout.write("")
-
-    def _write(self, changed: list[Source], *, interactive: bool) -> None:
+    def _write(self, installation: Installation, *, interactive: bool) -> None:
         if interactive:
             try:
                 answer = input("Write these changes? [y/N] ")
             except EOFError:
                 raise CommandError(
-                    "Nobody answered, and nothing was written; pass --no-input to write "
-                    "without asking."
+                    "Nothing was written, since nobody answered. --no-input writes without asking."
                 ) from None
             if answer.strip().lower() not in {"y", "yes"}:
                 raise CommandError("Nothing was written.")
         try:
-            for source in changed:
-                source.write()
-        except (NotUnderstood, OSError) as exc:
-            raise CommandError(f"{exc} Run the command again for what is missing.") from exc
-
-    def _finish(self, installation: Installation, *, wrote: bool) -> None:
-        for left in installation.left:
-            self.stdout.write(self.style.WARNING(f"Left to you, in {left.file}. {left.why}"))
-            self.stdout.write("")
-            for line in left.lines.splitlines():
-                self.stdout.write(f"    {line}".rstrip())
-            self.stdout.write("")
-        if wrote:
-            self._say_what_is_next(installation)
-        elif not installation.left and not installation.project.changed:
-            self.stdout.write("Nothing to do.")
-        if installation.left:
-            number = len(installation.left)
-            what = "One change is" if number == 1 else f"{number} changes are"
-            raise CommandError(
-                f"{what} left to you; make {'it' if number == 1 else 'them'} as shown above and "
-                f"run the command again."
-            )
-
-    def _say_what_is_next(self, installation: Installation) -> None:
+            for edit in installation.edits:
+                edit.write()
+        except OSError as exc:
+            raise CommandError(f"{exc}. Run the command again for what is missing.") from exc
         lines = [
+            f"Wrote {', '.join(edit.name for edit in installation.edits)}.",
             "Next:",
             "  In a template:   {% load broadcasting %}{% broadcasting_scripts %}",
             "  An event class:  python manage.py make_event APP.NAME",
@@ -118,24 +88,32 @@ class Command(BaseCommand):
             )
         self.stdout.write("\n".join(lines))
 
+    def _print_what_is_left(self, installation: Installation) -> None:
+        for path, why, lines in installation.left:
+            self.stdout.write(self.style.WARNING(f"Left to you: {path}. {why}"))
+            self.stdout.write("".join(f"    {line}" for line in lines.splitlines(keepends=True)))
+        if installation.left:
+            raise CommandError("Add the lines above by hand, then run the command again.")
+        if not installation.edits:
+            self.stdout.write("Nothing to do.")
 
-def _project() -> Project:
-    module = os.environ.get(SETTINGS_VARIABLE, "")
-    if not module:
+
+def _plan(connection: str | None) -> Installation:
+    if not os.environ.get(SETTINGS_VARIABLE):
         raise CommandError(
-            "No manage.py here says which settings are meant. Run the command in the folder of "
-            "manage.py, or name them: --settings mysite.settings"
+            "No manage.py here names the settings. Run the command in the folder of manage.py, "
+            "or name them: --settings mysite.settings"
         )
     try:
-        values = {name: getattr(settings, name, None) for name in SETTINGS}
-        return Project(module, values, [os.getcwd(), *sys.path])
-    except (ImportError, ImproperlyConfigured) as exc:
+        django.setup()
+        return Installation(connection)
+    except CommandError:
+        raise
+    except Exception as exc:
+        if not settings.configured:  # Django asks for databases at the end of each command.
+            settings.configure()
         raise CommandError(
-            f"The settings {module!r} cannot be imported ({exc}); run the command in the folder "
-            f"of manage.py, or name them with --settings."
-        ) from exc
-    except NotUnderstood as exc:
-        raise CommandError(
-            f"{exc} Run the command in the folder of manage.py; where {module} is a folder of "
-            f"settings, name one: --settings {module}.dev"
+            f"Nothing was written: the project cannot be imported with the settings "
+            f"{os.environ[SETTINGS_VARIABLE]!r} ({type(exc).__name__}: {exc}). Correct that, or "
+            f"run the command in the folder of manage.py, or name the settings with --settings."
         ) from exc
