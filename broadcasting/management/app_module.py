@@ -1,21 +1,20 @@
-"""A module of an app, ``events.py`` or ``listeners.py``, to which a command adds code."""
+"""``events.py`` or ``listeners.py`` of an app, to which a command adds code."""
 
-import re
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from keyword import iskeyword
 from pathlib import Path
+from typing import Any
 
 from django.apps import AppConfig, apps
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError
 
-from .editing.imports import import_names
-from .editing.source import NotUnderstood, Source, is_installed
-
-_BETWEEN_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+from .edits import Edit, append, is_installed
 
 
 class AppModule:
     """
-    One module of one app, whether it exists or not.
+    One module of one app, which need not exist yet.
 
     Args:
         app: The app that it is in.
@@ -23,99 +22,102 @@ class AppModule:
         docstring: What a new file begins with.
 
     Raises:
-        CommandError: The app is not part of the project, or the file is no Python.
+        CommandError: The app is not part of the project, or the module cannot be imported.
     """
 
     def __init__(self, app: AppConfig, name: str, docstring: str) -> None:
         folder = Path(app.path)
-        if is_installed(folder.resolve()):
+        if is_installed(folder):
             raise CommandError(
                 f"The app {app.label!r} is an installed package, in {folder}; name an app of your "
                 f"project."
             )
-        self.app = app
-        self.name = f"{app.name}.{name}"
-        package = folder / name / "__init__.py"
-        path = package if package.exists() else folder / f"{name}.py"
-        # A package is one step further from its neighbours.
-        self._level = 2 if path == package else 1
+        self._docstring = docstring
+        self._path = folder / f"{name}.py"
+        self._names: Mapping[str, Any] = {}
+        module_name = f"{app.name}.{name}"
         try:
-            self.source = Source(path, f'"""{docstring}"""\n')
-        except NotUnderstood as exc:
-            raise CommandError(f"{exc} Correct it first.") from exc
+            module = import_module(module_name)
+        except Exception as exc:
+            if not isinstance(exc, ModuleNotFoundError) or exc.name != module_name:
+                raise CommandError(f"{module_name} cannot be imported: {exc}. Correct it.") from exc
+        else:
+            self._path, self._names = Path(module.__file__ or self._path), vars(module)
 
-    @property
-    def path(self) -> str:
-        """Where the file is, as seen from here."""
-        path = self.source.path
-        here = Path.cwd()
-        return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-    def refuse_known(self, name: str) -> None:
-        """Raise `CommandError` if the module means something by `name`."""
-        if name in self.source.names:
-            raise CommandError(f"{self.path} has a name {name} already; choose another.")
-
-    def add(self, code: str, imports: list[tuple[str, str]]) -> None:
+    def add(self, name: str, code: str, imports: Mapping[str, Iterable[str]]) -> Edit:
         """
-        Add statements at the end, and the imports that they need.
+        Return the edit that adds a class or function at the end of the module.
 
         Args:
-            code: The statements, with double quotes and four spaces.
-            imports: Module and name, each. A module of the same app is imported relatively.
+            name: What it is called.
+            code: Its definition.
+            imports: The names that it needs, by the module that they come from.
 
         Raises:
-            CommandError: A name that is needed means something else in the file.
+            CommandError: A name is taken.
         """
-        inside = f"{self.app.name}."
-        try:
-            for module, name in imports:
-                if module == self.name:
-                    continue
-                if module.startswith(inside):
-                    import_names(
-                        self.source, module.removeprefix(inside), [name], level=self._level
-                    )
-                else:
-                    import_names(self.source, module, [name])
-            self.source.append(self.source.spell(code), gap=2)
-        except NotUnderstood as exc:
-            raise CommandError(f"{exc} Write the code by hand, or into another app.") from exc
+        statements = []
+        for module, wanted in imports.items():
+            missing = [each for each in wanted if not self._has(module, each)]
+            if name in wanted:
+                raise CommandError(f"{name} is a name that the code needs; choose another.")
+            if missing:
+                statements.append(f"from {module} import {', '.join(missing)}")
+        if name in self._names:
+            raise CommandError(f"{self._path} has a name {name} already; choose another.")
+        new = "\n\n".join([f'"""{self._docstring}"""', *statements])
+        return append(self._path, code, gap=2, new=new, imports=statements)
 
-    def write(self) -> None:
-        """Write the file. Raise `CommandError` where that fails."""
-        try:
-            self.source.write()
-        except (NotUnderstood, OSError) as exc:
-            raise CommandError(f"Nothing was written: {exc}") from exc
+    def _has(self, module: str, name: str) -> bool:
+        if name not in self._names:
+            return False
+        if self._names[name] is not getattr(import_module(module), name):
+            raise CommandError(
+                f"{name} is not that of {module} in {self._path}. Write the code by hand, or "
+                f"choose another app."
+            )
+        return True
+
+
+def write(command: BaseCommand, edit: Edit, name: str, *, dry_run: bool) -> bool:
+    """Write an edit, or only show it. Return whether it was written."""
+    if dry_run:
+        command.stdout.write("\n".join(edit.diff()))
+        return False
+    try:
+        edit.write()
+    except OSError as exc:
+        raise CommandError(f"Nothing was written: {exc}") from exc
+    command.stdout.write(f"Wrote {name} into {edit.name}.")
+    return True
 
 
 def split_name(text: str, app: str | None) -> tuple[AppConfig | None, str]:
     """
     Return the app and the name that ``shop.OrderShipped`` stands for.
 
-    The app is `None` if it is not said.
+    The app is `None` if neither argument names one.
 
     Args:
         text: What the user has given, with or without an app.
-        app: The app's label, if it was given apart.
+        app: The label of the app, if it was given separately.
 
     Raises:
-        CommandError: There is no such app, or the name is none of Python's.
+        CommandError: There is no such app, or the name is not valid in Python.
     """
     label, _, name = text.rpartition(".")
     if not name.isidentifier() or iskeyword(name):
-        raise CommandError(f"{name!r} is no name in Python; write one such as shop.OrderShipped.")
+        raise CommandError(
+            f"{name!r} is not a name in Python; write one such as shop.OrderShipped."
+        )
     if label and app and label != app:
         raise CommandError(f"{text!r} names another app than --app {app}; leave one of them out.")
-    return (find_app(label or app or "") if label or app else None), name
-
-
-def find_app(label: str) -> AppConfig:
-    """Return an app by its label or module. Raise `CommandError` that lists those there are."""
+    label = label or app or ""
+    if not label:
+        return None, name
     for config in apps.get_app_configs():
         if label in {config.label, config.name}:
-            return config
+            return config, name
     raise CommandError(f"There is no app {label!r}; {known_apps()}")
 
 
@@ -125,9 +127,4 @@ def known_apps() -> str:
     labels = ", ".join(sorted(config.label for config in own if config.name != "broadcasting"))
     if not labels:
         return "make one with `python manage.py startapp shop` and add it to INSTALLED_APPS."
-    return f"those of this project: {labels}."
-
-
-def words(name: str, between: str) -> str:
-    """Return a name of CamelCase in small letters, with `between` its words."""
-    return between.join(_BETWEEN_WORDS.split(name)).lower()
+    return f"this project has {labels}."

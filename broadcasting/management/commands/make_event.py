@@ -7,19 +7,21 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Model
+from django.utils.text import camel_case_to_spaces
 
 from ...channel import Channel, EncryptedPrivateChannel, PresenceChannel, PrivateChannel
+from ...events.payload import declaration_of
 from ...exceptions import InvalidChannel
-from ..app_module import AppModule, known_apps, split_name, words
+from ..app_module import AppModule, known_apps, split_name, write
 
-# Option -> class of the channel, Echo's method that joins it, who may join.
+# Option -> class of the channel, Echo's method that joins it, docstring of the code.
 KINDS: dict[str, tuple[type[Channel], str, str]] = {
-    "private": (PrivateChannel, "private", "Those whom channel_auth.py lets in may listen."),
-    "presence": (PresenceChannel, "join", "Those whom channel_auth.py lets in see each other."),
+    "private": (PrivateChannel, "private", "Only those whom channel_auth.py admits may listen."),
+    "presence": (PresenceChannel, "join", "Those whom channel_auth.py admits see each other."),
     "encrypted": (
         EncryptedPrivateChannel,
         "encryptedPrivate",
-        "Those whom channel_auth.py lets in can read it, and nobody else.",
+        "Only those whom channel_auth.py admits can read the event.",
     ),
     "public": (Channel, "channel", "Everybody may listen."),
 }
@@ -27,7 +29,7 @@ KINDS: dict[str, tuple[type[Channel], str, str]] = {
 CODE = '''\
 @dataclass
 class {name}(ShouldBroadcast):
-    """Something has happened. The fields below are what pages are told."""
+    """The fields are the data that browsers receive."""
 
     {field}: {type}
 
@@ -38,16 +40,13 @@ class {name}(ShouldBroadcast):
 
 
 class Command(BaseCommand):
-    """Add a `ShouldBroadcast` to ``events.py`` of an app, which is made if need be."""
-
     help = "Write an event class into events.py of an app."
     # It is run while the project is being written.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take the name, the app, the channel and the model."""
         parser.add_argument("name", help="App and class: shop.OrderShipped.")
-        parser.add_argument("--app", metavar="LABEL", help="The app, if NAME does not say it.")
+        parser.add_argument("--app", metavar="LABEL", help="The app, if NAME has none.")
         kinds = parser.add_mutually_exclusive_group()
         for kind, (channel, _, _) in KINDS.items():
             default = " The default." if kind == "private" else ""
@@ -74,34 +73,27 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="Show what would be written.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Write it, and say how it is fired and heard."""
         app, name = split_name(options["name"], options["app"])
         if app is None:
-            raise CommandError(f"Say which app, as in shop.{name}; {known_apps()}")
-        module = AppModule(app, "events", f"What happens in {app.label}.")
-        module.refuse_known(name)
+            raise CommandError(f"Name an app, as in shop.{name}; {known_apps()}")
         kind = options["kind"]
         channel, method, who = KINDS[kind]
         model = _model(options["model"], app.label) if options["model"] else None
-        imports = [
-            ("dataclasses", "dataclass"),
-            ("broadcasting", channel.__name__),
-            ("broadcasting", "ShouldBroadcast"),
-        ]
+        imports = {
+            "dataclasses": ["dataclass"],
+            "broadcasting": sorted([channel.__name__, "ShouldBroadcast"]),
+        }
         if model is None:
-            field, field_type = "id", "int"
-            channel_name = options["channel"] or words(name, "-")
-            _check(channel, channel_name)
-            argument, pattern, heard = f'"{channel_name}"', channel_name, f'"{channel_name}"'
+            field, field_type, fired = "id", "int", "id=7"
+            pattern = options["channel"] or camel_case_to_spaces(name).replace(" ", "-")
+            _check(channel, pattern)
+            argument = heard = f'"{pattern}"'
         else:
-            field, field_type = words(model.__name__, "_"), model.__name__
-            if iskeyword(field):  # Of a model such as Class.
-                field += "_"
-            argument, label = f"self.{field}", model._meta.label
+            field = fired = _field_of(model)
+            field_type, argument = model.__name__, f"self.{field}"
+            label = model._meta.label
             pattern, heard = f"{label}.{{{field}}}", f"`{label}.${{id}}`"
-            imports.append((_home(model), model.__name__))
-        if name in {field_type, *(imported for _, imported in imports)}:
-            raise CommandError(f"{name} is what the class is made of; choose another name.")
+            imports[_home(model)] = [model.__name__]
         code = CODE.format(
             name=name,
             field=field,
@@ -110,26 +102,18 @@ class Command(BaseCommand):
             who=who,
             argument=argument,
         )
-        module.add(code, imports)
-        if options["dry_run"]:
-            self.stdout.write("\n".join(module.source.diff(module.path)))
+        edit = AppModule(app, "events", f"The events of {app.label}.").add(name, code, imports)
+        if not write(self, edit, name, dry_run=options["dry_run"]) or not options["verbosity"]:
             return
-        module.write()
-        self.stdout.write(f"Wrote {name} into {module.path}.")
-        if options["verbosity"] > 0:
-            fired = field if model else f"{field}=7"
-            self.stdout.write(
-                f"Fire it:    event({name}({fired}))  # from broadcasting import event"
-            )
-            self.stdout.write(f'Hear it:    Echo.{method}({heard}).listen("{name}", (e) => …)')
-            if kind != "public":
-                self.stdout.write(
-                    f'Let in:     @channel_authorizer("{pattern}") in channel_auth.py'
-                )
-            if model is not None and not hasattr(model, "broadcast_fields"):
-                self.stdout.write(
-                    f"Let out:    broadcast_fields of {model.__name__}, which has none"
-                )
+        lines = [
+            f"Fire it:    event({name}({fired}))  # from broadcasting import event",
+            f'Listen:     Echo.{method}({heard}).listen("{name}", (e) => …)',
+        ]
+        if kind != "public":
+            lines.append(f'Authorize:  @channel_authorizer("{pattern}") in channel_auth.py')
+        if model is not None and declaration_of(model) is None:
+            lines.append(f"Declare:    broadcast_fields in {model.__name__}, which has none")
+        self.stdout.write("\n".join(lines))
 
 
 def _model(text: str, app_label: str) -> type[Model]:
@@ -138,6 +122,11 @@ def _model(text: str, app_label: str) -> type[Model]:
         return apps.get_model(label or app_label, name)
     except LookupError as exc:
         raise CommandError(f"{exc} Give --model as app label and class: shop.Order.") from exc
+
+
+def _field_of(model: type[Model]) -> str:
+    name = camel_case_to_spaces(model.__name__).replace(" ", "_")
+    return f"{name}_" if iskeyword(name) else name  # Of a model such as Class.
 
 
 def _home(model: type[Model]) -> str:
