@@ -1,8 +1,8 @@
 """
 Work out how many server processes a site needs: capacity.py [--connections N ...].
 
-Without options it prints the two tables of docs/capacity.md; the first of them is what
-this file assumes. Change it to figures of your own machine, from `make bench`.
+Without options it prints the two tables of docs/capacity.md. The first shows the figures
+that this file assumes. Replace them by those of your own machine, from `make bench`.
 """
 
 import argparse
@@ -11,37 +11,37 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# What one process costs. Measured on one core of a shared 2-core machine, 100-byte events.
-# Their letters are those of the formula.
+# The costs of one process, measured on one core of a shared 2-core machine with events of
+# 100 bytes. The letters are those of the formula.
 MEMORY = 4.5  # m: kB for each connection.
-DELIVERY = 6.5  # d: µs of CPU for each delivery. With several under way at once it is less.
-MESSAGE = 45.0  # i: µs for each message that Redis brings; some 13 where several come together.
-IDLE = 2.5  # p: µs a second for each connection on which nothing happens but pings.
-OPENING = 0.35  # h: ms for a connection to open and to join a channel.
+DELIVERY = 6.5  # d: µs for each delivery. Less if several messages are under way.
+MESSAGE = 45.0  # i: µs for each message from Redis. About 13 if several come together.
+IDLE = 2.5  # p: µs a second for each idle connection, including its pings.
+OPENING = 0.35  # h: ms to open a connection and subscribe to a channel.
 
 BASE = 70.0  # MB of a process without clients.
-SPARE_MEMORY = 1.3  # Beside the connections: fragments of memory, and garbage.
-LOAD = 0.6  # Of one core, of Redis and of the network: what lies above is for bad days.
-LIFETIME = 600.0  # s that a connection lasts: pages are closed, telephones fall asleep.
-STORM = 60.0  # s in which everybody must be back after all were cut off.
-DRAIN = 10.0  # s over which a leaving process closes its clients: --drain-seconds.
-LATENCY = 0.25  # s in which the last subscriber of a channel has the event.
-# Clients of a process. More would fit; but in DRAIN seconds they come to the others.
+SPARE_MEMORY = 1.3  # For fragmented memory and garbage.
+LOAD = 0.6  # Of one core, of Redis and of the network. The rest is a reserve.
+LIFETIME = 600.0  # s that a connection lasts: pages are closed, phones go to sleep.
+STORM = 60.0  # s in which all clients must reconnect after all were cut off.
+DRAIN = 10.0  # s over which a process closes its sockets: --drain-seconds.
+LATENCY = 0.25  # s after which the last subscriber of a channel has the event.
+# Clients of a process. More would fit, but in DRAIN seconds they move to the others.
 MOST = 12_000
-HISTORY_PUBLISHES = 60_000.0  # /s that one Redis takes, and
-NODE_DELIVERIES = 650_000.0  # /s that it hands on to processes.
+HISTORY_PUBLISHES = 60_000.0  # /s that one Redis accepts, and
+NODE_DELIVERIES = 650_000.0  # /s that it passes on to processes.
 SPARE_PROCESSES = 0.25  # At least one.
 
 
 @dataclass(frozen=True)
 class Load:
     """
-    What a site has to bear.
+    The load of a site.
 
     Attributes:
         connections: Open at once.
         rate: Events per second that are published.
-        fanout: Subscribers that an event reaches, in the mean.
+        fanout: Subscribers of an event, on average.
         size: Bytes of an event.
     """
 
@@ -56,7 +56,7 @@ class Load:
         return self.rate * self.fanout
 
     def cpu(self, processes: int) -> float:
-        """Return what each of so many processes uses of its core."""
+        """Return which part of its core each of the processes uses."""
         inbound = self.rate * min(1.0, self.fanout / processes)
         each = self.connections / processes
         return (
@@ -67,11 +67,11 @@ class Load:
         ) / 1_000_000
 
     def memory(self, processes: int) -> float:
-        """Return the MB of each of so many processes."""
+        """Return the memory of each of the processes, in MB."""
         return BASE + self.connections / processes * MEMORY * SPARE_MEMORY / 1024
 
     def processes(self) -> int:
-        """Return how many processes bear it, without spare ones."""
+        """Return how many processes the load needs, without spare ones."""
         count = max(
             math.ceil(self.connections / MOST),
             # All of them open connections again.
@@ -85,16 +85,16 @@ class Load:
         return count
 
     def spare(self) -> int:
-        """Return how many more there should be, so that some may be away."""
+        """Return how many spare processes there should be, for when some fail."""
         return max(1, math.ceil(self.processes() * SPARE_PROCESSES))
 
     def redis(self) -> float:
-        """Return the part of one Redis that is used; above `LOAD`, take several."""
+        """Return which part of one Redis is used. Above `LOAD`, use several."""
         nodes = min(self.processes() + self.spare(), self.fanout)
         return self.rate / HISTORY_PUBLISHES + self.rate * nodes / NODE_DELIVERIES
 
     def network(self) -> float:
-        """Return the megabits per second that leave towards clients."""
+        """Return the megabits per second that are sent to clients."""
         return self.deliveries * (self.size + 40) * 8 / 1_000_000
 
 
@@ -116,14 +116,14 @@ EXAMPLES = [
 
 
 def constants() -> Iterator[str]:
-    """Yield the table of what is assumed."""
-    yield "| | Measured | What |"
+    """Yield the table of measured figures."""
+    yield "| | Measured | Meaning |"
     yield "|---|---|---|"
     yield f"| `m` | {MEMORY:g} kB | Memory of a connection with one subscription |"
-    yield f"| `d` | {DELIVERY:g} µs | CPU of a delivery that comes alone |"
-    yield f"| `i` | {MESSAGE:g} µs | CPU of a message from Redis that comes alone |"
-    yield f"| `p` | {IDLE:g} µs/s | CPU of a connection on which nothing happens but pings |"
-    yield f"| `h` | {OPENING:g} ms | CPU of opening a connection and joining a channel |"
+    yield f"| `d` | {DELIVERY:g} µs | CPU time of a delivery, if messages come one by one |"
+    yield f"| `i` | {MESSAGE:g} µs | CPU time of a message from Redis, in the same case |"
+    yield f"| `p` | {IDLE:g} µs/s | CPU time of an idle connection, including its pings |"
+    yield f"| `h` | {OPENING:g} ms | CPU time to open a connection and subscribe to a channel |"
 
 
 def table() -> Iterator[str]:
