@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..applications import Application
-from ..drivers.base import CONTROL, TERMINATE, is_serving_here
+from ..drivers.base import CONTROL, TERMINATE, Broker, is_serving_here
 from ..exceptions import BroadcastError
 from ..protocol.messages import Message, decode, encode, topic_of
 from ..protocol.names import (
@@ -21,7 +21,7 @@ from ..protocol.names import (
 )
 from ..server.hubs import get_hub
 from .channels import Info, infos, open_broker, parse_info
-from .request import ApiError, SignedRequest, check_channel_name, shown
+from .request import ApiError, SignedRequest, check_channel_name, quoted, shown
 
 MAX_CHANNELS = 100
 MAX_BATCH = 10
@@ -34,6 +34,16 @@ BYTES_PER_CHARACTER = 6
 _IN_BODY = {"name", "data", "channel", "channels", "socket_id", "info", "batch"}
 
 logger = logging.getLogger("broadcasting.server")
+
+
+class PartlyPublished(ApiError):
+    """Raised when the bus has taken some messages of a request and refused others."""
+
+    def __init__(self, refused: Mapping[str, BroadcastError]) -> None:
+        reasons = "; ".join(
+            f"{place}: {str(error).rstrip('.')}" for place, error in refused.items()
+        )
+        super().__init__(503, f"Not published: {reasons}. Everything else was published")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,7 @@ async def post_event(request: SignedRequest) -> object:
     body = _body(request)
     event = _event(request.app, body, _channels(request.app, body))
     names = [message.channel for message in event.messages]
-    known = await _publish(request.app, [event])
+    known = await _publish(request.app, [event], [quoted(name) for name in names])
     return {"channels": dict(zip(names, known, strict=True))} if event.attributes else {}
 
 
@@ -81,7 +91,7 @@ async def post_batch(request: SignedRequest) -> object:
             events.append(_batched(request.app, value))
         except ApiError as error:
             raise ApiError(error.status, f"{place}: {error}") from None
-    known = await _publish(request.app, events)
+    known = await _publish(request.app, events, places)
     return {"batch": known} if any(event.attributes for event in events) else {}
 
 
@@ -96,22 +106,23 @@ async def terminate(request: SignedRequest) -> object:
     return {}
 
 
-async def _publish(app: Application, events: Sequence[Event]) -> list[Info]:
-    """Publish all messages in order, and return what is known of the channel of each."""
+async def _publish(app: Application, events: Sequence[Event], places: Sequence[str]) -> list[Info]:
+    """
+    Publish all messages in order, and return what is known of the channel of each.
+
+    `places` are the caller's names of the messages.
+
+    Raises:
+        BroadcastError: Nothing was published.
+        PartlyPublished: Some messages were refused.
+    """
     broker = open_broker(for_presence=any(event.attributes for event in events))
     messages = [message for event in events for message in event.messages]
-    stats, begin = get_hub().stats if is_serving_here() else None, time.monotonic()
-    if stats is not None:
-        stats.publishing += len(messages)
-    try:
-        # The tasks begin in this order, and so do their messages.
-        await asyncio.gather(*map(broker.publish, messages))
-    finally:
-        if stats is not None:
-            stats.publishing -= len(messages)
-    if stats is not None:
-        stats.published["api"] += len(messages)
-        stats.publish_seconds.observe(time.monotonic() - begin)
+    errors = await _publish_each(broker, messages)
+    if refused := {place: error for place, error in zip(places, errors, strict=True) if error}:
+        if len(refused) == len(messages):
+            raise next(iter(refused.values()))
+        raise PartlyPublished(refused)
     wanted = [(message.channel, event.attributes) for event in events for message in event.messages]
     try:
         return await infos(broker, app, wanted)
@@ -119,6 +130,31 @@ async def _publish(app: Application, events: Sequence[Event]) -> list[Info]:
         # An error would make callers send again what has been published.
         logger.warning("Events were published, but their channels cannot be counted: %s", exc)
         return [{} for _ in wanted]
+
+
+async def _publish_each(broker: Broker, messages: Sequence[Message]) -> list[BroadcastError | None]:
+    """Publish each message, and return why it was refused, `None` where it was not."""
+
+    async def publish(message: Message) -> BroadcastError | None:
+        try:
+            await broker.publish(message)
+        except BroadcastError as exc:
+            return exc
+        return None
+
+    stats, begin = get_hub().stats if is_serving_here() else None, time.monotonic()
+    if stats is not None:
+        stats.publishing += len(messages)
+    try:
+        # The tasks begin in this order, and so do their messages.
+        errors = await asyncio.gather(*map(publish, messages))
+    finally:
+        if stats is not None:
+            stats.publishing -= len(messages)
+    if stats is not None and (published := errors.count(None)):
+        stats.published["api"] += published
+        stats.publish_seconds.observe(time.monotonic() - begin)
+    return errors
 
 
 def _batched(app: Application, value: object) -> Event:

@@ -17,6 +17,7 @@ from ..server.hubs import get_hub
 from . import replay
 from .channels import list_channels, list_users, show_channel
 from .events import (
+    PartlyPublished,
     max_batch_body,
     max_event_body,
     post_batch,
@@ -98,6 +99,8 @@ async def _dispatch(request: Request) -> object:
     await replay.admit(signed)
     try:
         return await route.answer(signed)
+    except PartlyPublished:
+        raise  # Sent again as it is, it would publish the rest twice.
     except (ApiError, BroadcastError):
         await replay.forget(signed)
         raise

@@ -458,6 +458,54 @@ async def test_without_an_application_the_key_names_it() -> None:
 # When the bus is not well
 
 
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Return the channels whose messages the bus refuses, for the test to name."""
+    channels: set[str] = set()
+    publish = MemoryBroker.publish
+
+    async def publish_some(self: MemoryBroker, message: Message) -> None:
+        if message.channel in channels:
+            raise BroadcastError(f"No permission for {message.channel}")
+        await publish(self, message)
+
+    monkeypatch.setattr(MemoryBroker, "publish", publish_some)
+    return channels
+
+
+async def test_a_refused_channel_fails_alone(heard: list[Message], refusing: set[str]) -> None:
+    """The other channels get the event once, and the answer says which one did not."""
+    refusing |= {"b", "d"}
+    answer = await post(body_of(channels=["a", "b", "c", "d"], info="subscription_count"))
+    assert answer.status == 503
+    assert '"b": No permission for b; "d": No permission for d.' in answer.body
+    assert '"a"' not in answer.body
+    await settle(heard, 2)
+    assert [message.channel for message in heard] == ["a", "c"]
+
+
+async def test_a_refused_event_of_a_batch_fails_alone(
+    heard: list[Message], refusing: set[str]
+) -> None:
+    """The other events are published once, in order."""
+    refusing.add("b")
+    answer = await post(batch_of(*[event_of(channel=name) for name in "abc"]), BATCH)
+    assert answer.status == 503
+    assert "batch[1]: No permission for b." in answer.body
+    await settle(heard, 2)
+    assert [message.channel for message in heard] == ["a", "c"]
+
+
+async def test_a_request_that_was_refused_as_a_whole_says_so(
+    heard: list[Message], refusing: set[str]
+) -> None:
+    """With the reason alone, and the caller may send all of it again."""
+    refusing |= {"a", "b"}
+    answer = await post(batch_of(*[event_of(channel=name) for name in "ab"]), BATCH)
+    assert (answer.status, answer.body) == (503, "No permission for a")
+    await settle(heard, 0)
+
+
 @pytest.mark.parametrize("error", [PublisherBusy("10000 wait"), BroadcastError("Redis is away")])
 async def test_a_bus_that_is_away_is_503(
     error: Exception, heard: list[Message], monkeypatch: pytest.MonkeyPatch

@@ -95,6 +95,25 @@ async def test_a_refused_request_may_be_made_again(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("_guarded")
+async def test_a_request_that_was_served_in_part_counts(
+    monkeypatch: pytest.MonkeyPatch, heard: list[Message]
+) -> None:
+    """Made again as it is, it would publish the rest twice."""
+    publish = MemoryBroker.publish
+
+    async def refuse_b(self: MemoryBroker, message: Message) -> None:
+        if message.channel == "b":
+            raise BroadcastError("No permission")
+        await publish(self, message)
+
+    monkeypatch.setattr(MemoryBroker, "publish", refuse_b)
+    body = body_of(channels=["a", "b"])
+    query = signed(body)
+    assert [(await handle("POST", PATH, query, body)).status for _ in range(2)] == [503, 401]
+    await settle(heard, 1)
+
+
+@pytest.mark.usefixtures("_guarded")
 async def test_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """For as long as a signature can count, under a key that does not tell it."""
     added: list[tuple[str, object, float]] = []
