@@ -5,12 +5,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
+import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Page, WebSocketRoute, expect
 
 SCREENSHOTS = Path(__file__).resolve().parent.parent.parent / "var" / "screenshots"
 
 Scheme = Literal["light", "dark"]
+
+# Each width and each colour scheme once: what is wrong at one width does not depend on colours.
+LOOKS: list[tuple[int, Scheme]] = [(1280, "light"), (360, "dark")]
+every_look = pytest.mark.parametrize(("width", "scheme"), LOOKS)
 
 
 @asynccontextmanager

@@ -15,14 +15,9 @@ import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, WebSocket, expect
 
 from tests.conftest import RunningServer, RunServer
-from tests.e2e.pages import Scheme, Socket, fits, no_violation, opened, picture
+from tests.e2e.pages import Scheme, Socket, every_look, fits, no_violation, opened, picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-every_look = pytest.mark.parametrize(
-    ("width", "scheme"),
-    [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")],
-)
 
 
 @dataclass

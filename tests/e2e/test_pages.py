@@ -15,16 +15,12 @@ from django.template.loader import render_to_string
 from playwright.async_api import Browser, Locator, Page, Response, Route, expect
 
 from tests.conftest import RunServer
-from tests.e2e.pages import Scheme, Socket, fits, live, no_violation, opened, picture
+from tests.e2e.pages import Scheme, Socket, every_look, fits, live, no_violation, opened, picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MAX_WEIGHT = 150_000
 
-every_look = pytest.mark.parametrize(
-    ("width", "scheme"),
-    [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")],
-)
 every_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
 every_page = pytest.mark.parametrize("path", ["/", "/sub", "/chat/", "/chat/lobby/", "/things/"])
 
