@@ -1,7 +1,8 @@
-"""Notifications: what one user is told, on whichever page they are."""
+"""Notifications: messages for one user, on any page they have open."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from functools import partialmethod
+from typing import Any, Final
 from uuid import uuid4
 
 from asgiref.sync import sync_to_async
@@ -19,14 +20,14 @@ ECHO_EVENT: Final = "Illuminate\\Notifications\\Events\\BroadcastNotificationCre
 
 class BroadcastNotification:
     """
-    Derive from this to tell a user something with `notify`.
+    Base class of what `notify` sends to a user.
 
-    Nothing must be written. The class may be a plain one, a dataclass or an attrs class;
-    its public fields are sent. Each method is asked once, in `notify`.
+    Everything has a default. The class may be a plain one, a dataclass or an attrs class;
+    its public fields are sent. `notify` calls each method once.
     """
 
     def broadcast_on(self, user: Model) -> Channels | None:
-        """Return the channel or channels to send to; `None` for what the user receives on."""
+        """Return the channel or channels to send to; `None` for those of the user."""
         return None
 
     def broadcast_as(self) -> str | None:
@@ -34,38 +35,38 @@ class BroadcastNotification:
         return None
 
     def broadcast_type(self) -> str:
-        """Return the type by which a page tells notifications apart: the name of the class."""
+        """Return the type by which a page distinguishes notifications: the class's name."""
         return type(self).__name__
 
     def broadcast_with(self, user: Model) -> Mapping[str, object]:
-        """Return the data to send, to which id and type are added: the public fields."""
+        """Return the data to send, by default the public fields. Id and type are added."""
         return public_fields(self)
 
     def broadcast_id(self) -> str:
-        """Return the id, another one for each user: a random UUID."""
+        """Return the id, a different one for each user: a random UUID."""
         return str(uuid4())
 
     def broadcast_when(self, user: Model) -> bool:
-        """Tell whether to send at all."""
+        """Return whether to send the notification at all."""
         return True
 
     def broadcast_via(self, user: Model) -> str | Sequence[str]:
-        """Return the alias or aliases to send through; none for the default connection."""
+        """Return the alias or aliases to send through. Empty means the default connection."""
         return ()
 
     def broadcast_queue(self, user: Model) -> str | bool | None:
-        """Return the queue in which to wait for a worker, as `ShouldBroadcast` does."""
+        """Return the queue in which the notification waits, as `ShouldBroadcast` does."""
         return None
 
 
 class BroadcastNotificationCreated(ShouldBroadcast):
     """
-    A user is told something: the event that `notify` fires.
+    The event that `notify` fires.
 
     Attributes:
-        user: Who is told.
-        notification: What.
-        id: The id that the page gets.
+        user: The user to notify.
+        notification: What is sent.
+        id: The id that the page receives.
     """
 
     def __init__(self, user: Model, notification: BroadcastNotification) -> None:
@@ -74,7 +75,7 @@ class BroadcastNotificationCreated(ShouldBroadcast):
         self.id = str(notification.broadcast_id())
 
     def broadcast_on(self) -> Channels:
-        """Return what the notification says, else the user, else the user's private channel."""
+        """Return the notification's channels, or the user's, or the user's private channel."""
         channels = self.notification.broadcast_on(self.user)
         if channels is None:
             receives = getattr(self.user, "receives_broadcast_notifications_on", None)
@@ -88,7 +89,7 @@ class BroadcastNotificationCreated(ShouldBroadcast):
         return channels
 
     def broadcast_as(self) -> str:
-        """Return the name that the notification says, or Echo's."""
+        """Return the notification's name, or Echo's."""
         return self.notification.broadcast_as() or ECHO_EVENT
 
     def broadcast_with(self) -> Mapping[str, object]:
@@ -104,17 +105,12 @@ class BroadcastNotificationCreated(ShouldBroadcast):
             )
         return {**data, **own}
 
-    def broadcast_when(self) -> bool:
-        """Tell whether the notification wants to be sent."""
-        return self.notification.broadcast_when(self.user)
+    def _ask(self, name: str) -> Any:
+        return getattr(self.notification, name)(self.user)
 
-    def broadcast_via(self) -> str | Sequence[str]:
-        """Return the connections that the notification says."""
-        return self.notification.broadcast_via(self.user)
-
-    def broadcast_queue(self) -> str | bool | None:
-        """Return the queue that the notification says."""
-        return self.notification.broadcast_queue(self.user)
+    broadcast_when: Any = partialmethod(_ask, "broadcast_when")
+    broadcast_via: Any = partialmethod(_ask, "broadcast_via")
+    broadcast_queue: Any = partialmethod(_ask, "broadcast_queue")
 
 
 def notify(
@@ -126,16 +122,16 @@ def notify(
     using: str | None = None,
 ) -> str:
     """
-    Tell `user` something, on their private channel. Return the id that the page gets.
+    Send a notification to `user`, on their private channel. Return the id that the page receives.
 
-    It is an event like any other: listeners of `BroadcastNotificationCreated` run first,
-    it leaves when the transaction commits, and a failure is logged.
+    It is an event like any other: listeners of `BroadcastNotificationCreated` are called
+    first, it is sent when the transaction commits, and a failure is logged.
 
     Args:
         user: A saved user, or a saved object of another model.
-        notification: What to tell.
+        notification: What to send.
         to_others: Leave out the socket of the page that sent the current request.
-        via: The connection to send through, in place of what the notification says.
+        via: The connection to send through, in place of the notification's own.
         using: The database whose commit is waited for.
 
     Raises:
@@ -174,7 +170,7 @@ def _notify(
 
 
 def _for_somebody(channel: Channel | str) -> Channel | str:
-    # A bare name is meant for one user; whoever wants a public channel writes Channel().
+    # A bare name is a private channel here; Channel() is for a public one.
     if not isinstance(channel, str) or is_guarded(channel):
         return channel
     return channel if channel.startswith(USER_CHANNEL_PREFIX) else PrivateChannel(channel)

@@ -1,15 +1,14 @@
 """
-What a save changed: the declared fields of a row, compared with what is known of it.
+What a save changed: the declared fields of a row, compared with the values known of it.
 
-1. A row that is loaded, refreshed or saved leaves the values it had: `remember`. Only
-   the columns that declared names stand for are kept; if one of these is a property,
-   all columns are, since it may be made of any.
-2. `changed_names` compares. What is not known, such as a row that was never loaded or an
-   expression, counts as changed: an event too many does less harm than one too few.
-3. What was saved in a transaction is known for as long as the transaction has a chance.
-   The transaction alone holds the mark of it, among its commit hooks; a rollback, also
-   that of a savepoint, lets the mark go, and what was known before counts again.
-4. `as_stored` gives the row that hooks and payloads see: what the database has, never an
+1. When a row is loaded, refreshed or saved, its values are remembered: those of the columns
+   that the declared names stand for, or of all columns if a name is a property.
+2. `changed_names` compares. An unknown value counts as changed, such as that of an expression
+   or of a row that was never loaded: one event too many does less harm than one too few.
+3. Values that were saved in a transaction are known until it is rolled back. They are held by
+   a mark that only the transaction's commit hooks refer to. A rollback, also one to a
+   savepoint, drops the hooks, so the mark is gone and the values before it count again.
+4. `as_stored` returns the row for hooks and payloads: the values of the database, never an
    expression or a value that was set and not saved.
 """
 
@@ -30,20 +29,20 @@ from django.utils.functional import cached_property
 
 from ..events.payload import encode_payload
 from ..exceptions import BroadcastError
-from .fields import plan_if_declared, plan_of
+from .fields import spec_if_declared, spec_of
 
 M = TypeVar("M", bound=Model)
 
-# From version 6 on, Django reads what the database has made of a row that it updates.
+# From version 6 on, Django reads generated columns back when it updates a row.
 _READS_GENERATED: Final = django.VERSION >= (6,)
-# Kept as they are; all else is copied, since it may be altered in place.
-_FIXED: Final = frozenset(
+# Values that are kept as they are. Others are copied, since they may be altered in place.
+_IMMUTABLE: Final = frozenset(
     {str, int, float, bool, type(None), Decimal, datetime, date, time, timedelta, UUID, bytes}
 )
 
 
 class _Unknown:
-    """A value that could not be kept; no value is like it."""
+    """Stands for a value that could not be kept. It differs from every value."""
 
 
 _UNKNOWN: Final = _Unknown()
@@ -53,17 +52,17 @@ def remember(
     instance: Model, using: str, only: Collection[str] | None = None, row: Model | None = None
 ) -> None:
     """
-    Take the values of `instance` for those of its row.
+    Remember the values of `instance`, which was just saved or refreshed.
 
     Args:
-        instance: It has just been saved or refreshed.
-        using: The database it was saved to, whose transaction may still be rolled back.
+        instance: The object whose row it is.
+        using: The database, whose transaction may still be rolled back.
         only: The names of the fields that were written or read; `None` for all.
-        row: Where `instance` does not have the values itself: what has them.
+        row: Another object to take the values from.
     """
-    plan = plan_of(type(instance))
+    spec = spec_of(type(instance))
     keys = [field.attname for field in instance._meta.pk_fields]
-    values = _values(row or instance, [*keys, *_among(plan.tracked, only)])
+    values = _values(row or instance, [*keys, *_among(spec.tracked, only)])
     known = _known(instance, using)
     if known is not None:
         values = known.values | values
@@ -76,24 +75,23 @@ def remember(
 
 
 def remember_loaded(instance: Model) -> None:
-    """`remember`, for each row that is read: this takes no longer than it must."""
-    plan = plan_if_declared(type(instance))
-    if plan is None:
-        return  # Where something is to be sent, an error says so.
+    """Remember the values of a row that was just loaded. Fast: called for each row."""
+    spec = spec_if_declared(type(instance))
+    if spec is None:
+        return  # An error is raised when the row is to be sent.
     has = instance.__dict__
     state = instance._state
     try:
-        values = dict(zip(plan.tracked, plan.values_in(has), strict=True))
+        values = dict(zip(spec.tracked, spec.values_in(has), strict=True))
     except KeyError:  # Some are deferred.
-        values = _values(instance, plan.tracked)
+        values = _values(instance, spec.tracked)
     else:
-        for name in plan.fragile:
+        for name in spec.mutable:
             values[name] = _kept(values[name])
     state.__dict__["broadcast_known"] = _Known(values, state.db or DEFAULT_DB_ALIAS)
 
 
 def is_remembered(instance: Model) -> bool:
-    """Tell whether anything was remembered of the row."""
     return "broadcast_known" in instance._state.__dict__
 
 
@@ -107,20 +105,20 @@ def changed_names(
     instance: Model, before: Mapping[str, object], only: Collection[str] | None = None
 ) -> tuple[str, ...]:
     """
-    Return the declared names whose values in `instance` are not those of `before`.
+    Return the declared names whose values in `instance` differ from those in `before`.
 
     Args:
-        instance: As it is stored.
-        before: Values by attribute, as `known_values` gives them.
+        instance: The row as it is stored.
+        before: Values by attribute, as `known_values` returns them.
         only: The names of the fields that were written; `None` for all.
     """
-    plan = plan_of(type(instance))
-    changed = _differing(instance, before, _among(plan.tracked, only))
+    spec = spec_of(type(instance))
+    changed = _differing(instance, before, _among(spec.tracked, only))
     if not changed:
         return ()
-    made_anew = _recomputed(instance, before, plan.computed)
+    recomputed = _recomputed(instance, before, spec.computed)
     return tuple(
-        name for name in plan.names if plan.columns.get(name) in changed or name in made_anew
+        name for name in spec.names if spec.columns.get(name) in changed or name in recomputed
     )
 
 
@@ -128,21 +126,21 @@ def as_stored(
     instance: M,
     using: str,
     only: Collection[str] | None = None,
-    suspects: Collection[str] = (),
+    generated: Collection[str] = (),
 ) -> M:
     """
-    Return `instance`, or a copy of it with what the database has in place of what it has not.
+    Return `instance`, or a copy with the values of the database where they differ.
 
     Args:
         instance: A saved row, or one that is about to be deleted.
-        using: The database to read from, where that is needed.
+        using: The database to read from if need be.
         only: The names of the fields that were written; `None` for all.
-        suspects: Attributes whose values the database may have made by itself.
+        generated: Attributes whose values the database may have changed by itself.
     """
-    plan = plan_of(type(instance))
+    spec = spec_of(type(instance))
     before = known_values(instance, using)
-    written = _among(plan.tracked, only)
-    unwritten = {name: plan.tracked[name] for name in plan.tracked if name not in written}
+    written = _among(spec.tracked, only)
+    unwritten = {name: spec.tracked[name] for name in spec.tracked if name not in written}
     stored: dict[str, object] = {
         name: before.get(name, _UNKNOWN) for name in _differing(instance, before, unwritten)
     }
@@ -151,7 +149,7 @@ def as_stored(
     to_read += [
         name
         for name in written
-        if name in has and (name in suspects or hasattr(has[name], "resolve_expression"))
+        if name in has and (name in generated or hasattr(has[name], "resolve_expression"))
     ]
     if to_read:
         rows = type(instance)._base_manager.using(using).filter(pk=instance.pk)
@@ -159,36 +157,37 @@ def as_stored(
     return _replaced(instance, stored) if stored else instance
 
 
-def made_by_database(model: type[Model]) -> tuple[str, ...]:
-    """Return the attributes of `model` that an update leaves behind what the database has."""
+def generated_attributes(model: type[Model]) -> tuple[str, ...]:
+    """Return the attributes of `model` that Django does not read back after an update."""
     if _READS_GENERATED:
         return ()
     return tuple(field.attname for field in model._meta.concrete_fields if field.generated)
 
 
-# What is known of a row
+# Known values
 
 
 class _Known:
     """
-    Values of a row, as they were at one time.
+    The values of a row at one time.
 
     Attributes:
         values: The values by attribute, never altered.
-        using: The database that has the row.
-        before: What was known before a transaction that is not over.
+        using: The database of the row.
+        before: What was known before the transaction under way.
+        mark: Alive as long as that transaction is not rolled back; `None` without one.
     """
 
-    __slots__ = ("_mark", "before", "using", "values")
+    __slots__ = ("before", "mark", "using", "values")
 
     def __init__(self, values: dict[str, object], using: str) -> None:
         self.values = values
         self.using = using
         self.before: _Known | None = None
-        self._mark: ReferenceType[_Mark] | None = None
+        self.mark: ReferenceType[_Mark] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Known":
-        return self  # A rollback is one for the copy, too.
+        return self  # A rollback concerns the copy, too.
 
     def __reduce__(self) -> Any:
         # Another process does not know the transaction.
@@ -196,22 +195,18 @@ class _Known:
 
     @property
     def counts(self) -> bool:
-        """Whether nothing has taken the values back."""
-        return self._mark is None or self._mark() is not None
+        """Whether the values were not rolled back."""
+        return self.mark is None or self.mark() is not None
 
     def hold(self, before: "_Known | None") -> None:
-        """Know what was known `before` again if the transaction under way is rolled back."""
+        """Fall back on `before` if the transaction under way is rolled back."""
         mark = _Mark(self)
-        self.before, self._mark = before, ref(mark)
+        self.before, self.mark = before, ref(mark)
         connections[self.using].on_commit(mark)
-
-    def confirm(self) -> None:
-        """Keep the values whatever comes."""
-        self.before = self._mark = None
 
 
 class _Mark:
-    """Held by the commit hooks of a transaction and by nobody else."""
+    """A commit hook that nothing but its transaction refers to."""
 
     __slots__ = ("__weakref__", "_known")
 
@@ -219,7 +214,7 @@ class _Mark:
         self._known = known
 
     def __call__(self) -> None:
-        self._known.confirm()
+        self._known.before = self._known.mark = None
 
 
 def _known(instance: Model, using: str) -> _Known | None:
@@ -232,7 +227,7 @@ def _known(instance: Model, using: str) -> _Known | None:
 
 
 def _is_of(known: _Known, instance: Model) -> bool:
-    """Tell whether the row has the key that the instance has now."""
+    """Whether the row has the key that the instance has now."""
     has = vars(instance)
     return all(
         known.values.get(field.attname, _UNKNOWN) == has.get(field.attname)
@@ -248,7 +243,7 @@ def _values(instance: Model, fields: Iterable[str]) -> dict[str, object]:
 
 
 def _kept(value: object) -> object:
-    if type(value) in _FIXED:
+    if type(value) in _IMMUTABLE:
         return value
     if isinstance(value, FieldFile):
         return value.name or ""
@@ -256,13 +251,13 @@ def _kept(value: object) -> object:
         return _UNKNOWN
     try:
         return _copied(value)
-    except Exception:  # Whatever a class of the project raises.
+    except Exception:  # Any class of a project may be copied here.
         return _UNKNOWN
 
 
 def _copied(value: object) -> object:
     # What JSON is made of takes a third of the time that deepcopy() needs.
-    if type(value) in _FIXED:
+    if type(value) in _IMMUTABLE:
         return value
     if type(value) is dict:
         return {key: _copied(item) for key, item in value.items()}
@@ -293,7 +288,7 @@ def _differing(
     return {
         name
         for name, field in fields.items()
-        # What is not there is deferred, and is neither written nor sent from here.
+        # A deferred field is neither written nor sent.
         if name in has and _differs(field, before.get(name, _UNKNOWN), has[name])
     }
 
@@ -307,7 +302,7 @@ def _differs(field: "Field[Any, Any]", old: object, new: object) -> bool:
         return False
     try:
         return bool(field.to_python(new) != old)  # "5" of a form is 5 of the row.
-    except Exception:  # As the field's class likes; saving was its business.
+    except Exception:  # Any class of a field may be asked here.
         return True
 
 
@@ -326,7 +321,7 @@ def _loaded(instance: Model) -> list[str]:
 
 
 def _reading(instance: Model, name: str) -> object:
-    # As clients would see it: two querysets are never equal.
+    # As clients would receive it: two querysets are never equal.
     try:
         return encode_payload({"": getattr(instance, name)}, f"{type(instance).__name__}.{name}")
     except (BroadcastError, AttributeError, ArithmeticError, LookupError, TypeError, ValueError):
@@ -336,7 +331,7 @@ def _reading(instance: Model, name: str) -> object:
 def _replaced(instance: M, values: Mapping[str, object]) -> M:
     clone = type(instance).__new__(type(instance))
     has = vars(clone)
-    has.update(Model.__getstate__(instance))  # With a state and a cache of its own.
+    has.update(Model.__getstate__(instance))  # Copies the state and the cache of relations.
     for name in [name for name in has if _is_cached_property(type(clone), name)]:
         del has[name]
     for field in clone._meta.concrete_fields:

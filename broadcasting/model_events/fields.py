@@ -1,4 +1,4 @@
-"""What the declared names of a model stand for: columns, relations, or what is made of them."""
+"""What the declared names of a model stand for: columns, relations or properties."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,16 +12,11 @@ from django.db.models.fields.related_descriptors import (
     ReverseManyToOneDescriptor,
     ReverseOneToOneDescriptor,
 )
-from django.dispatch import Signal
 
 from ..events.payload import declaration_of, declared_names
 
-# A plan was made, for the first time or since the model declares other names. `sender` is
-# the model. Argument: plan.
-plan_made = Signal()
-
-# Fields whose values are never altered in place; a class derived from one may do as it likes.
-_PLAIN: Final = frozenset(
+# Fields whose values cannot be altered in place. Those of a subclass may be.
+_IMMUTABLE: Final = frozenset(
     {
         *(models.AutoField, models.BigAutoField, models.SmallAutoField, models.BooleanField),
         *(models.IntegerField, models.BigIntegerField, models.SmallIntegerField),
@@ -35,18 +30,19 @@ _PLAIN: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FieldSpec:
     """
     What the declared names of a model stand for.
 
     Attributes:
         names: All of them, in order.
-        columns: Those that are a column, to the attribute that holds its value.
-        computed: Those that are made of columns, such as properties.
-        many: Many-to-many relations, both directions.
-        tracked: The columns to remember, by attribute.
-        fragile: Those whose values may be altered in place.
-        values_in: Gives their values in the dictionary of an instance, in order.
+        columns: Names of columns, to the attribute that holds the value.
+        computed: Names of what is made of columns, such as properties.
+        many: Names of many-to-many relations, in both directions.
+        tracked: The columns whose values are remembered, by attribute. These are all
+            columns if anything is computed.
+        mutable: Attributes of `tracked` whose values may be altered in place.
+        values_in: Returns the values of `tracked` in the dictionary of an instance.
     """
 
     names: tuple[str, ...]
@@ -54,37 +50,36 @@ class Plan:
     computed: tuple[str, ...]
     many: tuple[str, ...]
     tracked: "Mapping[str, Field[Any, Any]]"
-    fragile: tuple[str, ...]
+    mutable: tuple[str, ...]
     values_in: Callable[[Mapping[str, object]], tuple[object, ...]]
 
 
-def plan_of(model: type[Model]) -> Plan:
+def spec_of(model: type[Model]) -> FieldSpec:
     """
-    Return the plan of `model`, made on first use.
+    Return the spec of `model`, made on first use and when the model declares other names.
 
     Raises:
         UndeclaredModel: The model does not declare what may be sent.
         ImproperlyConfigured: What it declares is not a list of names.
     """
     names = declared_names(model, f"An instance of {model.__name__}")
-    plan: Plan | None = model.__dict__.get("_broadcast_plan")
-    if plan is None or plan.names != names:
-        plan = _planned(model, names)
-        plan_made.send(model, plan=plan)
-        model._broadcast_plan = plan  # type: ignore[attr-defined]  # kept with the class
-    return plan
+    spec: FieldSpec | None = model.__dict__.get("_broadcast_spec")
+    if spec is None or spec.names != names:
+        spec = _make_spec(model, names)
+        model._broadcast_spec = spec  # type: ignore[attr-defined]  # kept with the class
+    return spec
 
 
-def plan_if_declared(model: type[Model]) -> Plan | None:
-    """Return `plan_of`, `None` for a model that declares nothing. For each row that is read."""
-    plan: Plan | None = model.__dict__.get("_broadcast_plan")
-    # What migrations make of a model has its bases and does not broadcast.
-    if plan is None and model.__module__ != "__fake__" and declaration_of(model) is not None:
-        plan = plan_of(model)
-    return plan
+def spec_if_declared(model: type[Model]) -> FieldSpec | None:
+    """Return the spec of `model`, `None` if it declares nothing. Fast: called for each row."""
+    spec: FieldSpec | None = model.__dict__.get("_broadcast_spec")
+    # The models that migrations make have the same bases and do not broadcast.
+    if spec is None and model.__module__ != "__fake__" and declaration_of(model) is not None:
+        spec = spec_of(model)
+    return spec
 
 
-def _planned(model: type[Model], names: tuple[str, ...]) -> Plan:
+def _make_spec(model: type[Model], names: tuple[str, ...]) -> FieldSpec:
     fields = {field.attname: field for field in model._meta.concrete_fields}
     by_name = {field.name: field.attname for field in fields.values()}
     columns: dict[str, str] = {}
@@ -102,16 +97,15 @@ def _planned(model: type[Model], names: tuple[str, ...]) -> Plan:
             computed.append(name)
     keys = [field.attname for field in model._meta.pk_fields]
     tracked = fields if computed else {name: fields[name] for name in [*keys, *columns.values()]}
-    fragile = tuple(name for name, field in tracked.items() if not _is_plain(field))
+    mutable = tuple(name for name, field in tracked.items() if not _is_immutable(field))
     values_in: Callable[[Mapping[str, object]], tuple[object, ...]] = itemgetter(*tracked)
     if len(tracked) == 1:
         (only,) = tracked
-        values_in = lambda has: (has[only],)  # noqa: E731  # itemgetter gives no tuple of one.
-    return Plan(names, columns, tuple(computed), tuple(many), tracked, fragile, values_in)
+        values_in = lambda has: (has[only],)  # noqa: E731  # itemgetter returns no tuple of one.
+    return FieldSpec(names, columns, tuple(computed), tuple(many), tracked, mutable, values_in)
 
 
-def _is_plain(field: "Field[Any, Any]") -> bool:
-    """Tell whether the field is one of Django's own whose values are never altered in place."""
+def _is_immutable(field: "Field[Any, Any]") -> bool:
     while isinstance(field, ForeignKey):
         field = field.target_field
-    return type(field) in _PLAIN
+    return type(field) in _IMMUTABLE

@@ -1,14 +1,13 @@
 """
 Changes of declared many-to-many relations, as updates of the rows on both sides.
 
-Django tells of them by signals of the table in between. What is about to be removed is
-looked up before, since the signal names what was asked for and not what was there. The
-rows on the far side are read, in batches, if their model broadcasts and declares the
-relation.
+Signals of the table in between report such changes. What is removed is looked up before,
+since the signal names what was asked for and not what was there. The rows on the far side
+are read, in batches, if their model broadcasts and declares the relation.
 
-One call is one change, though Django signals the parts of it: ``set()`` removes and adds,
-and a symmetrical relation gets its second row after the signal. So the managers of
-declared relations collect what is signalled and tell of it when they are done.
+One call is one change, though Django signals its parts: ``set()`` removes and adds, and a
+symmetrical relation gets its second row after the signal. So the methods of the relation's
+managers collect the parts and fire the events when they are done.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -19,35 +18,48 @@ from functools import wraps
 from typing import Any
 
 from django.apps import apps
-from django.db.models import ForeignKey, ManyToManyField, Model
+from django.db.models import ForeignKey, ManyToManyField, ManyToManyRel, Model
 from django.db.models.fields.related_descriptors import ManyToManyDescriptor
-from django.db.models.signals import m2m_changed
-from django.dispatch import receiver
+from django.db.models.signals import class_prepared, m2m_changed
 
 from ..events.payload import declaration_of
 from .changes import as_stored
-from .fields import Plan, plan_made, plan_of
-from .mixin import BroadcastsModelEvents, is_muted, is_raw, tell
+from .fields import spec_of
+from .mixin import BroadcastsModelEvents, fire_model_event, is_muted, is_raw
 
 BATCH = 500  # Rows read at once.
 
 
 def connect_relations() -> None:
-    """Connect the relations that models declare, once all of them are loaded."""
+    """
+    Watch the many-to-many relations of all models that broadcast, and of those made later.
+
+    Whether a relation is declared is looked up when it changes: ``ready()`` of a later app
+    may declare it.
+    """
     for model in apps.get_models():
-        if issubclass(model, BroadcastsModelEvents) and declaration_of(model) is not None:
-            plan_of(model)
+        _watch(model)
+    class_prepared.connect(_watch_when_registered)
 
 
-@receiver(plan_made)
-def _connect(sender: type[Model], plan: Plan, **kwargs: Any) -> None:
-    # More than once does no harm.
-    for name in plan.many:
-        descriptor = getattr(sender, name)
-        m2m_changed.connect(_changed, sender=descriptor.through)
-        for side in _both_sides(descriptor.field):
-            if not issubclass(side.related_manager_cls, _Collecting):
-                side.related_manager_cls = _collecting(side.related_manager_cls)
+def _watch_when_registered(sender: type[Model], **kwargs: Any) -> None:
+    # Both sides of its relations are there once it is registered, which follows.
+    options = sender._meta
+    options.apps.lazy_model_operation(_watch, (options.app_label, str(options.model_name)))
+
+
+def _watch(model: type[Model]) -> None:
+    if not issubclass(model, BroadcastsModelEvents) or model.__module__ == "__fake__":
+        return
+    for relation in model._meta.get_fields(include_hidden=True):
+        own = relation.field if isinstance(relation, ManyToManyRel) else relation
+        # A model that does not exist is a name still; a check of Django reports it.
+        if isinstance(own, ManyToManyField) and not isinstance(own.remote_field.model, str):
+            for side in _both_sides(own):
+                # More than once does no harm.
+                m2m_changed.connect(_changed, sender=side.through)
+                if not issubclass(side.related_manager_cls, _Collecting):
+                    side.related_manager_cls = _collecting(side.related_manager_cls)
 
 
 def _changed(
@@ -78,13 +90,27 @@ def _changed(
         keys = waiting.pop(sender, []) if action != "post_add" else list(pk_set or ())
         if keys:
             names = ([name for name, _ in near], [name for name, _ in far])
-            change = _Change(instance, *names, model, there.target_field.attname, using)
-            _note(change, keys)
+            _collect(
+                RelationChange(
+                    instance, *names, model, there.target_field.attname, using, dict.fromkeys(keys)
+                )
+            )
 
 
 @dataclass(slots=True)
-class _Change:
-    """The relation of one row to some on the far side, which there are now or were before."""
+class RelationChange:
+    """
+    The rows that one row was related to, or ceased to be, by one relation.
+
+    Attributes:
+        instance: The row on the near side, whose manager was called.
+        near: The names of the relation that its model declares.
+        far: The names that `model` declares.
+        model: The model on the far side.
+        attname: Its attribute that holds `keys`.
+        using: The database.
+        keys: Those of the rows on the far side, each once.
+    """
 
     instance: Model
     near: list[str]
@@ -94,34 +120,35 @@ class _Change:
     using: str
     keys: dict[Any, None] = field(default_factory=dict)
 
-    def is_part_of(self, other: "_Change") -> bool:
-        """Tell whether both are of one object and one relation, seen from one side."""
+    def is_part_of(self, other: "RelationChange") -> bool:
+        """Whether both are of one object and one relation, seen from one side."""
         mine, its = (self.near, self.far, self.model), (other.near, other.far, other.model)
         return self.instance is other.instance and mine == its
 
-    def tell(self) -> None:
-        """Fire an update of each row that declares the relation."""
+    def fire(self) -> None:
+        """Fire an update of each row whose model declares the relation."""
         if self.near:
-            tell(as_stored(self.instance, self.using, only=()), "updated", self.using, self.near)
+            row = as_stored(self.instance, self.using, only=())
+            fire_model_event(row, "updated", self.using, self.near)
         if self.far:
             for row in _rows(self.model, self.attname, list(self.keys), self.using):
-                tell(row, "updated", self.using, self.far)
+                fire_model_event(row, "updated", self.using, self.far)
 
 
-_collected: ContextVar[list[_Change] | None] = ContextVar("broadcasting.relations", default=None)
+_collected: ContextVar[list[RelationChange] | None] = ContextVar(
+    "broadcasting.relations", default=None
+)
 
 
-def _note(change: _Change, keys: list[Any]) -> None:
+def _collect(change: RelationChange) -> None:
     changes = _collected.get()
     if changes is None:
-        change.keys = dict.fromkeys(keys)
-        change.tell()
+        change.fire()
         return
-    for known in changes:
-        if known.is_part_of(change):
-            known.keys |= dict.fromkeys(keys)
+    for earlier in changes:
+        if change.is_part_of(earlier):
+            earlier.keys |= change.keys
             return
-    change.keys = dict.fromkeys(keys)
     changes.append(change)
 
 
@@ -130,14 +157,14 @@ def _collecting_changes() -> Iterator[None]:
     if _collected.get() is not None:
         yield
         return
-    changes: list[_Change] = []
+    changes: list[RelationChange] = []
     token = _collected.set(changes)
     try:
         yield
     finally:
         _collected.reset(token)
     for change in changes:
-        change.tell()
+        change.fire()
 
 
 class _Collecting:
@@ -171,9 +198,10 @@ Declared = list[tuple[str, "ManyToManyDescriptor[Any, Any]"]]
 
 
 def _declared(model: type[Model], through: type[Model], reverse: bool) -> Declared:
-    if not issubclass(model, BroadcastsModelEvents):
+    """Return the declared names of `model` for one side of a relation, with what they name."""
+    if not issubclass(model, BroadcastsModelEvents) or declaration_of(model) is None:
         return []
-    pairs = [(name, getattr(model, name)) for name in plan_of(model).many]
+    pairs = [(name, getattr(model, name)) for name in spec_of(model).many]
     return [
         (name, descriptor)
         for name, descriptor in pairs
@@ -190,7 +218,7 @@ def _symmetrical(model: type[Model], through: type[Model]) -> Declared:
 def _keys(
     relation: "ManyToManyField[Any, Any]", through: type[Model], reverse: bool
 ) -> "tuple[ForeignKey[Any, Any], ForeignKey[Any, Any]]":
-    """Return the foreign keys to the row at hand, and to those on the far side."""
+    """Return the foreign keys to the near side and to the far side."""
     names = [relation.m2m_field_name(), relation.m2m_reverse_field_name()]
     here, there = (through._meta.get_field(name) for name in names)
     return (there, here) if reverse else (here, there)  # type: ignore[return-value]  # they are

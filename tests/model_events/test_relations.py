@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 from django.core import serializers
-from django.db import transaction
+from django.db import connection, models, transaction
+from django.test.utils import isolate_apps
 
-from broadcasting import without_broadcasting
+from broadcasting import BroadcastsModelEvents, register_broadcast_fields, without_broadcasting
 from tests.events.recording import RecordingBroadcaster
-from tests.model_events.shop.models import Label, Member, Tag, Thing
+from tests.model_events.shop.models import Item, Label, Member, Tag, Thing
 
 pytestmark = pytest.mark.django_db(transaction=True, available_apps=["tests.model_events.shop"])
 
@@ -214,3 +215,50 @@ def test_fixture_is_silent(thing: Thing, labels: list[Label], first: RecordingBr
         loaded.save()
     assert thing.labels.count() == 2
     assert first.sent == []
+
+
+def test_relation_that_is_declared_later_is_watched(
+    labels: list[Label], first: RecordingBroadcaster
+) -> None:
+    """By ``ready()`` of an app that comes after this one."""
+    item = Item.objects.create(name="a")
+    first.sent.clear()
+    item.labels.set(labels)
+    assert first.sent == []
+    register_broadcast_fields(Item, ["name", "labels"])
+    item.labels.clear()
+    assert first.names == ["ItemUpdated"]
+
+
+@isolate_apps("tests.model_events.shop")
+def test_relation_of_a_model_that_is_made_later_is_watched(first: RecordingBroadcaster) -> None:
+    """Such as one in a test."""
+
+    class Mate(models.Model):
+        broadcast_fields = ("pk",)
+
+        class Meta:
+            app_label = "shop"
+
+    class Late(BroadcastsModelEvents, models.Model):
+        mates = models.ManyToManyField(Mate)
+        broadcast_fields = ("pk", "mates")
+
+        class Meta:
+            app_label = "shop"
+
+    made: list[Any] = [Mate, Late]
+    with connection.schema_editor() as editor:
+        for model in made:
+            editor.create_model(model)
+    try:
+        one, two = [made[0].objects.create() for _ in "ab"]
+        late = made[1].objects.create()
+        late.mates.add(one)
+        late.mates.set([two])
+        two.late_set.clear()
+    finally:
+        with connection.schema_editor() as editor:
+            for model in reversed(made):
+                editor.delete_model(model)
+    assert first.names == ["LateCreated"] + ["LateUpdated"] * 3
