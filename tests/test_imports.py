@@ -60,7 +60,7 @@ PLACES = {
         "broadcasting/drivers/redis/scripts.py",
         "broadcasting/drivers/redis/servers.py",
     },
-    "urllib3": {"broadcasting/drivers/pusher.py", "broadcasting/server/webhooks/webhooks.py"},
+    "urllib3": {"broadcasting/drivers/pusher.py", "broadcasting/server/webhooks/sender.py"},
     "uvicorn": {
         "broadcasting/adapters/uvicorn/http.py",
         "broadcasting/adapters/uvicorn/opening.py",

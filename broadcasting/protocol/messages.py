@@ -49,6 +49,12 @@ def topic_of(app_id: str, channel: str) -> str:
     return f"{app_id}:{channel}"
 
 
+def split_topic(topic: str) -> tuple[str, str]:
+    """Return the application's id and the channel of a topic."""
+    app_id, _, channel = topic.partition(":")
+    return app_id, channel
+
+
 class Frame:
     """
     A text frame, encoded once and shared by every socket that sends it.

@@ -16,7 +16,7 @@ from ..drivers.base import Broker
 from ..exceptions import BroadcastError
 from ..protocol.messages import SUBSCRIPTION_COUNT, Message, subscription_count_data
 from ..protocol.names import is_presence, is_reserved
-from .notifier import Reports
+from .notifier import Notifier
 
 logger = logging.getLogger("broadcasting.server")
 
@@ -37,13 +37,13 @@ class SubscriptionCounts:
         self,
         broker: Broker,
         apps: Mapping[str, Application],
-        reports: Reports,
+        notifier: Notifier,
         local: Callable[[str], int],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._broker = broker
         self._apps = apps
-        self._reports = reports
+        self._notifier = notifier
         self._local = local
         self._spawn = spawn
         self._clock = asyncio.get_running_loop().time
@@ -110,7 +110,7 @@ class SubscriptionCounts:
                 if count:
                     data = subscription_count_data(count)
                     await self._broker.publish(Message(name, SUBSCRIPTION_COUNT, data))
-                self._reports.counted(name, count)
+                self._notifier.counted(name, count)
             # Counting and publishing are two steps: another process may have counted later
             # and published sooner. Who published last sees here that the number is old.
             sizes = await self._broker.presence.sizes([name for name in due if due[name]])

@@ -49,9 +49,9 @@ from ..protocol.messages import (
 )
 from ..protocol.names import is_cache
 from .counts import SubscriptionCounts
-from .notifier import Reports
+from .notifier import Notifier
 from .stats import HubStats
-from .webhooks.webhooks import Delivery
+from .webhooks.endpoint import Endpoint
 
 logger = logging.getLogger("broadcasting.server")
 
@@ -141,9 +141,9 @@ class Hub:
         self._elsewhere: Mapping[str, int] = {}
         self._is_answered = True  # By the bus, to the last heartbeat.
         self._online: dict[str, tuple[str, str]] = {}  # Socket id -> topic, entry.
-        self._reports = Reports(self._apps.values())
+        self._notifier = Notifier(self._apps.values())
         self._counts = SubscriptionCounts(
-            self._broker, self._apps, self._reports, self._sockets_in, self.spawn
+            self._broker, self._apps, self._notifier, self._sockets_in, self.spawn
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
@@ -172,9 +172,9 @@ class Hub:
         return self._broker.is_up and self._is_answered
 
     @property
-    def webhooks(self) -> Sequence[Delivery]:
+    def webhooks(self) -> Sequence[Endpoint]:
         """The webhooks, and what became of their events."""
-        return self._reports.deliveries
+        return self._notifier.webhooks
 
     @property
     def broker(self) -> Broker:
@@ -228,7 +228,7 @@ class Hub:
         for task in (self._sweeper, self._housekeeping, self._listener):
             if task is not None:
                 task.cancel()
-        await self._reports.close()
+        await self._notifier.close()
         await close_broker()
 
     # Clients
@@ -239,7 +239,7 @@ class Hub:
         self.stats.opened += 1
         if session.app is not None:
             self._connections[session.app.id] += 1
-            self._reports.opened(session.app.id, session.socket_id)
+            self._notifier.opened(session.app.id, session.socket_id)
         if self._started is None:
             self.spawn(self.start())
 
@@ -252,7 +252,7 @@ class Hub:
         if session.app is None:
             return
         self._connections[session.app.id] -= 1
-        self._reports.closed(session.app.id, session.socket_id, session.close_code)
+        self._notifier.closed(session.app.id, session.socket_id, session.close_code)
         if session.user_id is not None:
             key = session.app.id, session.user_id
             self._users[key].discard(session)
@@ -301,7 +301,7 @@ class Hub:
 
     def changed(self, change: PresenceChange) -> None:
         """Notify webhooks and receivers of signals (`Listener`)."""
-        self._reports.changed(change)
+        self._notifier.changed(change)
 
     def recount(self, topic: str) -> None:
         """Announce the number of subscribers with the next sweep (`Listener`)."""
@@ -316,7 +316,7 @@ class Hub:
         """
         await self._broker.publish(message)
         self.stats.published["client"] += 1
-        self._reports.whispered(message)
+        self._notifier.sent_by_client(message)
 
     # Subscriptions
 
@@ -354,7 +354,7 @@ class Hub:
             if is_cache(name.partition(":")[2]):
                 cached = await self._broker.cached(name)
                 if cached is None:
-                    self._reports.missed(name)
+                    self._notifier.missed(name)
         except BaseException:
             if topic.buffering.get(socket_id) is subscription:
                 del topic.buffering[socket_id]

@@ -1,9 +1,9 @@
 """
-What happens on the sockets, sent to receivers of Django signals.
+Signals on their way from the hub to their receivers.
 
-The hub must not wait for receivers, so signals go through a queue that one task
-empties, one after the other. Neither the task nor a thread exists before a signal is
-sent that somebody receives.
+The hub must not wait for receivers, so signals go through a queue, which one task
+empties in order. Neither the task nor a thread exists before a signal is sent that has
+a receiver.
 """
 
 import asyncio
@@ -23,12 +23,10 @@ MAX_WAITING = 10_000
 
 class SignalQueue:
     """
-    The signals of one event loop, on their way to their receivers.
-
-    Call everything on that loop, and `close` in the end.
+    The signals of one event loop. Call everything on that loop, and `close` in the end.
 
     Attributes:
-        dropped: Signals that no receiver was told of.
+        dropped: Signals that were not sent.
     """
 
     def __init__(self) -> None:
@@ -54,7 +52,7 @@ class SignalQueue:
         self._waiting.append((signal, arguments))
         self._filled.set()
         if self._task is None or self._task.done():
-            # Whoever happens to be first must not lend the task a request's variables.
+            # The task must not inherit the context variables of the request that is first.
             loop = asyncio.get_running_loop()
             self._task = loop.create_task(self._run(), name="signals", context=Context())
 
@@ -69,16 +67,16 @@ class SignalQueue:
         if self._task is not None:
             await asyncio.wait([self._task], timeout=timeout)
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=1)  # A receiver may not let itself be ended.
+            await asyncio.wait([self._task], timeout=1)  # A receiver may refuse to end.
         if self._waiting:
             logger.error("Dropped %d signals: closing", self.waiting)
             self.dropped += self.waiting
             self._waiting.clear()
 
     async def _run(self) -> None:
-        # Receivers that are no coroutines share a thread, and its database connections,
-        # but not with views. After a cancellation the context is not left, which would wait
-        # for a receiver that hangs; the thread then ends when that does.
+        # Receivers that are plain functions share a thread and its database connections, but
+        # not with views. The context is not left after a cancellation, since that would wait
+        # for a receiver that hangs; the thread then ends with the receiver.
         context = ThreadSensitiveContext()
         await context.__aenter__()  # type: ignore[no-untyped-call]  # asgiref has no types here.
         while self._waiting or not self._closing:
@@ -97,7 +95,7 @@ class SignalQueue:
             self._is_full = False
         try:
             await signal.asend_robust(sender=None, **arguments)
-        except Exception:  # What its own log cannot name, such as a callable object.
+        except Exception:  # asend_robust cannot log a callable object.
             logger.exception("A receiver of a signal failed")
 
     def _drop(self) -> None:
@@ -112,8 +110,8 @@ class SignalQueue:
 
 
 async def _in_their_thread(work: Callable[[], None]) -> None:
-    """Do what Django does before and after each request, in the receivers' thread."""
+    """Run `work`, which closes database connections, in the receivers' thread."""
     try:
         await sync_to_async(work)()
-    except Exception:  # A database that is away is no reason to send no signals.
-        logger.exception("The database connections of signals' receivers cannot be closed")
+    except Exception:  # Signals are sent even if a database is away.
+        logger.exception("Cannot close the database connections of signal receivers")

@@ -12,9 +12,9 @@ from django.dispatch import Signal
 
 from broadcasting import signals
 from broadcasting.applications import Application
-from broadcasting.server import notifier as reports
+from broadcasting.server import notifier as module
 from broadcasting.server.hub import Hub
-from broadcasting.server.webhooks.webhooks import Delivery
+from broadcasting.server.webhooks.endpoint import Endpoint
 from tests.server.fakes import APP, APP_ID, FakeBroker, Tab, hub_on, message, settle
 from tests.utils import await_until
 
@@ -29,7 +29,7 @@ class Told:
 
     def __init__(self, apps: Iterable[Application]) -> None:
         type(self).events = []
-        self.deliveries: list[Delivery] = []
+        self.endpoints: list[Endpoint] = []
 
     def wants(self, app_id: str, name: str, channel: str) -> bool:
         """Ask for everything."""
@@ -46,7 +46,7 @@ class Told:
 @pytest_asyncio.fixture
 async def hub(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
     """Return a hub whose webhooks are `Told`."""
-    monkeypatch.setattr(reports, "Webhooks", Told)
+    monkeypatch.setattr(module, "Webhooks", Told)
     with hub_on(broker, COUNTING) as hub:
         yield hub
         await hub.stop()

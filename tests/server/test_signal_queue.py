@@ -254,7 +254,7 @@ async def test_a_database_that_fails_to_close_is_logged(
         queue.send(signal)
         await all_sent(queue)
     assert len(heard) == 1
-    assert "cannot be closed" in caplog.text
+    assert "Cannot close" in caplog.text
 
 
 async def test_the_task_is_nobodys_request(queue: SignalQueue) -> None:

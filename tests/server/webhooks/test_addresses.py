@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcasting.server.addresses import AddressRefused, check_public, is_public, resolve
+from broadcasting.server.webhooks.addresses import AddressRefused, check_public, is_public, resolve
 
 PUBLIC = ["93.184.215.14", "8.8.8.8", "2606:4700::6810:84e5", "2a00:1450:4001::8"]
 NOT_PUBLIC = {

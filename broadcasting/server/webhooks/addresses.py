@@ -1,20 +1,22 @@
 """
-Which addresses a request on somebody's behalf may go to: those of the public Internet.
+The addresses that webhooks may be sent to: those of the public Internet.
 
-A URL is checked by the addresses that its host has at the moment of the request, and
-the connection goes to an address that was checked: a name that changes its mind in
-between gains nothing.
+The addresses that a URL's host has at the moment of the request are checked, and the
+connection goes to one of them. A name whose addresses change in between gains nothing.
 """
 
 import socket
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-# What `ipaddress` calls global depends on Python's patch release; IPv6 is therefore
-# admitted by the one block that is assigned to the Internet (RFC 4291, section 2.4).
+Resolve = Callable[[str, int], list[str]]
+
+# What `ipaddress` calls global depends on Python's patch release; IPv6 addresses must
+# therefore be in the one block that is assigned to the Internet (RFC 4291, section 2.4).
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address.
 _DOCUMENTATION = IPv6Network("3fff::/20")  # RFC 9637, which Python does not know yet.
-# These look like any other, or do so to some of Python's releases.
+# Some or all of Python's releases take these for public addresses.
 _SPECIAL = (
     IPv4Network("192.0.0.0/24"),  # Protocol assignments (RFC 6890); metadata of Oracle's cloud.
     IPv4Network("192.88.99.0/24"),  # Relays that are no more (RFC 7526).
@@ -24,11 +26,11 @@ _SPECIAL = (
 
 class AddressRefused(Exception):
     """
-    A host has an address that is not public.
+    Raised when a host has an address that is not public.
 
     Attributes:
-        host: The name that was looked up.
-        address: The first of its addresses that is not.
+        host: The name that was resolved.
+        address: The first of its addresses that is not public.
     """
 
     def __init__(self, host: str, address: str) -> None:
@@ -45,8 +47,8 @@ def resolve(host: str, port: int) -> list[str]:
     Return the addresses of `host`, in the order in which to try them.
 
     Raises:
-        OSError: It has none, or nobody answers.
-        UnicodeError: It is no name that DNS could know.
+        OSError: It has none, or no name server answers.
+        UnicodeError: It is not a name that DNS could know.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
@@ -61,9 +63,9 @@ def check_public(host: str, addresses: list[str]) -> None:
 
 def is_public(address: str) -> bool:
     """
-    Tell whether `address` belongs to the public Internet.
+    Return whether `address` belongs to the public Internet.
 
-    Addresses that lead on to an IPv4 address (mapped, NAT64, 6to4) count as that one.
+    An address that leads on to an IPv4 address (mapped, NAT64, 6to4) counts as that one.
     """
     try:
         parsed = ip_address(address)
@@ -80,7 +82,7 @@ def is_public(address: str) -> bool:
 
 
 def _inside(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that `address` leads to, `None` if it is one in itself."""
+    """Return the IPv4 address that `address` leads to, `None` if it leads to none."""
     if address in _NAT64:
         return IPv4Address(address.packed[-4:])
     return address.ipv4_mapped or address.sixtofour

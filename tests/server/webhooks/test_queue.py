@@ -1,0 +1,65 @@
+"""What waits for an endpoint: how much may wait, for how long, and what goes into one body."""
+
+import json
+
+import pytest
+
+from broadcasting.server.webhooks import queue as module
+from broadcasting.server.webhooks.queue import EventQueue
+
+NOW = 1_700_000_000.123
+
+
+def queue_of(*events: bytes) -> EventQueue:
+    """Return a queue of events, a second between each two."""
+    queue = EventQueue()
+    for number, event in enumerate(events):
+        assert queue.add(NOW + number, event)
+    return queue
+
+
+def test_what_waits_goes_into_one_body() -> None:
+    """With the time of the oldest event, a hundred events at most; they stay in the queue."""
+    queue = queue_of(*(b"%d" % number for number in range(150)))
+    batch = queue.batch()
+    assert json.loads(batch.body) == {"time_ms": 1_700_000_000_123, "events": [*range(100)]}
+    assert (batch.count, batch.oldest) == (100, queue.oldest)
+    assert queue.take(100) == 100
+    assert json.loads(queue.batch().body)["events"] == [*range(100, 150)]
+
+
+@pytest.mark.parametrize(("extra", "count"), [(0, 2), (1, 1)])
+def test_a_body_has_64_kib_and_not_one_byte_more(extra: int, count: int) -> None:
+    """The envelope and the commas count."""
+    room = 65_536 - len(b'{"time_ms":1700000000123,"events":[0,]}')
+    batch = queue_of(b"0", b"1" * (room + extra)).batch()
+    assert batch.count == count
+    assert len(batch.body) == 65_536 or count == 1
+
+
+def test_one_event_alone_may_be_larger() -> None:
+    """It cannot be divided, and must not stop the others."""
+    assert queue_of(b"1" * 100_000, b"2").batch().count == 1
+
+
+def test_so_many_events_and_bytes_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever limit is reached first; the queue is half empty when both are far."""
+    monkeypatch.setattr(module, "MAX_WAITING", 4)
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 10)
+    queue = queue_of(b"1", b"2", b"3", b"4")
+    assert not queue.add(NOW, b"5")
+    queue.take(1)
+    assert (queue.add(NOW, b"12345678"), queue.is_half_empty) == (False, False)
+    assert (queue.add(NOW, b"1234567"), len(queue)) == (True, 4)
+    queue.take(3)
+    assert (len(queue), queue.is_half_empty) == (1, False)
+    queue.take(1)
+    assert (queue.oldest, queue.is_half_empty) == (None, True)
+
+
+def test_old_events_are_taken_first() -> None:
+    """Up to the given time, which is not too old itself."""
+    queue = queue_of(b"1", b"2", b"3")
+    assert queue.take_older(NOW + 1) == 1
+    assert queue.oldest == (NOW + 1, b"2")
+    assert (queue.take_older(NOW + 100), len(queue)) == (2, 0)
