@@ -66,9 +66,9 @@ PLACES = {
         "broadcasting/adapters/uvicorn/opening.py",
         "broadcasting/adapters/uvicorn/options.py",
         "broadcasting/adapters/uvicorn/protocol.py",
+        "broadcasting/adapters/uvicorn/reload.py",
         "broadcasting/adapters/uvicorn/server.py",
         "broadcasting/adapters/uvicorn/state.py",
-        "broadcasting/management/commands/broadcast_serve.py",
     },
     "websockets": {
         "broadcasting/adapters/uvicorn/inbound.py",

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from broadcasting.adapters.uvicorn.server import LAST_GRACE, REQUEST_GRACE, STOP_TIMEOUT
+from broadcasting.adapters.uvicorn.drain import REQUEST_GRACE
+from broadcasting.adapters.uvicorn.server import LAST_GRACE, STOP_TIMEOUT
 from broadcasting.api.events import max_batch_body
 from broadcasting.applications import Application
 from broadcasting.management.commands.broadcast_serve import Command

@@ -21,8 +21,8 @@ from pytest_django import Settings
 from broadcasting.adapters.uvicorn import supervisor as uvicorn_supervisor
 from broadcasting.adapters.uvicorn.http import HttpProtocol
 from broadcasting.adapters.uvicorn.options import Options
+from broadcasting.adapters.uvicorn.reload import own_directories
 from broadcasting.management.commands import broadcast_serve
-from broadcasting.management.commands.broadcast_serve import Command
 from broadcasting.server.metrics import workers as worker_module
 from broadcasting.server.metrics.workers import get_worker
 from tests.conftest import ROOT
@@ -46,7 +46,11 @@ class Served:
         self.errors = ""
 
     def __call__(
-        self, options: Options, sockets: list[socket.socket], on_ready: Callable[[], object]
+        self,
+        options: Options,
+        sockets: list[socket.socket],
+        on_ready: Callable[[], object],
+        on_end: Callable[[], object],
     ) -> None:
         """Take the place of what serves."""
         self.options = options
@@ -100,7 +104,7 @@ def test_defaults_are_safe(served: Served) -> None:
     """One process, the nearest proxy believed, no log of requests, time to leave."""
     options = served.run().options
     assert options.app == "broadcasting.asgi:application"
-    assert (options.workers, options.proxy_headers, options.forwarded_allow_ips) == (1, True, None)
+    assert (options.workers, options.forwarded_allow_ips) == (1, None)
     assert (options.drain_delay, options.drain_seconds, options.handshake_timeout) == (5, 10, 10)
     assert not any((options.reload, options.debug, options.access_log))
     assert options.max_sockets is not None
@@ -116,14 +120,13 @@ def test_options_reach_the_server(served: Served, settings: Settings) -> None:
     }
     options = served.run(
         *("--port", "0"),
-        *("--tls-cert", PEM, "--no-proxy-headers", "--forwarded-allow-ips", "10.0.0.0/8"),
+        *("--tls-cert", PEM, "--forwarded-allow-ips", "10.0.0.0/8"),
         *("--keep-alive", "75", "--drain-delay", "0.5", "--drain-seconds", "20"),
         *("--sockets-only", "--debug", "--access-log"),
     ).options
     assert options == Options(
         app="broadcasting.asgi:sockets_only_application",
         tls_cert=PEM,
-        proxy_headers=False,
         forwarded_allow_ips="10.0.0.0/8",
         keep_alive=75,
         drain_delay=0.5,
@@ -136,19 +139,9 @@ def test_options_reach_the_server(served: Served, settings: Settings) -> None:
     )
 
 
-def test_the_projects_own_files_are_watched(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_projects_own_files_are_watched() -> None:
     """Those of its apps and settings; what is installed does not change."""
-    monkeypatch.setattr(Command, "_serve", lambda self, wanted, *args: keep(wanted))
-    kept: list[Options] = []
-
-    def keep(options: Options) -> bool:
-        kept.append(options)
-        return True
-
-    served.run("--reload")
-    places = {Path(place) for place in kept[0].reload_dirs}
+    places = {Path(place) for place in own_directories()}
     assert {ROOT / "broadcasting", ROOT / "whik", ROOT / "tests"} <= places
     assert not any("site-packages" in place.parts for place in places)
 
@@ -200,12 +193,12 @@ def test_where_nothing_can_be_written_it_serves_all_the_same(
     assert served.directory is None
     assert served.addresses
     assert served.errors == ""
-    supervisor = Mock()
-    monkeypatch.setattr(uvicorn_supervisor, "Supervisor", supervisor)
+    supervise = Mock()
+    monkeypatch.setattr(uvicorn_supervisor, "supervise", supervise)
     settings.BROADCASTING = {**settings.BROADCASTING, "DEFAULT": "redis"}
     settings.BROADCASTING["CONNECTIONS"] = {"redis": {"DRIVER": REDIS}}
     assert "TMPDIR" in served.run("--workers", "2").errors
-    assert supervisor.call_args.args[2] is None
+    assert supervise.call_args.args[2] is None
 
 
 def test_a_wrong_address_of_the_server_is_told(

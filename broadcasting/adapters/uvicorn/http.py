@@ -144,8 +144,7 @@ class HttpProtocol(HttpToolsProtocol):
             "query_string": query.encode("latin-1"),
             "headers": self.headers,
         }
-        if self.config.proxy_headers:
-            trust_proxy(scope, self.config.forwarded_allow_ips)
+        trust_proxy(scope, self.config.forwarded_allow_ips)
         PusherProtocol(self.transport, self.server_state).open(key, scope, response.serialize())
 
     def shutdown(self) -> None:

@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 BACKLOG = 2048  # Clients that may wait to be accepted.
 
@@ -24,25 +24,20 @@ def listen(host: str, port: int) -> list[socket.socket]:
     found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
     sockets: list[socket.socket] = []
-    try:
+    with ExitStack() as opened:
         for family, address in addresses:
-            listener = _listener(family)
-            if listener is None:
-                continue
-            sockets.append(listener)
-            # It would be in the way of "0.0.0.0".
-            if family == socket.AF_INET6 and len(addresses) > 1:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if port == 0 and len(sockets) > 1:
+            if port == 0 and sockets:
                 address = (address[0], sockets[0].getsockname()[1], *address[2:])
-            listener.bind(address)
-            listener.listen(BACKLOG)
+            try:
+                listener = socket.create_server(address, family=family, backlog=BACKLOG)
+            except OSError as exc:
+                if exc.errno == errno.EAFNOSUPPORT:  # The machine has no such addresses.
+                    continue
+                raise
+            sockets.append(opened.enter_context(listener))
         if not sockets:
             raise OSError(errno.EAFNOSUPPORT, f"This machine has no address of {host!r}")
-    except BaseException:
-        for listener in sockets:
-            listener.close()
-        raise
+        opened.pop_all()
     return sockets
 
 
@@ -66,14 +61,12 @@ def listen_on_path(path: str) -> list[socket.socket]:
                 os.unlink(path)
             else:
                 raise OSError(errno.EADDRINUSE, "Somebody listens there already", path)
-    listener = socket.socket(socket.AF_UNIX)
-    try:
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(path)
         os.chmod(path, 0o666)  # noqa: S103  (the proxy is another user)
         listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
+        opened.pop_all()
     return [listener]
 
 
@@ -103,15 +96,3 @@ def take_over(descriptor: int) -> list[socket.socket]:
         listener.close()
         raise OSError(errno.EINVAL, "It is no socket that listens")
     return [listener]
-
-
-def _listener(family: int) -> socket.socket | None:
-    """Return a socket of `family`, `None` where the machine has no such addresses."""
-    try:
-        listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError:
-        return None
-    if os.name == "posix":
-        # Elsewhere it would let another program take the port over.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    return listener

@@ -1,5 +1,6 @@
 """What a server is asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import uvicorn
@@ -18,7 +19,6 @@ class Options:
 
     Attributes:
         app: Where the function is that returns the ASGI application.
-        reload_dirs: Where Python files that change have it start again.
         max_sockets: WebSockets that one process accepts, `None` for no limit.
         max_open: Its connections of all kinds.
         handshake_timeout: Seconds for the head of a request.
@@ -31,10 +31,8 @@ class Options:
     workers: int = 1
     tls_cert: str | None = None
     tls_key: str | None = None
-    proxy_headers: bool = True
     forwarded_allow_ips: str | None = None
     reload: bool = False
-    reload_dirs: tuple[str, ...] = ()
     debug: bool = False
     access_log: bool = False
     max_sockets: int | None = None
@@ -44,8 +42,8 @@ class Options:
     drain_delay: float = 5.0
     drain_seconds: float = 10.0
 
-    def config(self) -> uvicorn.Config:
-        """Return the same in uvicorn's words."""
+    def config(self, reload_dirs: Sequence[str] = ()) -> uvicorn.Config:
+        """Return the same in uvicorn's words, and where a changed file makes it start again."""
         return uvicorn.Config(
             self.app,
             factory=True,
@@ -55,11 +53,10 @@ class Options:
             lifespan="auto",
             interface="asgi3",
             workers=self.workers,
-            reload=self.reload,
-            reload_dirs=list(self.reload_dirs),
+            reload=bool(reload_dirs),
+            reload_dirs=list(reload_dirs),
             ssl_certfile=self.tls_cert,
             ssl_keyfile=self.tls_key,
-            proxy_headers=self.proxy_headers,
             forwarded_allow_ips=self.forwarded_allow_ips,
             ws_max_size=MAX_FRAME,
             ws_per_message_deflate=False,  # It doubles CPU and memory of each connection.

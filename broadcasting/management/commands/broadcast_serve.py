@@ -1,22 +1,22 @@
 """Serve the site and its sockets, in production."""
 
 import argparse
-import os
 import shutil
 import socket
 import ssl
 import sys
 import tempfile
-from functools import partial
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...adapters.uvicorn.listeners import identity, listen, listen_on_path, remove, take_over
 from ...conf import get_settings
+from ...conf.schema import Server as ServerSettings
 from ...drivers.registry import warn_of_other_address
 from ...server.admission import connections_that_fit, raise_file_limit, sockets_that_fit
 from ...server.metrics.workers import Worker, set_worker
@@ -24,7 +24,8 @@ from ._server_connection import find_server_connection
 
 try:
     from ...adapters.uvicorn.options import Options
-    from ...adapters.uvicorn.server import serve, serve_until_changed
+    from ...adapters.uvicorn.reload import serve_until_changed
+    from ...adapters.uvicorn.server import serve
 except ImportError as exc:  # One of the extra's packages.
     missing: ImportError | None = exc
 else:
@@ -44,7 +45,6 @@ class Command(BaseCommand):
     requires_system_checks = "__all__"
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take where to listen, how many processes, and how to leave."""
         where = parser.add_argument_group("where to listen")
         where.add_argument("--host", help='Default: BROADCASTING["SERVER"]["HOST"].')
         where.add_argument(
@@ -60,12 +60,6 @@ class Command(BaseCommand):
         where.add_argument("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
         where.add_argument("--tls-key", metavar="FILE", help="Its key, if it is not in that file.")
         proxies = parser.add_argument_group("behind a proxy")
-        proxies.add_argument(
-            "--proxy-headers",
-            action=argparse.BooleanOptionalAction,
-            default=True,
-            help="Whether X-Forwarded-For and X-Forwarded-Proto of trusted proxies count.",
-        )
         proxies.add_argument(
             "--forwarded-allow-ips",
             metavar="LIST",
@@ -114,7 +108,6 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Check what can be checked, listen, serve."""
         if missing is not None:
             raise CommandError(
                 f"broadcast_serve needs packages that are not installed ({missing}). "
@@ -124,67 +117,63 @@ class Command(BaseCommand):
         try:
             settings = get_settings()
             alias = _check_connection(options["workers"])
+            wanted = _options(options, *self._limits(settings.server.max_connections))
+            with ExitStack() as stack:
+                sockets = _listen(options, settings.server)
+                for sock in sockets:
+                    stack.callback(sock.close)
+                if options["uds"] is not None:
+                    stack.callback(remove, options["uds"], identity(options["uds"]))
+                if _has_port(sockets[0]):
+                    warn_of_other_address(sockets[0].getsockname()[1])
+                directory = self._make_directory(stack, options["workers"])
+                line = _line(options, sockets[0], alias)
+                if not self._serve(wanted, sockets, directory, line, stack.close):
+                    raise CommandError("No worker could start. The lines above say why.")
         except ImproperlyConfigured as exc:
             raise CommandError(str(exc)) from exc
-        wanted = _options(options, *self._limits(settings.server.max_connections))
-        host = settings.server.host if options["host"] is None else options["host"]
-        port = settings.server.port if options["port"] is None else options["port"]
-        sockets = _listen(options, host, port)
-        uds = options["uds"]
-        own = None if uds is None else identity(uds)
-        if _has_port(sockets[0]):
-            warn_of_other_address(sockets[0].getsockname()[1])
-        directory = self._make_directory(options["workers"])
-        line = _line(options, sockets[0], alias)
-        try:
-            if not self._serve(wanted, sockets, directory, line):
-                raise CommandError("No worker could start. The lines above say why.")
-        except ImproperlyConfigured as exc:
-            raise CommandError(str(exc)) from exc
-        finally:
-            for sock in sockets:
-                sock.close()
-            if own is not None:
-                remove(uds, own)
-            if directory is not None:
-                shutil.rmtree(directory, ignore_errors=True)
 
-    def _make_directory(self, workers: int) -> Path | None:
+    def _make_directory(self, stack: ExitStack, workers: int) -> Path | None:
         """Return where workers meet, `None` on a machine where nothing can be written."""
         try:
-            return Path(tempfile.mkdtemp(prefix="broadcast-serve-"))
+            directory = tempfile.mkdtemp(prefix="broadcast-serve-")
         except OSError as exc:
             if workers > 1:
-                self.stderr.write(
-                    self.style.WARNING(
-                        f"There is no place for temporary files ({exc}), so /metrics tells of the "
-                        f"worker only that happens to answer. Set TMPDIR to a directory that this "
-                        f"user may write to."
-                    )
+                self._warn(
+                    f"There is no place for temporary files ({exc}), so /metrics shows only the "
+                    f"worker that happens to answer. Set TMPDIR to a directory that this user may "
+                    f"write to."
                 )
             return None
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        return Path(directory)
 
     def _serve(
-        self, wanted: "Options", sockets: list[socket.socket], directory: Path | None, line: str
+        self,
+        wanted: "Options",
+        sockets: list[socket.socket],
+        directory: Path | None,
+        line: str,
+        on_end: Callable[[], object],
     ) -> bool:
+        """Serve until told to leave. Return whether that was possible."""
+
         def say() -> None:
             self.stdout.write(line)
             self.stdout.flush()
 
         if wanted.workers > 1:
-            from ...adapters.uvicorn.supervisor import Supervisor
+            # SIGHUP and the like are not there on Windows.
+            from ...adapters.uvicorn.supervisor import supervise
 
-            return Supervisor(wanted, sockets, directory, say).run()
+            return supervise(wanted, sockets, directory, say)
         worker = Worker(1, directory, 1)
         if wanted.reload:
-            from uvicorn.supervisors import ChangeReload
-
             say()
-            target = partial(serve_until_changed, wanted, worker)
-            ChangeReload(wanted.config(), target, sockets).run()
+            serve_until_changed(wanted, sockets, worker)
         else:
             set_worker(worker)
-            serve(wanted, sockets, on_ready=say)
+            serve(wanted, sockets, on_ready=say, on_end=on_end)
         return True
 
     def _limits(self, wanted: int | None) -> tuple[int | None, int | None]:
@@ -195,21 +184,22 @@ class Command(BaseCommand):
         fitting = sockets_that_fit(files)
         if wanted is not None and wanted > fitting:
             needed = wanted + files - fitting
-            self.stderr.write(
-                self.style.WARNING(
-                    f'BROADCASTING["SERVER"]["MAX_CONNECTIONS"] is {wanted}, but a process may '
-                    f"open {files} files here, which is enough for {fitting} sockets. Others will "
-                    f"be refused. Raise the limit to {needed}: LimitNOFILE={needed} in the unit "
-                    f"of systemd, `ulimit -n {needed}` in a shell."
-                )
+            self._warn(
+                f'BROADCASTING["SERVER"]["MAX_CONNECTIONS"] is {wanted}, but a process may open '
+                f"{files} files here, which is enough for {fitting} sockets. Others will be "
+                f"refused. Raise the limit to {needed}: LimitNOFILE={needed} in the unit of "
+                f"systemd, `ulimit -n {needed}` in a shell."
             )
         sockets = fitting if wanted is None else min(wanted, fitting)
         return sockets, connections_that_fit(files, sockets)
 
+    def _warn(self, text: str) -> None:
+        self.stderr.write(self.style.WARNING(text))
+
 
 def _options(options: dict[str, Any], max_sockets: int | None, max_open: int | None) -> "Options":
     same = (
-        "workers tls_cert tls_key proxy_headers forwarded_allow_ips reload debug access_log "
+        "workers tls_cert tls_key forwarded_allow_ips reload debug access_log "
         "keep_alive drain_delay drain_seconds"
     )
     only = "sockets_only_application" if options["sockets_only"] else "application"
@@ -218,23 +208,7 @@ def _options(options: dict[str, Any], max_sockets: int | None, max_open: int | N
         max_sockets=max_sockets,
         max_open=max_open,
         handshake_timeout=get_settings().server.handshake_timeout,
-        reload_dirs=_own_directories() if options["reload"] else (),
         **{name: options[name] for name in same.split()},
-    )
-
-
-def _own_directories() -> tuple[str, ...]:
-    """Return where the project's files are; looking through all that is installed is slow."""
-    places = {Path(config.path) for config in apps.get_app_configs()}
-    settings_module = sys.modules.get(os.environ.get("DJANGO_SETTINGS_MODULE", ""))
-    if settings_module is not None and settings_module.__file__ is not None:
-        places.add(Path(settings_module.__file__).parent)
-    return tuple(
-        sorted(
-            str(place)
-            for place in places
-            if "site-packages" not in place.parts and "dist-packages" not in place.parts
-        )
     )
 
 
@@ -281,15 +255,17 @@ def _check_connection(workers: int) -> str:
     return connection.alias
 
 
-def _listen(options: dict[str, Any], host: str, port: int) -> list[socket.socket]:
+def _listen(options: dict[str, Any], server: ServerSettings) -> list[socket.socket]:
+    host = server.host if options["host"] is None else options["host"]
+    port = server.port if options["port"] is None else options["port"]
+    place = f"{host} port {port}"
     try:
         if options["fd"] is not None:
             place = f"file descriptor {options['fd']}"
             return take_over(options["fd"])
         if options["uds"] is not None:
             place = options["uds"]
-            return listen_on_path(options["uds"])
-        place = f"{host} port {port}"
+            return listen_on_path(place)
         return listen(host, port)
     except OSError as exc:
         raise CommandError(f"Cannot listen on {place}: {exc.strerror or exc}.") from exc

@@ -5,16 +5,12 @@ import os
 import resource
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
-from broadcasting.adapters.uvicorn.options import Options
-from broadcasting.adapters.uvicorn.supervisor import Supervisor, _Worker
 from tests.conftest import RedisServer
 from tests.serving.site import ServedSite, farewell, is_alive, served_sites
 from tests.utils import await_until, wait_until
@@ -134,21 +130,6 @@ def test_a_reload_that_cannot_start_changes_nothing(serve: Serve, tmp_path: Path
     broken.unlink()
     site.tell(signal.SIGHUP)
     wait_until(lambda: len(site.workers()) == 2 and not site.workers() & before, 30, "both")
-
-
-def test_a_replacement_that_dies_as_soon_as_it_is_ready_replaces_nobody() -> None:
-    """The old worker is told to leave only when the new one is in its place."""
-    supervisor = Supervisor(Options(workers=1), [], None, lambda: None)
-    old, new = (_Worker(number, Mock(exitcode=-9), Mock()) for number in (1, 2))
-    old.is_ready = new.is_ready = supervisor._has_served = True
-    supervisor._workers += [old, new]
-    supervisor._old, supervisor._new = old, new
-    supervisor._bury(new)
-    supervisor._do_what_is_due(time.monotonic())
-    assert isinstance(old.process, Mock)
-    old.process.terminate.assert_not_called()
-    assert supervisor._workers == [old]
-    assert supervisor._due == []
 
 
 def test_a_reload_is_given_up_for_the_end(serve: Serve) -> None:
