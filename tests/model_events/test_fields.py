@@ -10,7 +10,6 @@ from tests.model_events.shop.models import Label, Person, Tag, Thing
 
 
 def test_names_are_columns_relations_or_computed() -> None:
-    """The other end of a foreign key is none of them."""
     spec = spec_of(Thing)
     assert spec.columns["pk"] == "id"
     assert spec.columns["owner"] == "owner_id"
@@ -21,14 +20,12 @@ def test_names_are_columns_relations_or_computed() -> None:
 
 
 def test_what_is_computed_may_be_made_of_any_column() -> None:
-    """So all of them are remembered; else the key and the declared ones."""
     assert set(spec_of(Person).tracked) == {"id", "first", "last", "age", "upper", "boss_id"}
     assert "secret" not in spec_of(Thing).tracked
     assert set(spec_of(Thing).mutable) == {"extra", "file"}
 
 
 def test_spec_is_made_anew_for_other_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is kept with the model until then."""
     before = spec_of(Thing)
     assert spec_of(Thing) is before
     monkeypatch.setattr(Thing, "broadcast_fields", ("pk", "tags"))
@@ -38,7 +35,6 @@ def test_spec_is_made_anew_for_other_names(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_model_without_a_declaration_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that are read make no error of it; what is to be sent does."""
     assert spec_if_declared(Label) is spec_of(Label)
     bare: Any = type("Bare", (), {"__module__": __name__})
     assert spec_if_declared(bare) is None

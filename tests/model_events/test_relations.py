@@ -1,4 +1,4 @@
-"""Many-to-many relations: who is told that they changed, and when nobody is."""
+"""Changes of many-to-many relations, and the updates that they fire."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True, available_apps=["tests.mode
 
 @pytest.fixture
 def thing() -> Thing:
-    """Return a row that nobody has heard of."""
+    """Return a row whose creation was not broadcast."""
     with without_broadcasting():
         return Thing.objects.create(name="a")
 
@@ -35,8 +35,8 @@ def tags() -> list[Tag]:
 
 
 def updates(first: RecordingBroadcaster, relation: str) -> list[Any]:
-    """Return channel, change and the relation as each update told of it, and forget it."""
-    told: list[Any] = [
+    """Return channel, changed names and the relation of each update, and clear them."""
+    found: list[Any] = [
         (
             sent.channels[0].removeprefix("private-shop."),
             sent.data["changed"],  # type: ignore[index]  # it is a dict
@@ -45,13 +45,12 @@ def updates(first: RecordingBroadcaster, relation: str) -> list[Any]:
         for sent in first.sent
     ]
     first.sent.clear()
-    return told
+    return found
 
 
 def test_add_remove_and_clear_are_updates(
     thing: Thing, labels: list[Label], first: RecordingBroadcaster
 ) -> None:
-    """Of the row, with what it is related to now."""
     x, y = labels
     name = f"Thing.{thing.pk}"
     thing.labels.add(x, y)
@@ -64,10 +63,9 @@ def test_add_remove_and_clear_are_updates(
     ]
 
 
-def test_far_side_changes_the_row_too(
+def test_far_side_may_change_the_relation(
     thing: Thing, labels: list[Label], first: RecordingBroadcaster
 ) -> None:
-    """By object or by key, of a model that does not broadcast itself."""
     x, y = labels
     name = f"Thing.{thing.pk}"
     x.things.add(thing.pk)
@@ -82,10 +80,9 @@ def test_far_side_changes_the_row_too(
     ]
 
 
-def test_nothing_is_told_where_no_row_changed(
+def test_unchanged_relation_is_silent(
     thing: Thing, labels: list[Label], first: RecordingBroadcaster
 ) -> None:
-    """Adding what is there, removing and clearing what is not."""
     x, y = labels
     thing.labels.add(x)
     first.sent.clear()
@@ -99,7 +96,6 @@ def test_nothing_is_told_where_no_row_changed(
 
 
 def test_set_is_one_update(thing: Thing, labels: list[Label], first: RecordingBroadcaster) -> None:
-    """Though it removes and adds; from either side, of each row once."""
     x, y = labels
     with without_broadcasting():
         other = Thing.objects.create(name="b")
@@ -116,7 +112,6 @@ def test_set_is_one_update(thing: Thing, labels: list[Label], first: RecordingBr
 
 
 async def test_async_set_is_one_update(first: RecordingBroadcaster) -> None:
-    """It runs in a thread of Django's."""
     with without_broadcasting():
         thing = await Thing.objects.acreate(name="a")
         x, y = [await Label.objects.acreate(name=name) for name in "xy"]
@@ -125,10 +120,9 @@ async def test_async_set_is_one_update(first: RecordingBroadcaster) -> None:
     assert updates(first, "labels") == [(f"Thing.{thing.pk}", ["labels"], ["y"])]
 
 
-def test_set_that_fails_tells_nothing(
+def test_failed_set_is_silent(
     thing: Thing, labels: list[Label], first: RecordingBroadcaster
 ) -> None:
-    """And the next one is told."""
     with pytest.raises(TypeError):
         thing.labels.set([labels[0], object()])  # type: ignore[list-item]  # the mistake
     assert first.sent == []
@@ -136,10 +130,9 @@ def test_set_that_fails_tells_nothing(
     assert len(first.sent) == 1
 
 
-def test_both_sides_are_told_where_both_declare_it(
+def test_side_that_declares_the_relation_is_updated(
     thing: Thing, tags: list[Tag], first: RecordingBroadcaster
 ) -> None:
-    """A relation that its own model does not declare is told of by the other."""
     p, q = tags
     thing.tags.add(p, q)
     assert updates(first, "thing_set") == [
@@ -155,8 +148,7 @@ def test_both_sides_are_told_where_both_declare_it(
     assert updates(first, "thing_set") == [(f"Tag.{p.pk}", ["thing_set"], ["a"])]
 
 
-def test_symmetrical_relation_changes_two_rows(first: RecordingBroadcaster) -> None:
-    """Under one name."""
+def test_symmetrical_relation_updates_two_rows(first: RecordingBroadcaster) -> None:
     with without_broadcasting():
         ann, bob = [Member.objects.create(name=name) for name in ("ann", "bob")]
     ann.friends.add(bob)
@@ -171,8 +163,7 @@ def test_symmetrical_relation_changes_two_rows(first: RecordingBroadcaster) -> N
     ]
 
 
-def test_relation_to_the_same_model_has_two_names(first: RecordingBroadcaster) -> None:
-    """Each row tells of its own side."""
+def test_relation_to_the_same_model_updates_each_side(first: RecordingBroadcaster) -> None:
     with without_broadcasting():
         ann, bob = [Member.objects.create(name=name) for name in ("ann", "bob")]
     ann.follows.add(bob)
@@ -182,20 +173,18 @@ def test_relation_to_the_same_model_has_two_names(first: RecordingBroadcaster) -
     ]
 
 
-def test_value_that_is_not_saved_is_not_sent(
+def test_unsaved_value_is_not_sent(
     thing: Thing, labels: list[Label], first: RecordingBroadcaster
 ) -> None:
-    """The row is told of as the database has it."""
     thing.name = "secret draft"
     thing.labels.add(labels[0])
     assert first.sent[0].data["model"]["name"] == "a"  # type: ignore[index]  # it is a dict
     assert thing.name == "secret draft"
 
 
-def test_rollback_and_silence(
+def test_relation_can_be_rolled_back_or_muted(
     thing: Thing, labels: list[Label], first: RecordingBroadcaster
 ) -> None:
-    """As with any change."""
     with transaction.atomic():
         thing.labels.add(labels[0])
         transaction.set_rollback(True)
@@ -205,7 +194,6 @@ def test_rollback_and_silence(
 
 
 def test_fixture_is_silent(thing: Thing, labels: list[Label], first: RecordingBroadcaster) -> None:
-    """Its relations are set after its rows are there, without a word from Django."""
     with without_broadcasting():
         thing.labels.set(labels)
     fixture = serializers.serialize("json", [thing])
@@ -220,7 +208,7 @@ def test_fixture_is_silent(thing: Thing, labels: list[Label], first: RecordingBr
 def test_relation_that_is_declared_later_is_watched(
     labels: list[Label], first: RecordingBroadcaster
 ) -> None:
-    """By ``ready()`` of an app that comes after this one."""
+    """As ``ready()`` of a later app may."""
     item = Item.objects.create(name="a")
     first.sent.clear()
     item.labels.set(labels)
@@ -232,8 +220,6 @@ def test_relation_that_is_declared_later_is_watched(
 
 @isolate_apps("tests.model_events.shop")
 def test_relation_of_a_model_that_is_made_later_is_watched(first: RecordingBroadcaster) -> None:
-    """Such as one in a test."""
-
     class Mate(models.Model):
         broadcast_fields = ("pk",)
 
