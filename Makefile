@@ -1,14 +1,18 @@
 # PYTHON chooses the interpreter that makes the virtual environment, PORT where the demo listens,
-# ARGS what pytest is given besides: make test ARGS="tests/events -x". SERVER is the command that
-# serves the demo: runserver reloads, broadcast_serve is what sites run in production.
+# ARGS what pytest is given besides: make test ARGS="tests/events -x". WORKERS is how many processes
+# run the tests: most wait more than they compute. SERVER is the command that serves the demo:
+# runserver reloads, broadcast_serve is what sites run in production.
 PYTHON ?= python3
 PORT ?= 8000
 SERVER ?= runserver
+WORKERS ?= 4
 ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Tests of one file share servers, so a file stays with one worker.
+PYTEST := pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test test-all style types coverage docs bench soak scale clean
 .DELETE_ON_ERROR:
@@ -25,7 +29,7 @@ run: $(VENV)/.installed ## Start the demo: make run PORT=8001 SERVER=broadcast_s
 
 test: $(VENV)/.installed-dev ## Run the tests: make test ARGS="tests/events -x"
 	@scripts/install-test-programs
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m $(PYTEST) $(ARGS)
 
 test-all: ## Run the tests on every Python that is here, from 3.11 on, without the pages'
 	@scripts/test-all $(ARGS)
@@ -44,7 +48,7 @@ docs: $(VENV)/.installed-dev ## Build the documentation into build/docs; a warni
 coverage: $(VENV)/.installed-dev ## Run the tests and show which lines of broadcasting/ they miss
 	@scripts/install-test-programs
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m $(PYTEST) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

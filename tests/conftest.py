@@ -29,9 +29,10 @@ from playwright.async_api import (
     Page,
     WebError,
     async_playwright,
+    expect,
 )
 
-from tests.utils import free_port, wait_until
+from tests.utils import PATIENCE, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,6 +63,12 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not os.environ.get("CI"):  # There hypothesis has a profile that repeats its examples.
         hypothesis.settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker is left alone with it in the end."""
+    slow = (ROOT / "tests" / "e2e", ROOT / "tests" / "deploy")
+    items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in slow))
 
 
 def find_program(*names: str) -> str:
@@ -135,7 +142,7 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis(port=self.port, socket_timeout=1) as client:
+            with redis.Redis(port=self.port, socket_timeout=5) as client:
                 return bool(client.ping())
         except redis.RedisError:
             return False
@@ -191,7 +198,7 @@ class RunningServer:
                 start_new_session=True,
             )
 
-    def wait_until_ready(self, timeout: float = 30.0) -> None:
+    def wait_until_ready(self, timeout: float = PATIENCE) -> None:
         """Wait for ``/sub`` to answer 200. Fail with the log where it does not."""
 
         def is_ready() -> bool:
@@ -208,7 +215,7 @@ class RunningServer:
         """Return what the server has written so far."""
         return self._log.read_text(errors="replace")
 
-    def wait_for_log(self, text: str, timeout: float = 5.0) -> None:
+    def wait_for_log(self, text: str, timeout: float = PATIENCE) -> None:
         """Wait until the server has written `text`. Fail with the log where it does not."""
         try:
             wait_until(lambda: text in self.log_text(), timeout, f"{text!r} in the log")
@@ -373,6 +380,7 @@ async def browser() -> AsyncIterator[Browser]:
         instance = await playwright.chromium.launch(
             executable_path=executable, args=CHROMIUM_ARGUMENTS
         )
+        expect.set_options(timeout=PATIENCE * 1000)
         yield instance
         await instance.close()
 

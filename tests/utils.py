@@ -3,10 +3,13 @@
 import asyncio
 import inspect
 import json
+import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
@@ -14,15 +17,20 @@ T = TypeVar("T")
 # Between two looks at a condition: short beside what is awaited, long beside a look.
 POLL_INTERVAL = 0.01
 
+# Seconds that a condition may take. One that holds is seen at once, so this only bounds how
+# long a broken test waits; a machine that is busy must never reach it.
+PATIENCE = 60.0
 
-def wait_until(predicate: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
+
+def wait_until(predicate: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
     """
     Look until `predicate` is true and return its value.
 
-    Polling is bounded: after `timeout` seconds `AssertionError` says that `what` did
-    not happen. It is for what lives in other processes and threads; a test that could
-    await or be called back does that instead.
+    Use it for what happens in other processes and threads; a test that can await or be
+    called back does that instead. After `timeout` seconds, `PATIENCE` at least,
+    `AssertionError` says that `what` did not happen.
     """
+    timeout = max(timeout, PATIENCE)
     deadline = time.monotonic() + timeout
     while not (value := predicate()):
         if time.monotonic() >= deadline:
@@ -37,8 +45,11 @@ async def await_until(
 ) -> T: ...
 @overload
 async def await_until(predicate: Callable[[], T], timeout: float = ..., what: str = ...) -> T: ...
-async def await_until(predicate: Callable[[], Any], timeout: float = 5.0, what: str = "") -> object:
-    """Do as `wait_until` without holding up the loop. `predicate` may be a coroutine function."""
+async def await_until(
+    predicate: Callable[[], Any], timeout: float = PATIENCE, what: str = ""
+) -> object:
+    """Do as `wait_until` without blocking the loop. `predicate` may be a coroutine function."""
+    timeout = max(timeout, PATIENCE)
     deadline = time.monotonic() + timeout
     while True:
         found = predicate()
@@ -55,11 +66,29 @@ def _late(predicate: Callable[[], object], timeout: float, what: str) -> str:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """
+    Return a TCP port of 127.0.0.1 that nothing listens on.
+
+    Each process of a run has ports of its own, and none is among those that the kernel
+    gives to outgoing connections: nothing can take the port before the test's server does.
+    """
+    for port in _ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise AssertionError("No port is left")
+
+
+def _ports_of_this_process() -> Iterator[int]:
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = list(range(10_000 + number * 2_000, 12_000 + number * 2_000))
+    start = os.getpid() % len(ports)  # Another run beside this one begins elsewhere.
+    return cycle([*ports[start:], *ports[:start]])
+
+
+_ports = _ports_of_this_process()
 
 
 @dataclass

@@ -227,9 +227,7 @@ async def test_coming_and_going_is_told(browser: Browser, room: str) -> None:
             await expect(bob.people).to_have_count(2)
             await expect(ann.page.locator("[data-said]")).to_have_text(f"{name} is here")
         # The grace of three seconds is over.
-        await expect(ann.lines).to_have_text(
-            [f"{name} is here", f"{name} has left"], timeout=15_000
-        )
+        await expect(ann.lines).to_have_text([f"{name} is here", f"{name} has left"])
         await expect(ann.people).to_have_count(1)
 
 
@@ -280,7 +278,7 @@ async def test_typing_is_shown_and_ends(three: list[Visitor]) -> None:
     await expect(shown).to_be_empty()
     await eve.write("hm")
     await expect(shown).to_have_text(f"{eve_name} is typing …")
-    await expect(shown).to_be_empty(timeout=10_000)
+    await expect(shown).to_be_empty()
 
 
 # Names
@@ -455,7 +453,7 @@ async def test_what_was_missed_is_fetched(browser: Browser, room: str) -> None:
         await expect(bob.texts.last).to_have_text("from the dark")
         socket.is_cut = False
         texts = ["before", "meanwhile 1", "meanwhile 2", "from the dark"]
-        await expect(ann.texts).to_have_text(texts, timeout=15_000)
+        await expect(ann.texts).to_have_text(texts)
         await expect(page.locator("[data-word]")).to_have_text("live")
         await expect(page.locator("[data-notice]")).to_be_hidden()
         await expect(ann.names.filter(has_text="영희")).to_have_count(1)
@@ -477,11 +475,9 @@ async def test_list_is_right_after_an_absence(browser: Browser, room: str) -> No
             await expect(page.locator("[data-word]")).to_have_text(re.compile("^reconnecting"))
         async with people_in_more(browser, room) as eve:
             socket.is_cut = False
-            await expect(ann.names.filter(has_text=await eve.name())).to_have_count(
-                1, timeout=15_000
-            )
-            await expect(ann.names.filter(has_text=name)).to_have_count(0, timeout=15_000)
-            await expect(eve.people).to_have_count(2, timeout=15_000)
+            await expect(ann.names.filter(has_text=await eve.name())).to_have_count(1)
+            await expect(ann.names.filter(has_text=name)).to_have_count(0)
+            await expect(eve.people).to_have_count(2)
 
 
 async def test_server_may_restart(browser: Browser, runserver: RunServer) -> None:
@@ -501,7 +497,7 @@ async def test_server_may_restart(browser: Browser, runserver: RunServer) -> Non
         server.wait_until_ready()
         for visitor in (ann, bob):
             await expect(visitor.page.locator("[data-word]")).to_have_text("live", timeout=30_000)
-            await expect(visitor.people).to_have_count(2, timeout=15_000)
+            await expect(visitor.people).to_have_count(2)
         await ann.page.get_by_role("button", name="Send again").click()
         await expect(bob.texts).to_have_text(["before", "in the dark"])
         await expect(ann.page.locator(".failure")).to_have_count(0)
@@ -548,7 +544,7 @@ async def test_failed_fetch_is_told_and_tried_again(browser: Browser, room: str)
         notice = page.locator("[data-notice]")
         await expect(notice).to_contain_text("could not be fetched: 500")
         await page.unroute("**/state*")
-        await expect(notice).to_be_hidden(timeout=10_000)
+        await expect(notice).to_be_hidden()
 
 
 # Accounts
@@ -676,7 +672,7 @@ async def test_screen_reader_hears_one_sentence(two: list[Visitor]) -> None:
     await bob.page.keyboard.press("Escape")
     for number in range(5):
         await bob.say(f"message {number}")
-    await expect(said).to_have_text(f"5 new messages. The latest is from {name}", timeout=10_000)
+    await expect(said).to_have_text(f"5 new messages. The latest is from {name}")
 
 
 async def test_forms_work_without_scripts(browser: Browser, room: str) -> None:

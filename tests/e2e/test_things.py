@@ -352,7 +352,7 @@ async def test_list_is_fetched_after_a_lost_connection(
         await shell(server, "\n".join(codes))
         await expect(row(page, f"old {apple}")).to_be_visible()
         socket.is_cut = False
-        await expect(row(page, f"red {apple}")).to_be_visible(timeout=15_000)
+        await expect(row(page, f"red {apple}")).to_be_visible()
         await expect(row(page, f"new {apple}")).to_be_visible()
         await expect(row(page, f"pear {apple}")).to_have_count(0)
         await expect(row(page, f"old {apple}")).to_have_count(0)
@@ -372,7 +372,7 @@ async def test_list_is_right_after_the_server_was_away(
         await shell(server, RENAME.format("apple", "pear"))
         server.start()
         await asyncio.to_thread(server.wait_until_ready)
-        await expect(row(page, "pear")).to_be_visible(timeout=20_000)
+        await expect(row(page, "pear")).to_be_visible()
         await expect(row(page, "apple")).to_have_count(0)
         await expect(page.locator("[data-notice]")).to_be_hidden()
 
@@ -578,7 +578,7 @@ async def test_list_that_cannot_be_fetched_is_asked_for_again(
     await make(theirs, apple)
     await expect(row(ours, apple)).to_be_visible()
     await ours.unroute("**/api/things/")
-    await expect(notice).to_be_hidden(timeout=10_000)
+    await expect(notice).to_be_hidden()
 
 
 @both_pages
@@ -674,5 +674,5 @@ async def test_documented_pattern_is_right_after_a_lost_connection(
     await rename(theirs, f"new {apple}", f"red {apple}")
     await expect(row(theirs, f"red {apple}")).to_be_visible()
     socket.is_cut = False
-    await expect(rows.filter(has_text=f"red {apple}")).to_have_count(1, timeout=15_000)
+    await expect(rows.filter(has_text=f"red {apple}")).to_have_count(1)
     await expect(rows.filter(has_text=f"old {apple}")).to_have_count(0)
