@@ -9,8 +9,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import get_authenticators, get_settings
-from ..drivers.base import Broadcaster
-from ..drivers.registry import broadcasters, server_broadcaster
+from ..drivers.registry import broadcasters, server_alias, server_broadcaster
 from ..encryption import can_seal
 
 # Where servers look for how many processes to run, and what stands before the number.
@@ -58,18 +57,18 @@ def check_encryption(
 def check_workers(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
     """Report several server processes with a connection that ends at each of them."""
     try:
-        broadcaster = server_broadcaster()
-        if broadcaster.posts_to is None:
+        alias = server_alias()
+        if broadcasters[alias].posts_to is None:
             return []
     except ImproperlyConfigured:
-        return []  # `check_settings` says so.
+        return []  # `check_settings` reports it.
     return [
         Warning(
             f"The environment asks for {number} server processes ({name}={os.environ[name]!r}), "
-            f"and connection {_alias_of(broadcaster)!r} stays in one: a socket hears nothing of "
-            f"what happens in the others.",
-            hint="Use a redis connection, or one process. Where these processes serve pages only, "
-            "and one broadcast_serve all sockets, silence this. "
+            f"and the connection {alias!r} stays in one of them: a socket hears nothing of what "
+            f"happens in the others.",
+            hint="Use a redis connection, or one process. If these processes serve pages only, "
+            "and one broadcast_serve all sockets, silence this check. "
             "See docs/checks.md#broadcastingw016",
             id="broadcasting.W016",
         )
@@ -86,13 +85,6 @@ def serves_sockets() -> bool:
     except ImproperlyConfigured:
         return False
     return is_read or settings.server.connection is not None
-
-
-def _alias_of(broadcaster: Broadcaster) -> str:
-    settings = get_settings()
-    alias = settings.server.connection or settings.default
-    # A default one that only writes is read through this one.
-    return alias if broadcasters[alias] is broadcaster else "memory"
 
 
 def _workers_asked_for() -> dict[str, int]:

@@ -150,19 +150,27 @@ async def close_broker() -> None:
         await broker.close()
 
 
+def server_alias() -> str:
+    """
+    Return the alias of the connection that server processes read.
+
+    Raise `ImproperlyConfigured` if ``SERVER["CONNECTION"]`` names one that only writes.
+    """
+    settings = get_settings()
+    named = settings.server.connection
+    if broadcasters[named or settings.default].can_be_read:
+        return named or settings.default
+    if named is None:
+        return "memory"
+    raise ImproperlyConfigured(
+        f'BROADCASTING["SERVER"]["CONNECTION"] is {named!r}, whose driver only writes. Name a '
+        f"memory, channels or redis connection."
+    )
+
+
 def server_broadcaster() -> Broadcaster:
     """Return the write end of the connection that server processes read."""
-    settings = get_settings()
-    if settings.server.connection is not None:
-        broadcaster = broadcasters[settings.server.connection]
-        if not broadcaster.can_be_read:
-            raise ImproperlyConfigured(
-                f'BROADCASTING["SERVER"]["CONNECTION"] is {settings.server.connection!r}, '
-                f"whose driver only writes. Name a memory, channels or redis connection."
-            )
-        return broadcaster
-    broadcaster = broadcasters[settings.default]
-    return broadcaster if broadcaster.can_be_read else broadcasters["memory"]
+    return broadcasters[server_alias()]
 
 
 @receiver(setting_changed)

@@ -10,7 +10,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from broadcasting.conf import get_settings
 from broadcasting.exceptions import BroadcastError
-from broadcasting.management.client import open_socket
+from broadcasting.management.client import Client
 
 
 @contextmanager
@@ -45,12 +45,13 @@ def server_that_says(*frames: str) -> Iterator[str]:
         json.dumps({"event": ["a"], "data": {"code": {}, "message": 7}}),
     ],
 )
-def test_greeting_of_another_protocol_is_an_error_that_is_told(frame: str) -> None:
-    """Whatever it is, whoever called can say so in one line."""
+def test_greeting_of_another_protocol_is_an_error(frame: str) -> None:
+    """Whatever it is, the text of the error is one line."""
     app = get_settings().apps[0]
     with (
         server_that_says(frame) as url,
+        Client(app, url) as client,
         pytest.raises(BroadcastError, match="the server"),
-        open_socket(url, "", app),
+        client.open_socket(),
     ):
         pass

@@ -11,13 +11,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ...applications import Application
 from ...authorization.rules import rules
 from ...drivers.base import Presence
-from ...drivers.pusher import PusherBroadcaster, ServingProcess
 from ...drivers.registry import close_broker, get_broker
 from ...exceptions import BroadcastError
 from ...protocol.messages import topic_of
 from ...protocol.names import is_channel_name, is_presence
-from ..applications import find_applications
-from ..server_address import find_server_url
+from ..client import Client, find_applications, find_server_url
 
 # What is known of one channel: subscription_count, and user_count of a presence channel.
 Counts = dict[str, int]
@@ -29,14 +27,12 @@ class Command(BaseCommand):
     """
     List the rules, then the occupied channels of each application.
 
-    What the server processes share is read from there; where they share nothing, the
-    server is asked over HTTP.
+    The channels are read from the bus, or asked of the server if it keeps them in its process.
     """
 
-    help = "List who may join which channels, and the channels that have sockets now."
+    help = "List the rules of authorization, and the channels that have sockets now."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take an application, a prefix and the form of the output."""
         parser.add_argument("--app", metavar="ID", help="Only this application's channels.")
         parser.add_argument(
             "--prefix", default="", help="Only channels whose full name begins so: presence-"
@@ -44,7 +40,6 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print both lists. A server that does not answer takes nothing from the first."""
         known = [
             {"pattern": rule.pattern, "handler": rule.handler, "guests": rule.guests}
             for rule in rules()
@@ -100,7 +95,7 @@ class Command(BaseCommand):
 
 
 def _occupied(apps: Sequence[Application], prefix: str) -> dict[str, dict[str, Counts] | str]:
-    """Return each application's channels, or why they are unknown."""
+    """Return the channels of each application, or why they are unknown."""
     try:
         shared = asyncio.run(_read_bus(apps, prefix))
     except BroadcastError as exc:
@@ -111,7 +106,8 @@ def _occupied(apps: Sequence[Application], prefix: str) -> dict[str, dict[str, C
     found: dict[str, dict[str, Counts] | str] = {}
     for app in apps:
         try:
-            found[app.id] = _ask_server(app, url, prefix)
+            with Client(app, url) as server:
+                found[app.id] = _ask_server(server, prefix)
         except BroadcastError as exc:
             found[app.id] = str(exc)
     return found
@@ -132,7 +128,7 @@ async def _read_bus(
 
 async def _read_application(presence: Presence, app_id: str, prefix: str) -> dict[str, Counts]:
     occupied = await presence.occupied(app_id, prefix)
-    # What begins with # belongs to servers and users.
+    # Names that begin with # are those of servers and users.
     names = sorted(filter(is_channel_name, occupied))
     sizes = await presence.sizes([topic_of(app_id, name) for name in names if is_presence(name)])
     channels = {name: {"subscription_count": occupied[name]} for name in names}
@@ -141,21 +137,17 @@ async def _read_application(presence: Presence, app_id: str, prefix: str) -> dic
     return channels
 
 
-def _ask_server(app: Application, url: str, prefix: str) -> dict[str, Counts]:
-    server = ServingProcess(app=app, first_app_id=app.id, url=url)
-    try:
-        channels = _ask_channels(server, prefix, "subscription_count")
-        # Users are told of presence channels only, and asked for with such a prefix only.
-        if _PRESENCE.startswith(prefix) or is_presence(prefix):
-            users = _ask_channels(server, max(prefix, _PRESENCE, key=len), "user_count")
-            for name in channels.keys() & users.keys():
-                channels[name] |= users[name]
-    finally:
-        server.close()
+def _ask_server(server: Client, prefix: str) -> dict[str, Counts]:
+    channels = _ask_channels(server, prefix, "subscription_count")
+    # Presence channels alone have a number of users, and the API wants to hear their prefix.
+    if _PRESENCE.startswith(prefix) or is_presence(prefix):
+        users = _ask_channels(server, max(prefix, _PRESENCE, key=len), "user_count")
+        for name in channels.keys() & users.keys():
+            channels[name] |= users[name]
     return channels
 
 
-def _ask_channels(server: PusherBroadcaster, prefix: str, info: str) -> dict[str, Counts]:
+def _ask_channels(server: Client, prefix: str, info: str) -> dict[str, Counts]:
     query = {"info": info} | ({"filter_by_prefix": prefix} if prefix else {})
     answer = server.get("/channels", query)
     try:
@@ -165,7 +157,7 @@ def _ask_channels(server: PusherBroadcaster, prefix: str, info: str) -> dict[str
             if is_channel_name(name)
         }
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise BroadcastError(f"{server.url} answered in a way that is not Pusher's.") from exc
+        raise BroadcastError(f"{server.url} does not answer as a Pusher server does.") from exc
 
 
 def _number(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Look at a running installation, and say what to mend."""
+"""Look at a running installation, and print what is wrong and how to correct it."""
 
 import json
 from contextlib import suppress
@@ -10,72 +10,78 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...conf import get_settings
-from ...diagnostics import server as examination
+from ...diagnostics.files import diagnose_files
+from ...diagnostics.settings import diagnose_connections, diagnose_settings
+from ...diagnostics.site import (
+    diagnose_authorization,
+    diagnose_proxy,
+    diagnose_server,
+    diagnose_socket,
+    likely_origin,
+    origin_of,
+)
 from ...drivers.diagnosis import Finding
-from ..server_address import find_server_url
+from ..client import find_server_url
 from ..terminal import printable
 
 
 class Command(BaseCommand):
     """
-    Look at settings, bus, server, socket, authorization and limits, each for itself.
+    Look at settings, bus, server, socket, authorization and limits, each on its own.
 
-    It sends one message on a channel of its own, stores nothing and changes nothing.
+    One message is sent on a channel of its own. Nothing is stored or changed.
     """
 
-    help = "Look at a running installation: settings, Redis, server, sockets. Say what to mend."
+    help = "Look at a running installation: settings, Redis, server, sockets. Print what to fix."
     requires_system_checks = []  # They are what it prints first.
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take where the server is and whom it should admit."""
         parser.add_argument(
             "--url",
             help="Where browsers reach the server: https://www.example.com looks through the "
             "proxy. Default: where this process would reach it.",
         )
         parser.add_argument(
-            "--origin", help="Of the pages that open sockets. Default: as the settings have it."
+            "--origin",
+            help="The origin of the pages that open sockets. Default: that of --url, else by the "
+            "settings.",
         )
         parser.add_argument("--json", action="store_true", help="Print one JSON array.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print a line for each thing that was looked at. Fail if one is wrong."""
-        found = self._examine(options["url"], options["origin"])
+        found = self._diagnose(options["url"], options["origin"])
         if options["json"]:
-            self.stdout.write(json.dumps([asdict(finding) for finding in found], indent=2))
+            self.stdout.write(json.dumps([asdict(diagnosis) for diagnosis in found], indent=2))
         else:
-            for finding in found:
-                self._print(finding)
-        errors = sum(finding.level == "error" for finding in found)
+            for diagnosis in found:
+                self._print(diagnosis)
+        errors = sum(diagnosis.level == "error" for diagnosis in found)
         if errors:
             raise CommandError(f"{errors} of {len(found)} things are wrong.")
 
-    def _examine(self, url: str | None, origin: str | None) -> list[Finding]:
+    def _diagnose(self, url: str | None, origin: str | None) -> list[Finding]:
         try:
             settings = get_settings()
             reached = find_server_url(url)
         except ImproperlyConfigured as exc:
             return [Finding("error", "Settings", str(exc), "See docs/settings.md.")]
         app = settings.apps[0]
-        if origin is None:
-            likely = examination.likely_origin(app, reached)
-            origin = examination.origin_of(reached) if url else likely
-        found = examination.examine_settings(settings, not django_settings.DEBUG)
-        with suppress(ImproperlyConfigured):  # The checks have said what cannot be made.
-            found += examination.examine_connections(settings)
-        server = [f for each in settings.apps for f in examination.examine_server(each, reached)]
-        found += [finding for finding in server if finding not in found]
-        found += examination.examine_socket(settings, app, reached, origin)
-        found += examination.examine_auth_endpoint(reached)
-        found += examination.examine_proxy(settings, reached)
-        return found + examination.examine_files(settings)
+        origin = origin or (origin_of(reached) if url else likely_origin(app, reached))
+        found = diagnose_settings(settings, not django_settings.DEBUG)
+        with suppress(ImproperlyConfigured):  # The checks have reported what cannot be made.
+            found += diagnose_connections(settings)
+        for each in settings.apps:
+            found += [one for one in diagnose_server(each, reached) if one not in found]
+        found += diagnose_socket(settings, app, reached, origin)
+        found += diagnose_authorization(app, reached)
+        found += diagnose_proxy(settings, reached)
+        return found + diagnose_files(settings.server.max_connections)
 
-    def _print(self, finding: Finding) -> None:
-        style = {"ok": self.style.SUCCESS, "warning": self.style.WARNING}.get(
-            finding.level, self.style.ERROR
-        )
-        # Some of it is what a server has said, which may be anybody's.
-        text = printable(f"{finding.subject}: {finding.text}")
-        self.stdout.write(f"{style(finding.level.ljust(7))}  {text}")
-        if finding.fix and finding.level != "ok":
-            self.stdout.write(f"         {printable(finding.fix)}")
+    def _print(self, diagnosis: Finding) -> None:
+        styles = {"ok": self.style.SUCCESS, "warning": self.style.WARNING}
+        style = styles.get(diagnosis.level, self.style.ERROR)
+        # Some of it comes from a server, which may be anybody's.
+        text = printable(f"{diagnosis.subject}: {diagnosis.text}")
+        self.stdout.write(f"{style(diagnosis.level.ljust(7))}  {text}")
+        if diagnosis.fix and diagnosis.level != "ok":
+            self.stdout.write(f"         {printable(diagnosis.fix)}")

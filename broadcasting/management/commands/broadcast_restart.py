@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from ...drivers.base import CONTROL, RESTART
 from ...exceptions import BroadcastError
 from ...protocol.messages import encode
-from ._server_connection import find_server_connection
+from ..client import find_server_connection
 
 
 class Command(BaseCommand):

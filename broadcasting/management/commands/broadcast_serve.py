@@ -20,7 +20,7 @@ from ...conf.schema import Server as ServerSettings
 from ...drivers.registry import warn_of_other_address
 from ...server.admission import connections_that_fit, raise_file_limit, sockets_that_fit
 from ...server.metrics.workers import Worker, set_worker
-from ._server_connection import find_server_connection
+from ..client import find_server_connection
 
 try:
     from ...adapters.uvicorn.options import Options

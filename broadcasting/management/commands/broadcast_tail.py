@@ -11,34 +11,29 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...applications import Application
 from ...channel import channel_names
-from ...conf import get_settings
 from ...drivers.base import PresenceChange
 from ...drivers.registry import close_broker, get_broker
 from ...encryption import unseal
 from ...exceptions import BroadcastError
 from ...protocol.messages import Message, decode, topic_of
 from ...protocol.names import is_client_event, is_encrypted, is_presence, is_user_channel
-from ..applications import find_applications
-from ..client import open_socket
-from ..server_address import find_server_url
+from ..client import Client, find_applications, find_server_connection, find_server_url
 from ..terminal import printable
-from ._server_connection import find_server_connection
 
 
 class Command(BaseCommand):
     """
-    Print the events of channels as they pass, until Ctrl+C.
+    Print the events of channels until Ctrl+C.
 
-    Nobody is asked whether the caller may: who runs commands may read every channel. On
-    a bus that all processes share it listens there, unnoticed. Else it opens a socket to
-    the server, which counts as a subscriber, and does not join presence channels, whose
-    members would see it.
+    No rule is asked: whoever runs commands may read every channel. If all server processes
+    share a bus, the command listens there, and nobody notices. Otherwise it opens a socket to
+    the server. That counts as a subscriber and would be a member of a presence channel, so
+    those are refused.
     """
 
     help = "Print the events of channels as they pass, until Ctrl+C."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take channels, and how much of them to print."""
         parser.add_argument(
             "channels", nargs="+", metavar="CHANNEL", help="Full names: news, private-room.7."
         )
@@ -49,18 +44,16 @@ class Command(BaseCommand):
         parser.add_argument("--url", help="The server, where it has to be asked.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print until nothing more is wanted or the bus is lost for good."""
         if options["count"] is not None and options["count"] < 1:
             raise CommandError(f"--count is {options['count']}; it must be 1 or more.")
         try:
             names = channel_names(options["channels"])
             app = find_applications(options["app"])[0]
-            shared = find_server_connection().is_shared
-            if shared:
+            if find_server_connection().is_shared:
                 asyncio.run(self._follow_bus(app, names, options))
             else:
-                url = find_server_url(options["url"])
-                self._follow_server(app, names, url, options)
+                with Client(app, find_server_url(options["url"])) as server:
+                    self._follow_server(server, names, options)
         except (BroadcastError, ImproperlyConfigured) as exc:
             raise CommandError(printable(exc)) from exc
         except KeyboardInterrupt:
@@ -75,41 +68,39 @@ class Command(BaseCommand):
             await broker.connect(arrived)
             for name in names:
                 await broker.subscribe(topic_of(app.id, name))
-            self._say_what_is_followed(names, "on the bus")
+            self._print_start(names, "on the bus")
             left = options["count"]
-            while left is None or left > 0:
-                message = await arrived.messages.get()
-                if self._print(app, message, options) and left is not None:
+            while left != 0:
+                if self._print(app, await arrived.messages.get(), options) and left is not None:
                     left -= 1
         finally:
             await close_broker()
 
     def _follow_server(
-        self, app: Application, names: tuple[str, ...], url: str, options: dict[str, Any]
+        self, server: Client, names: tuple[str, ...], options: dict[str, Any]
     ) -> None:
         for name in names:
             if is_presence(name) or is_user_channel(name):
                 raise CommandError(
-                    f"{name} can be followed where server processes share a bus, such as Redis. "
-                    f"Here only a socket could join it, and its members would see that."
+                    f"{name} can be followed only if server processes share a bus, such as Redis. "
+                    f"Here a socket would have to join it, and its members would see that."
                 )
-        with open_socket(url, get_settings().server.path, app) as socket:
+        with server.open_socket() as socket:
             for name in names:
                 socket.subscribe(name)
-            self._say_what_is_followed(names, f"at {url}")
+            self._print_start(names, f"at {server.url}")
+            messages = _messages(server.app, socket.frames())
             left = options["count"]
-            for message in _messages(app, socket.frames()):
-                if self._print(app, message, options) and left is not None:
+            while left != 0:
+                if self._print(server.app, next(messages), options) and left is not None:
                     left -= 1
-                    if left == 0:
-                        break
 
-    def _say_what_is_followed(self, names: tuple[str, ...], where: str) -> None:
+    def _print_start(self, names: tuple[str, ...], where: str) -> None:
         # On stderr: standard output is for events, and may be another program's input.
         self.stderr.write(self.style.NOTICE(f"Following {', '.join(names)} {where}. Ctrl+C ends."))
 
     def _print(self, app: Application, message: Message, options: dict[str, Any]) -> bool:
-        """Print `message` if it is wanted; tell whether it was."""
+        """Print `message` unless ``--event`` names another. Return whether it was printed."""
         if options["event"] not in (None, message.event):
             return False
         data = _readable(app, message)
@@ -159,7 +150,7 @@ def _messages(app: Application, frames: Iterator[Any]) -> Iterator[Message]:
 
 
 def _readable(app: Application, message: Message) -> object:
-    """Return the data as JSON has it, opened if it is sealed and the key is known."""
+    """Return the data decoded, and decrypted if it is sealed and the key is known."""
     text = message.data
     if is_encrypted(message.channel) and not is_client_event(message.event):
         text = unseal(app, message.channel, text) or text

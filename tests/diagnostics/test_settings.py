@@ -5,7 +5,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 
 from broadcasting.conf import get_settings
-from broadcasting.diagnostics.server import examine_settings
+from broadcasting.diagnostics.settings import diagnose_settings
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_every_check_says_what_to_do(
     """A finding that is fine has no fix printed, so its hint stands in the text."""
     message = CheckMessage(severity, "That is so.", hint="Do this.", id="broadcasting.X001")
     monkeypatch.setattr(checks, "run_checks", lambda **options: [message])
-    *_, found = examine_settings(get_settings(), include_deployment_checks=False)
+    *_, found = diagnose_settings(get_settings(), include_deployment_checks=False)
     assert (found.level, found.subject) == (level, "broadcasting.X001")
     printed = found.text if level == "ok" else f"{found.text} {found.fix}"
     assert printed == "That is so. Do this."
