@@ -26,6 +26,7 @@ from broadcasting import applications as credentials
 from broadcasting import conf, signals, testing
 from broadcasting.drivers import base
 from broadcasting.protocol import errors
+from tests.test_imports import FLOORS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -249,6 +250,19 @@ def test_every_page_is_in_the_contents() -> None:
     pages = {page.stem for page in DOCS.glob("*.md")} - {"index"}
     assert menu == pages | {"reference/index"}
     assert menu == {target.removesuffix(".md") for target in re.findall(r"\]\(([^)]+)\)", index)}
+
+
+def test_architecture_is_that_of_the_tree() -> None:
+    """docs/architecture.md names files that exist, and draws the floors as they are checked."""
+    text = read("architecture.md")
+    for path in re.findall(r"`((?:\w+/)*(?:\w+/|\w+\.py))`", text):
+        assert (PACKAGE / path).exists() or (ROOT / path).exists(), path
+    drawn = {
+        part: int(floor)
+        for floor, parts in re.findall(r"^(\d) +(.+)$", text, re.MULTILINE)
+        for part in re.findall(r"\w+", parts)
+    }
+    assert drawn == {part: floor for part, floor in FLOORS.items() if part != "__main__"}
 
 
 def test_links_lead_to_files() -> None:
