@@ -83,7 +83,7 @@ def test_a_mistake_in_a_rule_stops_the_start(new_app: Path) -> None:
         "from broadcasting import channel_authorizer\n"
         "channel_authorizer('private-chat', lambda user: True)\n"
     )
-    with pytest.raises(ImproperlyConfigured, match="prefix of a kind"):
+    with pytest.raises(ImproperlyConfigured, match="must not begin with private-"):
         start_with("newborn")
 
 

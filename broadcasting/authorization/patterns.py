@@ -1,10 +1,10 @@
 """
-Patterns of channel names: which channels a rule is for, and what it learns from them.
+Patterns of channel names: which channels a rule is for, and the values in their names.
 
-A pattern is written without the prefix of a kind, so that one serves the private, the
-presence and the encrypted channel of a name. ``{room}`` takes what stands between two
-dots, ``{room:int}`` what a path converter of Django takes; everything else stands for
-itself. A pattern is matched against the whole name.
+A pattern is written without the prefix of a kind, so one pattern serves the private, the
+presence and the encrypted channel of a name. ``{room}`` matches what stands between two
+dots, ``{room:int}`` what a path converter of Django matches; everything else matches
+itself. The whole name must match.
 """
 
 import re
@@ -20,7 +20,7 @@ from django.urls.converters import get_converters
 
 from ..protocol.names import MAX_CHANNEL_LENGTH, is_channel_name, is_guarded
 
-# The longer ones first: exactly one is taken off.
+# The longer ones first: exactly one is removed.
 _KINDS = (
     "private-encrypted-cache-",
     "private-encrypted-",
@@ -32,16 +32,16 @@ _KINDS = (
 _NEVER_LEFT = ("private-", "presence-", "cache-")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _BETWEEN_DOTS = r"[^.]+"
-# A regular expression tries every way to spread a name over them, before anybody is asked.
+# A regular expression tries every way to spread a name over them.
 MAX_BETWEEN_DOTS = 2
-# What channel names are made of, in the order that examples prefer.
+# The characters of channel names, in the order that examples prefer.
 _ALPHABET = digits[1:] + "0" + ascii_letters + "-_.,=@;"
 # A part of a converter's expression that is easy to read: what, and how often.
 _PIECE = re.compile(
     r"(?P<what>\[\^?[^\]]+\]|\\[dw]|\.|[A-Za-z0-9_-])(?P<often>\+|\{(?P<count>[0-9]{1,3})\})?"
 )
 
-# Characters that may stand at a place, and whether more of them may follow.
+# The characters that may stand at a place, and whether more of them may follow.
 _Place = tuple[frozenset[str], bool]
 
 
@@ -57,8 +57,8 @@ class Parameter:
     """
     One ``{name}`` or ``{name:converter}``.
 
-    `convert` raises `ValueError` for a text that the parameter does not take, and so may
-    `spell`, which returns the one text that stands for a value; `None` if nobody knows it.
+    `convert` raises `ValueError` for a text that the parameter does not match. `spell`
+    returns the one text of a value, or raises `ValueError`; it is `None` if unknown.
     """
 
     name: str
@@ -67,18 +67,14 @@ class Parameter:
     convert: Callable[[str], object]
     spell: Callable[[object], str] | None
 
-    def is_spelt(self, text: str, value: object) -> bool:
-        """Tell whether `text` is how `value` is written."""
-        return self.spell is None or self.spell(value) == text
-
 
 @dataclass(frozen=True)
 class Pattern:
     """
-    What the name of a channel must look like.
+    The form of a channel's name.
 
     Raises:
-        ImproperlyConfigured: `text` could never match, or not say what it is meant to.
+        ImproperlyConfigured: `text` can never match, or is ambiguous.
     """
 
     text: str
@@ -96,27 +92,31 @@ class Pattern:
     def match(self, name: str) -> Mapping[str, object] | None:
         """Return the parameters' values if `name`, a bare one, matches, else `None`."""
         match = self._regex.fullmatch(name)
-        # A converter may have been written so that it takes no character at all.
-        if match is None or not all(match[parameter.name] for parameter in self.parameters):
+        if match is None:
             return None
-        try:
-            values = {p.name: p.convert(match[p.name]) for p in self.parameters}
-            # `chat.007` is not another name for `chat.7`: a channel that no event goes to.
-            if not all(p.is_spelt(match[p.name], values[p.name]) for p in self.parameters):
+        values = {}
+        for parameter in self.parameters:
+            text = match[parameter.name]
+            if not text:  # A converter's expression may match the empty text.
                 return None
-        except ValueError:
-            return None
+            try:
+                value = values[parameter.name] = parameter.convert(text)
+                # `chat.007` is another channel than `chat.7`, to which events are sent.
+                if parameter.spell is not None and parameter.spell(value) != text:
+                    return None
+            except ValueError:
+                return None
         return values
 
     def overlap(self, other: "Pattern") -> str | None:
         """
         Return a name that both patterns may match, `None` if there is none.
 
-        Where a converter's expression is too involved to be read, it counts as one that
-        takes anything.
+        A converter whose expression is too involved to be read counts as one that
+        matches anything.
         """
         ours, theirs = self._places, other._places
-        # The names that lead both patterns to the same place are alike from there on.
+        # Names that lead both patterns to the same places are alike from there on.
         seen = {(0, 0)}
         states = deque([(0, 0, "")])
         while states:
@@ -129,25 +129,21 @@ class Pattern:
             character = next((c for c in _ALPHABET if c in a and c in b), "")
             if not character:
                 continue
-            for state in [
-                (x, y)
-                for x in ((i + 1, i) if a_repeats else (i + 1,))
-                for y in ((j + 1, j) if b_repeats else (j + 1,))
-            ]:
-                if state not in seen:
-                    seen.add(state)
-                    states.append((*state, name + character))
+            for x in (i + 1, i) if a_repeats else (i + 1,):
+                for y in (j + 1, j) if b_repeats else (j + 1,):
+                    if (x, y) not in seen:
+                        seen.add((x, y))
+                        states.append((x, y, name + character))
         return None
 
     @cached_property
     def _regex(self) -> re.Pattern[str]:
+        pieces = (
+            re.escape(part) if isinstance(part, str) else f"(?P<{part.name}>{part.regex})"
+            for part in self.parts
+        )
         try:
-            return re.compile(
-                "".join(
-                    re.escape(part) if isinstance(part, str) else f"(?P<{part.name}>{part.regex})"
-                    for part in self.parts
-                )
-            )
+            return re.compile("".join(pieces))
         except re.error as exc:
             raise _bad(self.text, f"has a converter whose expression does not fit: {exc}") from exc
 
@@ -162,25 +158,25 @@ def _parts(text: object) -> Iterator[str | Parameter]:
     if text.startswith(_NEVER_LEFT):
         raise _bad(
             text,
-            "must not begin with the prefix of a kind, private-, presence- or cache-: it is taken "
-            "off a channel's name before that is matched",
+            "must not begin with private-, presence- or cache-: the prefix of its kind is removed "
+            "from a channel's name before the pattern is matched",
         )
     pieces = _PLACEHOLDER.split(text)
     names: set[str] = set()
-    ambiguous = 0  # Parameters since the last dot that take whatever is between dots.
+    ambiguous = 0  # Parameters without a converter since the last dot.
     for index, piece in enumerate(pieces):
         if index % 2:
             parameter = _parameter(piece, text)
             if parameter.name in names:
-                raise _bad(text, f"names the parameter {parameter.name!r} twice")
+                raise _bad(text, f"has the parameter {parameter.name!r} twice")
             names.add(parameter.name)
             ambiguous += parameter.converter is None
             if ambiguous > MAX_BETWEEN_DOTS:
                 raise _bad(
                     text,
-                    f"has more than {MAX_BETWEEN_DOTS} parameters of any text between two dots, "
-                    f"which a name could be spread over in very many ways. Part them by dots, or "
-                    f"say what they take: {{{parameter.name}:int}}",
+                    f"has more than {MAX_BETWEEN_DOTS} parameters without a converter between two "
+                    f"dots; matching them could take very long. Separate them by dots, or add a "
+                    f"converter: {{{parameter.name}:int}}",
                 )
             yield parameter
         elif not piece and 0 < index < len(pieces) - 1:
@@ -189,8 +185,8 @@ def _parts(text: object) -> Iterator[str | Parameter]:
             if not is_channel_name(piece):
                 raise _bad(
                     text,
-                    f"holds {piece!r}, which no channel's name does: letters and digits of ASCII, "
-                    f"_ - = @ , . ; and {{parameters}}, of up to {MAX_CHANNEL_LENGTH} characters",
+                    f"contains {piece!r}, which no channel's name does: use ASCII letters, digits, "
+                    f"_ - = @ , . ; and {{parameters}}, up to {MAX_CHANNEL_LENGTH} characters",
                 )
             if "." in piece:
                 ambiguous = 0
@@ -198,20 +194,20 @@ def _parts(text: object) -> Iterator[str | Parameter]:
 
 
 def _parameter(written: str, text: str) -> Parameter:
-    name, _, kind = written.partition(":")
+    name, colon, kind = written.partition(":")
     if not (name.isidentifier() and name.isascii()) or iskeyword(name):
-        raise _bad(text, f"has a parameter {{{written}}}, whose name is no name in Python")
-    if ":" not in written:
+        raise _bad(text, f"has a parameter {{{written}}}, whose name is not a name in Python")
+    if not colon:
         return Parameter(name, None, _BETWEEN_DOTS, str, str)
     converters = get_converters()
     if kind not in converters:
         raise _bad(
             text,
-            f"names the path converter {kind!r}. Known: {', '.join(sorted(converters))}. A "
-            f"converter of your own must be registered before the pattern is",
+            f"uses the unknown path converter {kind!r}. Known: {', '.join(sorted(converters))}. "
+            f"Register a converter of your own before the pattern",
         )
     converter = converters[kind]
-    # Django asks for `to_url` only where addresses are made from values.
+    # Django requires `to_url` only where it reverses URLs.
     spell = getattr(converter, "to_url", None)
     return Parameter(name, kind, converter.regex, converter.to_python, spell)
 
@@ -227,7 +223,7 @@ def _places_of(part: str | Parameter) -> Iterable[_Place]:
 
 
 def _read_regex(regex: str) -> list[_Place]:
-    """Return the places that an expression describes, none if it is not that simple."""
+    """Return the places that an expression describes, an empty list if it is not that simple."""
     places: list[_Place] = []
     end = 0
     while end < len(regex):

@@ -1,8 +1,8 @@
 """
-Who may join a guarded channel, and as whom a socket signs in.
+The rules about who may join a guarded channel, and about signing in.
 
-An app says so in its ``channel_auth.py``, which is imported at start. The rules hold
-whatever driver carries the events; where none matches, nobody is let in.
+The ``channel_auth.py`` of an app, which is imported at start, registers them. They apply
+whatever driver carries the events. Without a rule nobody is admitted.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from ..conf import get_authenticators
 from ..guests import Guest, get_guest, is_guest_id
 from ..protocol.names import is_user_id
-from .calling import Denied, Handler, Mistaken, User, dotted_name, settled
+from .calling import AuthorizerError, Denied, Handler, User, dotted_name, settled
 from .patterns import Pattern, bare_name
 
 H = TypeVar("H", bound=Callable[..., object])
@@ -26,12 +26,12 @@ _USER_KEYS = {"id", "user_info", "watchlist"}
 @dataclass(frozen=True, slots=True)
 class Grant:
     """
-    Who is let into a channel.
+    The answer to a visitor who may join a channel.
 
     Attributes:
-        user_id: How the protocol calls them.
-        user_info: What the members of a presence channel are told, `None` for nothing.
-        handler: The dotted name of the code that said so.
+        user_id: The visitor's id in the protocol.
+        user_info: What the members of a presence channel receive, `None` for nothing.
+        handler: The dotted name of the code that decided.
     """
 
     user_id: str
@@ -41,11 +41,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """
-    Who a socket may sign in as; `handler` as of a `Grant`.
-
-    `user_info` is `None` for nothing, `watchlist` as well.
-    """
+    """The user that a socket may sign in as; `handler` as of a `Grant`."""
 
     id: str
     user_info: Mapping[str, object] | None
@@ -69,18 +65,18 @@ def channel_authorizer(
     lookups: Mapping[str, str] | None = None,
 ) -> H | Callable[[H], H]:
     """
-    Let a function, or a class with a method `join`, decide who may join a channel.
+    Register a function, or a class with a method `join`, that decides who may join a channel.
 
-    It is given the user, then the pattern's parameters by their names, and the request
-    if it has a parameter `request`. It may be async. Return something true to let the
-    user in; on a presence channel a dictionary is what the other members are told.
+    It is called with the user, then the pattern's parameters by name, and the request if
+    it has a parameter `request`. It may be async. A true result admits the user; on a
+    presence channel, the other members receive a dictionary as ``user_info``.
 
     Args:
         pattern: Channel names without the prefix of their kind: ``"chat.{room}"``.
-        handler: Given where this is called and not used as a decorator.
-        guests: Whether visitors who have not logged in are asked about, too, as a `Guest`.
-        lookups: By which field a parameter annotated with a model is looked up, where
-            that is not the primary key: ``{"room": "slug"}``.
+        handler: The function or class, where this is not used as a decorator.
+        guests: Whether visitors who have not logged in are passed, too, as a `Guest`.
+        lookups: The field by which a parameter annotated with a model is looked up, if
+            it is not the primary key: ``{"room": "slug"}``.
 
     Raises:
         ImproperlyConfigured: The pattern can never match, or does not fit the handler.
@@ -88,7 +84,7 @@ def channel_authorizer(
 
     def register(handler: H) -> H:
         rule = Rule(pattern, handler, guests=guests, lookups=lookups or {})
-        # A module may come to be run twice.
+        # A module may be run twice.
         if not any(rule.is_same(other) for other in _rules):
             _rules.append(rule)
         return handler
@@ -102,15 +98,15 @@ def user_authenticator(handler: H, *, guests: bool = ...) -> H: ...
 def user_authenticator(*, guests: bool = ...) -> Callable[[H], H]: ...
 def user_authenticator(handler: H | None = None, *, guests: bool = False) -> H | Callable[[H], H]:
     """
-    Let a function decide as whom a socket signs in. There is one for the project.
+    Register the project's function that decides as whom a socket signs in.
 
-    It is given the user, and the request if it has a parameter `request`. Return a
-    dictionary that may hold `id`, `user_info` and `watchlist`, or something false to
-    refuse. Without such a function users sign in by their primary key.
+    It is called with the user, and the request if it has a parameter `request`. It
+    returns a dictionary with any of `id`, `user_info` and `watchlist`, or something
+    false to refuse. Without such a function users sign in by their primary key.
 
     Args:
-        handler: What is decorated.
-        guests: Whether visitors who have not logged in may sign in, too, as a `Guest`.
+        handler: The function or class, where this is not called.
+        guests: Whether visitors who have not logged in are passed, too, as a `Guest`.
 
     Raises:
         ImproperlyConfigured: Another function is registered already.
@@ -122,7 +118,7 @@ def user_authenticator(handler: H | None = None, *, guests: bool = False) -> H |
             if old.handler.target is not handler:
                 raise ImproperlyConfigured(
                     f"@user_authenticator is used twice, for {old.handler.name} and for "
-                    f"{new.handler.name}. A project has one."
+                    f"{new.handler.name}. A project may have only one."
                 )
         _sign_in_rules[:] = [new]
         return handler
@@ -131,28 +127,28 @@ def user_authenticator(handler: H | None = None, *, guests: bool = False) -> H |
 
 
 def rules() -> "list[Rule]":
-    """Return the rules in the order in which they were registered: the first match decides."""
+    """Return the rules in the order of their registration: the first that matches decides."""
     return list(_rules)
 
 
 def sign_in_handler() -> str | None:
-    """Return the dotted name of what decides as whom a socket signs in, `None` by default."""
+    """Return the dotted name of the sign-in function, `None` if there is none."""
     return _sign_in_rules[0].handler.name if _sign_in_rules else None
 
 
 def authenticate(request: HttpRequest) -> User | None:
     """
-    Return the user who sends `request`, `None` if nobody is logged in.
+    Return the user of `request`, `None` if nobody is logged in.
 
     Raises:
-        Denied: An authenticator of the project's settings raised an exception.
+        Denied: An authenticator raised an exception.
     """
     for authenticator in get_authenticators():
         try:
             user = cast(User | None, settled(authenticator(request)))
             if user is not None and user.is_authenticated:
                 return user
-        except Exception as exc:  # A bad token, in whatever way an authenticator says so.
+        except Exception as exc:  # Authenticators report a bad token in various ways.
             name = dotted_name(authenticator)
             raise Denied(f"{name} raised {type(exc).__name__}: {exc}") from exc
     user = getattr(request, "user", None)
@@ -161,15 +157,15 @@ def authenticate(request: HttpRequest) -> User | None:
 
 def authorize(request: HttpRequest, user: User | None, channel: str) -> Grant:
     """
-    Return who `request` is on `channel`, if they may join it.
+    Return the answer to a visitor who may join `channel`.
 
     Args:
-        request: Who asks, if `user` is None and guests are admitted.
-        user: Who asks, as `authenticate` found.
-        channel: A full name, valid and with its prefix.
+        request: Of a guest, if `user` is `None` and the rule admits guests.
+        user: As `authenticate` returned.
+        channel: A valid name with its prefix.
 
     Raises:
-        Denied: They may not, or nothing says that they may.
+        Denied: The rule refuses, or there is none.
     """
     name = bare_name(channel)
     if name is None:
@@ -183,10 +179,10 @@ def authorize(request: HttpRequest, user: User | None, channel: str) -> Grant:
 
 def sign_in(request: HttpRequest, user: User | None) -> SignIn:
     """
-    Return who a socket of `request` may sign in as; `user` as in `authorize`.
+    Return the user that a socket of `request` may sign in as; `user` as in `authorize`.
 
     Raises:
-        Denied: Nobody.
+        Denied: There is none.
     """
     for rule in _sign_in_rules:
         return rule.ask(request, user)
@@ -197,12 +193,12 @@ def sign_in(request: HttpRequest, user: User | None) -> SignIn:
 
 class Rule:
     """
-    A pattern, and what decides about the channels that match it.
+    A pattern, and the code that decides about the channels that match it.
 
     Attributes:
         pattern: As it was written.
         handler: The dotted name of the function or class.
-        guests: Whether guests are asked about.
+        guests: Whether guests may be admitted.
     """
 
     def __init__(
@@ -223,19 +219,19 @@ class Rule:
         return f"<Rule {self.pattern}: {self.handler}>"
 
     def is_same(self, other: "Rule") -> bool:
-        """Tell whether both are of the same pattern and of the same handler."""
+        """Whether both have the same pattern and the same handler."""
         return (self.pattern, self._handler.target) == (other.pattern, other._handler.target)
 
     def match(self, name: str) -> Mapping[str, object] | None:
-        """Return the parameters that the bare `name` of a channel gives, if it matches."""
+        """Return the parameters' values if the bare `name` of a channel matches, else `None`."""
         return self._pattern.match(name)
 
     def overlap(self, other: "Rule") -> str | None:
-        """Return a bare name that both rules may match."""
+        """Return a bare name that both rules may match, `None` if there is none."""
         return self._pattern.overlap(other._pattern)
 
     def ask(self, request: HttpRequest, user: User | None, values: Mapping[str, object]) -> Grant:
-        """Return who is let in. Raise `Denied` if nobody is."""
+        """Return the answer to a visitor who may join. Raise `Denied` otherwise."""
         visitor = _visitor(request, user, self.guests, self.handler)
         user_id = _user_id(visitor)
         result = self._handler.ask(request, visitor, values)
@@ -244,7 +240,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class _SignInRule:
-    handler: "Handler"
+    handler: Handler
     guests: bool
 
     def ask(self, request: HttpRequest, user: User | None) -> SignIn:
@@ -252,17 +248,19 @@ class _SignInRule:
         visitor = _visitor(request, user, self.guests, name)
         result = self.handler.ask(request, visitor, {})
         if not isinstance(result, dict):
-            raise Mistaken(f"{name} returned a {type(result).__name__}; it must be a dictionary")
+            raise AuthorizerError(
+                f"{name} returned a {type(result).__name__}; it must be a dictionary"
+            )
         if unknown := set(result) - _USER_KEYS:
-            raise Mistaken(
+            raise AuthorizerError(
                 f"{name} returned the unknown keys {sorted(map(str, unknown))}; "
-                f"what others may know of a user stands in user_info"
+                f"put what others may know of a user into user_info"
             )
         if "id" in result and (result["id"] is None or isinstance(result["id"], bool)):
-            raise Mistaken(f"{name} returned the id {result['id']!r}")
+            raise AuthorizerError(f"{name} returned the id {result['id']!r}")
         user_id = str(result["id"]) if "id" in result else _user_id(visitor)
         if user_id != visitor.pk and is_guest_id(user_id):
-            raise Mistaken(f"{name} returned the id of a guest")
+            raise AuthorizerError(f"{name} returned the id of a guest")
         return SignIn(
             _valid_id(user_id, f"the id of {name}"),
             _user_info(result.get("user_info"), name),
@@ -273,9 +271,6 @@ class _SignInRule:
 
 _rules: list[Rule] = []
 _sign_in_rules: list[_SignInRule] = []  # One at most.
-
-
-# Who asks.
 
 
 def _visitor(
@@ -293,13 +288,13 @@ def _user_id(visitor: User | Guest) -> str:
         return visitor.id
     user_id = str(visitor.pk)
     if visitor.pk is None or not user_id or is_guest_id(user_id):
-        raise Mistaken(f"the primary key {visitor.pk!r} cannot identify a user")
+        raise AuthorizerError(f"the primary key {visitor.pk!r} cannot identify a user")
     return user_id
 
 
 def _valid_id(user_id: str, what: str) -> str:
     if not is_user_id(user_id):
-        raise Mistaken(
+        raise AuthorizerError(
             f"{what} is {user_id!r}; a user who signs in has an id of 1 to 200 letters, digits "
             f"and _-=@,.;"
         )
@@ -309,12 +304,12 @@ def _valid_id(user_id: str, what: str) -> str:
 def _user_info(value: object, name: str) -> Mapping[str, object] | None:
     if value is None or isinstance(value, dict):
         return value
-    raise Mistaken(f"the user_info of {name} must be a dictionary")
+    raise AuthorizerError(f"the user_info of {name} must be a dictionary")
 
 
 def _watchlist(value: object, name: str) -> list[str] | None:
     if value is None:
         return None
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise Mistaken(f"the watchlist of {name} must be a list of ids")
+        raise AuthorizerError(f"the watchlist of {name} must be a list of ids")
     return [str(item) for item in value]

@@ -1,7 +1,7 @@
 """
 ``POST /broadcasting/auth`` and ``POST /broadcasting/user-auth``.
 
-A client sends the id of its socket and the name of a channel; a signature is answered
+A client sends the id of its socket and the name of a channel. The answer is a signature
 that lets this socket join this channel, or sign in, and nothing else (Pusher,
 "Authorizing users", "Authenticating users").
 """
@@ -11,8 +11,6 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from functools import wraps
-from http import HTTPStatus
-from typing import TypeAlias
 
 from django.conf import settings
 from django.core.exceptions import (
@@ -26,8 +24,8 @@ from django.http.multipartparser import MultiPartParserError
 from django.views.decorators.csrf import csrf_exempt
 
 from ..applications import Application, find_application
-from ..authorization.calling import Denied, Mistaken, User
-from ..authorization.rules import Grant, SignIn, authenticate, authorize, sign_in
+from ..authorization.calling import AuthorizerError, Denied, User
+from ..authorization.rules import authenticate, authorize, sign_in
 from ..conf import get_settings
 from ..encryption import shared_secret
 from ..events.payload import encode_payload
@@ -46,16 +44,16 @@ MAX_LOGGED = 200  # Characters.
 
 logger = logging.getLogger("broadcasting.auth")
 
-Fields: TypeAlias = Mapping[str, object]
-Answer: TypeAlias = dict[str, object]
+Fields = Mapping[str, object]
+Answer = dict[str, object]
 
 _LISTED = re.compile(r"channel_name\[[0-9]*\]", re.ASCII)
 
 
 class BadInput(Exception):
-    """A request is answered with `status` and an error that anybody may read."""
+    """Raised for a request that is answered with `status` and an error that anybody may read."""
 
-    def __init__(self, status: HTTPStatus, error: str) -> None:
+    def __init__(self, error: str, status: int = 400) -> None:
         super().__init__(error)
         self.status = status
 
@@ -64,17 +62,23 @@ def _endpoint(
     view: Callable[[HttpRequest, Fields, Application], HttpResponse],
 ) -> Callable[..., HttpResponse]:
     """
-    Make a view of what answers the fields of a request that was not forged.
+    Return a Django view around `view`, which gets the fields of requests that were not forged.
 
     The application is the first one, unless a route passes the id of another.
     """
 
-    @csrf_exempt  # Of the project's middleware. ForgeryCheck looks itself.
+    @csrf_exempt  # Of the project's middleware. ForgeryCheck checks by itself.
     @wraps(view)
     def endpoint(request: HttpRequest, app_id: str | None = None) -> HttpResponse:
         check = ForgeryCheck()
         try:
-            response = _checked_answer(request, check, app_id)
+            if request.method != "POST":
+                response: HttpResponse = HttpResponseNotAllowed(["POST"])
+            else:
+                fields = _fields(request)
+                if check.refuses(request):
+                    raise Denied(check.explanation)
+                response = view(request, fields, _application(app_id))
         except BadInput as bad:
             response = JsonResponse({"error": str(bad)}, status=bad.status)
         except Denied as denied:
@@ -87,16 +91,6 @@ def _endpoint(
         response["Cache-Control"] = "no-store"
         return response
 
-    def _checked_answer(
-        request: HttpRequest, check: ForgeryCheck, app_id: str | None
-    ) -> HttpResponse:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        fields = _fields(request)
-        if check.refuses(request):
-            raise Denied(check.explanation)
-        return view(request, fields, _application(app_id))
-
     return endpoint
 
 
@@ -105,21 +99,16 @@ def auth(request: HttpRequest, fields: Fields, app: Application) -> HttpResponse
     """
     Answer whether a socket may join a channel, or each of a list of channels.
 
-    A list is answered with 200, and an object that holds, under each name, the `status`
-    and the `data` or the `error` that the name alone would have been answered with.
+    A list is answered with 200 and an object. Under each name, it holds the `status`
+    and the `data` or the `error` that the name alone would be answered with.
     """
     socket_id, names = _socket_id(fields), fields.get("channel_name")
     if not isinstance(names, list):
         name = _channel_name(names)
-        user = authenticate(request)
-        try:
-            return JsonResponse(_join(request, app, user, socket_id, name))
-        except Denied as denied:
-            return JsonResponse(_denial(denied, f"{_who(user)} on {name}"), status=403)
+        status, answer = _join(request, app, authenticate(request), socket_id, name)
+        return JsonResponse(answer, status=status)
     if not 1 <= len(names) <= MAX_CHANNELS or not all(isinstance(name, str) for name in names):
-        raise BadInput(
-            HTTPStatus.BAD_REQUEST, f"channel_name must be a name or a list of up to {MAX_CHANNELS}"
-        )
+        raise BadInput(f"channel_name must be a name or a list of up to {MAX_CHANNELS} names")
     user = authenticate(request)
     return JsonResponse({name: _entry(request, app, user, socket_id, name) for name in names})
 
@@ -130,7 +119,7 @@ def user_auth(request: HttpRequest, fields: Fields, app: Application) -> HttpRes
     socket_id = _socket_id(fields)
     user = authenticate(request)
     try:
-        user_data = _user_data(sign_in(request, user), app)
+        user_data = _user_data(request, user, app)
     except Denied as denied:
         return JsonResponse(_denial(denied, f"{_who(user)} to sign in"), status=403)
     return JsonResponse({"auth": sign_user(app, socket_id, user_data), "user_data": user_data})
@@ -139,60 +128,68 @@ def user_auth(request: HttpRequest, fields: Fields, app: Application) -> HttpRes
 def _entry(
     request: HttpRequest, app: Application, user: User | None, socket_id: str, name: str
 ) -> Answer:
-    """Return what a list is answered with for one of its names."""
+    """Return the answer for one name of a list."""
     try:
-        data = _join(request, app, user, socket_id, _channel_name(name))
+        status, answer = _join(request, app, user, socket_id, _channel_name(name))
     except BadInput as bad:
-        return {"status": bad.status, "error": str(bad)}
-    except Denied as denied:
-        return {"status": 403, **_denial(denied, f"{_who(user)} on {name}")}
-    except Exception:  # What is wrong with one channel is no reason to keep a page out of all.
+        status, answer = bad.status, {"error": str(bad)}
+    except Exception:  # A mistake in one rule must not keep a page out of all channels.
         logger.exception("The rule for %s failed", _printable(name))
-        return {"status": 500, "error": "Internal Server Error"}
-    return {"status": 200, "data": data}
+        status, answer = 500, {"error": "Internal Server Error"}
+    return {"status": status, "data": answer} if status == 200 else {"status": status, **answer}
 
 
 def _join(
     request: HttpRequest, app: Application, user: User | None, socket_id: str, name: str
-) -> Answer:
-    """Return the signature, and what belongs to it. Raise `Denied` if there is none."""
-    grant = authorize(request, user, name)
-    if is_presence(name):
-        channel_data = _channel_data(grant, app)
-        signature = sign_channel(app, socket_id, name, channel_data)
-        return {"auth": signature, "channel_data": channel_data}
-    answer: Answer = {"auth": sign_channel(app, socket_id, name)}
-    if is_encrypted(name):
-        try:
-            answer["shared_secret"] = base64.b64encode(shared_secret(app, name)).decode("ascii")
-        except ImproperlyConfigured as exc:
-            raise Mistaken(str(exc)) from exc
-    return answer
-
-
-# What is signed about somebody: JSON that the server will parse with the same functions.
-
-
-def _channel_data(grant: Grant, app: Application) -> str:
-    members = {"user_id": encode(grant.user_id)} | _info(grant.user_info, grant.handler)
-    channel_data = _object(members)
+) -> tuple[int, Answer]:
+    """Return 200 and the signature, with what belongs to it; or 403 and a refusal."""
     try:
-        parse_member(channel_data, app.max_user_info_size)
+        if is_presence(name):
+            data = _channel_data(request, user, name, app)
+            signature = sign_channel(app, socket_id, name, data)
+            return 200, {"auth": signature, "channel_data": data}
+        authorize(request, user, name)
+        answer: Answer = {"auth": sign_channel(app, socket_id, name)}
+        if is_encrypted(name):
+            answer["shared_secret"] = _shared_secret(app, name)
+    except Denied as denied:
+        return 403, _denial(denied, f"{_who(user)} on {name}")
+    return 200, answer
+
+
+def _shared_secret(app: Application, name: str) -> str:
+    try:
+        return base64.b64encode(shared_secret(app, name)).decode("ascii")
+    except ImproperlyConfigured as exc:
+        raise AuthorizerError(str(exc)) from exc
+
+
+# What is signed about a user: JSON that the server parses with the same functions.
+
+
+def _channel_data(request: HttpRequest, user: User | None, name: str, app: Application) -> str:
+    grant = authorize(request, user, name)
+    data = _object({"user_id": encode(grant.user_id)} | _info(grant.user_info, grant.handler))
+    try:
+        parse_member(data, app.max_user_info_size)
     except PusherError as exc:
-        raise Mistaken(f"what {grant.handler} says of {grant.user_id}: {exc.message}") from exc
-    return channel_data
+        raise AuthorizerError(
+            f"{grant.handler} returned for {grant.user_id}: {exc.message}"
+        ) from exc
+    return data
 
 
-def _user_data(found: SignIn, app: Application) -> str:
+def _user_data(request: HttpRequest, user: User | None, app: Application) -> str:
+    found = sign_in(request, user)
     members = {"id": encode(found.id)} | _info(found.user_info, found.handler)
     if found.watchlist is not None:
         members["watchlist"] = encode(found.watchlist)
-    user_data = _object(members)
+    data = _object(members)
     try:
-        parse_user(user_data, app.max_user_info_size)
+        parse_user(data, app.max_user_info_size)
     except PusherError as exc:
-        raise Mistaken(f"what {found.handler} says of {found.id}: {exc.message}") from exc
-    return user_data
+        raise AuthorizerError(f"{found.handler} returned for {found.id}: {exc.message}") from exc
+    return data
 
 
 def _info(user_info: Mapping[str, object] | None, handler: str) -> dict[str, str]:
@@ -201,7 +198,7 @@ def _info(user_info: Mapping[str, object] | None, handler: str) -> dict[str, str
     try:
         return {"user_info": encode_payload(user_info, f"{handler}()")}
     except (BroadcastError, ImproperlyConfigured) as exc:
-        raise Mistaken(str(exc)) from exc
+        raise AuthorizerError(str(exc)) from exc
 
 
 def _object(members: Mapping[str, str]) -> str:
@@ -209,34 +206,34 @@ def _object(members: Mapping[str, str]) -> str:
     return "{" + ",".join(f"{encode(name)}:{value}" for name, value in members.items()) + "}"
 
 
-# What was asked.
+# The request
 
 
 def _fields(request: HttpRequest) -> Fields:
     """Return the fields of a form or of a JSON object. Raise `BadInput`."""
     length = request.META.get("CONTENT_LENGTH") or "0"
     if not (length.isascii() and length.isdigit()):
-        raise BadInput(HTTPStatus.BAD_REQUEST, "Content-Length is not a number")
+        raise BadInput("Content-Length is not a number")
     try:
-        # Compared as text first: a number of thousands of digits is not even parsed.
+        # Compared as text first: a number of thousands of digits takes long to parse.
         if len(length) > 10 or int(length) > MAX_BODY:
             raise RequestDataTooBig
         if request.content_type == "multipart/form-data":
             return _form(request.POST)
-        if len(request.body) > MAX_BODY:  # Where no length was said.
+        if len(request.body) > MAX_BODY:  # There may be no Content-Length.
             raise RequestDataTooBig
         if request.content_type == "application/x-www-form-urlencoded":
             return _form(request.POST)
         value = decode(request.body)
     except RequestDataTooBig:
-        raise BadInput(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Payload too large") from None
+        raise BadInput("Payload too large", 413) from None
     except (BadRequest, SuspiciousOperation, MultiPartParserError, OSError, LookupError) as exc:
-        # Django's own words, and those of a codec that a client names.
-        raise BadInput(HTTPStatus.BAD_REQUEST, "The body cannot be read") from exc
+        # Raised by Django, and by a codec that a client names.
+        raise BadInput("The body cannot be read") from exc
     except ValueError:
-        raise BadInput(HTTPStatus.BAD_REQUEST, "The body is neither a form nor JSON") from None
+        raise BadInput("The body is neither a form nor JSON") from None
     if not isinstance(value, dict):
-        raise BadInput(HTTPStatus.BAD_REQUEST, "The body is not a JSON object")
+        raise BadInput("The body is not a JSON object")
     return value
 
 
@@ -249,13 +246,13 @@ def _form(form: QueryDict) -> Fields:
 def _socket_id(fields: Fields) -> str:
     socket_id = fields.get("socket_id")
     if not is_socket_id(socket_id):
-        raise BadInput(HTTPStatus.BAD_REQUEST, "socket_id is not valid")
+        raise BadInput("socket_id is not valid")
     return socket_id
 
 
 def _channel_name(name: object) -> str:
     if not is_channel_name(name):
-        raise BadInput(HTTPStatus.BAD_REQUEST, "channel_name is not valid")
+        raise BadInput("channel_name is not valid")
     return name
 
 
@@ -264,19 +261,19 @@ def _application(app_id: str | None) -> Application:
     app = apps[0] if app_id is None else find_application(apps, app_id=app_id)
     if app is None:
         raise ImproperlyConfigured(
-            f"A route of an auth endpoint names the application {app_id!r}, which is no ID in "
-            f'BROADCASTING["APPS"].'
+            f"A route of an auth endpoint names the application {app_id!r}, which is not the ID "
+            f'of any in BROADCASTING["APPS"].'
         )
     if not app.enabled:
         raise Denied(f'application {app.id!r} is not "ENABLED"')
     return app
 
 
-# What is told of a refusal: much to the log, nothing to who asks, all to a developer.
+# A refusal: the reason goes to the log, and to the client with DEBUG only.
 
 
-def _denial(denied: Denied, what: str) -> dict[str, str]:
-    level = logging.ERROR if isinstance(denied, Mistaken) else logging.WARNING
+def _denial(denied: Denied, what: str) -> Answer:
+    level = logging.ERROR if isinstance(denied, AuthorizerError) else logging.WARNING
     logger.log(level, "Refused %s: %s", _printable(what), _printable(str(denied)))
     reason = {"reason": str(denied)} if settings.DEBUG else {}
     return {"error": "Forbidden", **reason}
@@ -287,6 +284,6 @@ def _who(user: User | None) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return `text` for the log: a line stays one, and nothing runs the other way."""
+    """Return `text` for one line of the log, with characters that are not printable escaped."""
     cut = text if len(text) <= MAX_LOGGED else f"{text[: MAX_LOGGED - 1]}\N{HORIZONTAL ELLIPSIS}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)

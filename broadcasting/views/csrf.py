@@ -1,21 +1,22 @@
 """
-Whether a request was forged by another site.
+Whether another site has forged a request.
 
-The auth endpoints look themselves, with Django's own rules, whatever the project's
-middleware does: they must not answer anybody else's page, and they answer in JSON.
+The auth endpoints check this by Django's own rules, also in a project without Django's
+middleware, and answer in JSON. Two methods of `CsrfViewMiddleware` are private:
+`_reject`, which receives the reason, and `_origin_verified`.
 """
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
-# What Django's clients send and what Echo does. CSRF_HEADER_NAME goes before both.
+# Sent by Django's clients and by Echo. CSRF_HEADER_NAME goes before both.
 _HEADERS = ("HTTP_X_CSRFTOKEN", "HTTP_X_CSRF_TOKEN")
 # Browsers send these by themselves once they know a password.
 _AUTOMATIC = {"", "basic", "digest", "negotiate", "ntlm"}
 _ADVICE = (
     "A page sends its token as X-CSRFToken or X-CSRF-TOKEN, and the cookie that "
-    "CsrfViewMiddleware set; pages of other origins stand in CSRF_TRUSTED_ORIGINS."
+    "CsrfViewMiddleware set; add pages of other origins to CSRF_TRUSTED_ORIGINS."
 )
 
 
@@ -23,11 +24,10 @@ class ForgeryCheck(CsrfViewMiddleware):
     """
     Django's check of one request.
 
-    Make one for each request, ask whether it `refuses`, and let `process_response` see
-    what is answered.
+    Make one for each request, call `refuses`, and `process_response` with the answer.
 
     Attributes:
-        explanation: Why it refused the request, and what a developer may do.
+        explanation: Why the request was refused, and what a developer may do.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class ForgeryCheck(CsrfViewMiddleware):
         self.explanation = ""
 
     def refuses(self, request: HttpRequest) -> bool:
-        """Tell whether another site may have sent `request`."""
+        """Whether another site may have sent `request`."""
         if not _can_be_forged(request):
             return False
         for header in _HEADERS:
@@ -46,7 +46,7 @@ class ForgeryCheck(CsrfViewMiddleware):
         return bool(self.explanation)
 
     def is_foreign(self, request: HttpRequest) -> bool:
-        """Tell whether the browser says that a page of another origin sent `request`."""
+        """Whether the browser says that a page of another origin sent `request`."""
         if "HTTP_ORIGIN" not in request.META:
             return False
         is_ours: bool = self._origin_verified(request)  # type: ignore[attr-defined]  # Not in stubs.
@@ -58,14 +58,14 @@ class ForgeryCheck(CsrfViewMiddleware):
 
 
 def _unused(request: HttpRequest) -> HttpResponse:
-    return HttpResponse()  # Stands for the view that Django's class wants to know.
+    return HttpResponse()  # The view that Django's class expects.
 
 
 def _can_be_forged(request: HttpRequest) -> bool:
     """
-    Tell whether a page of another site can make a browser send such a request.
+    Whether a page of another site can make a browser send such a request.
 
-    It can add cookies, and passwords that the browser knows, to what it sends. For any
+    It can make a browser send cookies, and passwords that the browser knows. For any
     other header the browser asks this site first.
     """
     authorization = request.headers.get("Authorization")
