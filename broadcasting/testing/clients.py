@@ -2,7 +2,7 @@
 Clients that need neither browser nor port.
 
 They speak the protocol to a server in this process, and ask the project's own auth
-endpoint, through Django's test client, whether they may join.
+endpoint, through Django's test client, whether they may subscribe.
 """
 
 import asyncio
@@ -10,42 +10,55 @@ import logging
 from collections.abc import Awaitable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
 from django.test import AsyncClient, Client
 from django.urls import NoReverseMatch, reverse
 
 from ..channel import Channel
 from ..events.dispatch import refuse_in_loop
-from ..events.outgoing import OutgoingEvent
 from ..exceptions import BroadcastError
 from ..protocol.messages import decode
 from ..protocol.names import is_guarded
-from .fakes import active_fakes
+from .fakes import is_faking
 from .peer import NotReceived, Peer, Received, SubscriptionRefused
+from .records import events_waiting_for_commit
 from .site import Site, join_site, leave_site
 
 T = TypeVar("T")
 
-TIMEOUT = 5.0  # Seconds. Only what fails takes so long.
+TIMEOUT = 5.0  # Seconds, which pass only if a test fails.
 
 
 class _Client:
-    """What both clients are; each says how it waits."""
+    """What both clients have in common; each waits in its own way."""
 
-    def __init__(self, *, app_id: str | None, auth_url: str | None, user_auth_url: str | None):
+    def __init__(
+        self,
+        user: Any = None,
+        *,
+        client: Any = None,
+        app_id: str | None = None,
+        auth_url: str | None = None,
+        user_auth_url: str | None = None,
+    ) -> None:
+        self._user = user
+        self._client = client or self._new_client()
         self._app_id = app_id
         self._urls = {"auth": auth_url, "user-auth": user_auth_url}
         self._site: Site | None = None
         self._open_peer: Peer | None = None
 
+    @staticmethod
+    def _new_client() -> Any:
+        raise NotImplementedError
+
     @property
     def socket_id(self) -> str:
-        """The id that requests send as ``X-Socket-ID`` for `to_others` to leave this one out."""
+        """The id that requests send as ``X-Socket-ID`` to be left out by `to_others`."""
         return self._peer.socket_id
 
     @property
@@ -59,7 +72,7 @@ class _Client:
     def _join_site(self) -> Site:
         if self._site is not None:
             raise BroadcastError("This client is connected already. Make one for each socket.")
-        if active_fakes():
+        if is_faking():
             raise BroadcastError(
                 "Broadcasts are faked here, so a client would receive none. Use it outside of "
                 "fake_broadcasts(), in a test case without BroadcastTestMixin."
@@ -87,50 +100,40 @@ class _Client:
     def _submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         return cast(Site, self._site).submit(work)  # There is one, or `_peer` has raised.
 
-    def _url(self, name: str) -> str:
+    def _question(self, endpoint: str, channel: str | None) -> dict[str, Any]:
+        """Return the arguments of a POST to an auth endpoint."""
+        fields = {"socket_id": self.socket_id}
+        if channel is not None:
+            fields["channel_name"] = channel
         try:
-            return self._urls[name] or reverse(f"broadcasting:{name}")
+            url = self._urls[endpoint] or reverse(f"broadcasting:{endpoint}")
         except NoReverseMatch as exc:
             raise ImproperlyConfigured(
                 'The auth endpoint has no address. Write path("", include("broadcasting.urls")) '
                 "into the project's URLs, or give the client auth_url=..."
             ) from exc
-
-    def _question(self, channel: str | None) -> dict[str, str]:
-        fields = {"socket_id": self.socket_id}
-        return fields if channel is None else {**fields, "channel_name": channel}
+        return {"path": url, "data": fields, "secure": settings.SECURE_SSL_REDIRECT}
 
 
 class BroadcastClient(_Client):
     """
     A client for sync tests: ``with BroadcastClient(user) as client:``.
 
-    While one is open, every connection of the settings leads to it, whichever its driver.
+    While one is open, every connection of the settings leads to it, whatever its driver.
 
     Args:
-        user: Who has logged in; `None` for a visitor.
-        client: A `django.test.Client` with the session and headers of the page, in place
-            of a new one.
-        app_id: The application to connect to, the first one unless given.
+        user: The user who has logged in; `None` for a visitor.
+        client: A `django.test.Client` with the session and headers of a page, in place of
+            a new one.
+        app_id: The application to connect to, by default the first one.
         auth_url: Where to ask, if not at ``broadcasting:auth``.
         user_auth_url: Where to ask, if not at ``broadcasting:user-auth``.
     """
 
-    def __init__(
-        self,
-        user: Any = None,
-        *,
-        client: Client | None = None,
-        app_id: str | None = None,
-        auth_url: str | None = None,
-        user_auth_url: str | None = None,
-    ) -> None:
-        super().__init__(app_id=app_id, auth_url=auth_url, user_auth_url=user_auth_url)
-        self._client = client or Client()
-        self._user = user
+    _new_client = Client
 
     def __enter__(self) -> Self:
-        """Connect. Raise `ConnectionClosed` if the server does not let the client in."""
+        """Connect. Raise `ConnectionClosed` if the server refuses the connection."""
         refuse_in_loop("BroadcastClient", "async with AsyncBroadcastClient(...) as client:")
         site = self._join_site()
         try:
@@ -147,17 +150,17 @@ class BroadcastClient(_Client):
 
     def subscribe(self, channel: Channel | str, *, timeout: float = TIMEOUT) -> None:
         """
-        Join `channel`, with the auth endpoint's consent where the channel needs it.
+        Subscribe to `channel`, with the auth endpoint's consent if the channel needs it.
 
         Raises:
-            SubscriptionRefused: The endpoint or the server said no, and why.
+            SubscriptionRefused: The endpoint or the server refused, and why.
         """
         name = _name(channel)
         signed = self._ask("auth", name) if is_guarded(name) else {}
         self._run(self._peer.subscribe(name, signed, timeout))
 
     def unsubscribe(self, channel: Channel | str) -> None:
-        """Leave `channel`."""
+        """Unsubscribe from `channel`."""
         self._run(self._peer.unsubscribe(_name(channel)))
 
     def sign_in(self, *, timeout: float = TIMEOUT) -> None:
@@ -179,10 +182,10 @@ class BroadcastClient(_Client):
         Return the next event of this name, on this channel; others stay for later calls.
 
         Args:
-            event: The name that clients listen for. That of a whisper begins with
+            event: The name that clients listen for. That of a client event begins with
                 ``client-``, that of the protocol's own with ``pusher:``; the latter are
-                returned to who names them only.
-            channel: Where, anywhere unless given.
+                returned only if they are named.
+            channel: Where; anywhere by default.
             timeout: Seconds to wait for it.
 
         Raises:
@@ -192,7 +195,7 @@ class BroadcastClient(_Client):
         try:
             return self._run(self._peer.receive(event, _name_or_none(channel), timeout))
         except NotReceived as exc:
-            raise AssertionError(f"{exc}{_held()}") from None
+            raise AssertionError(f"{exc}{_advice()}") from None
 
     def assert_nothing_received(
         self, event: str | None = None, *, channel: Channel | str | None = None
@@ -200,12 +203,12 @@ class BroadcastClient(_Client):
         """
         Fail if such an event has come that `receive` has not returned.
 
-        It knows without waiting: what was sent before the call has arrived.
+        It does not wait: what was sent before the call has arrived.
         """
         self._run(self._peer.assert_nothing_received(event, _name_or_none(channel)))
 
     def members(self, channel: Channel | str) -> dict[str, Any]:
-        """Return who is in a presence channel: what is told of each, by user id."""
+        """Return the members of a presence channel: the info of each by user id."""
         return self._run(self._peer.members_of(_name(channel)))
 
     def wait_closed(self, *, timeout: float = TIMEOUT) -> int:
@@ -217,9 +220,7 @@ class BroadcastClient(_Client):
 
     def _ask(self, endpoint: str, channel: str | None) -> dict[str, Any]:
         with _reasons() as reasons:
-            response = self._client.post(
-                self._url(endpoint), self._question(channel), secure=settings.SECURE_SSL_REDIRECT
-            )
+            response = self._client.post(**self._question(endpoint, channel))
         return _signed(response, channel, reasons)
 
 
@@ -227,25 +228,14 @@ class AsyncBroadcastClient(_Client):
     """
     `BroadcastClient` for async tests: ``async with AsyncBroadcastClient(user) as client:``.
 
-    Args:
-        client: A `django.test.AsyncClient`.
+    Arguments and methods are those of `BroadcastClient`, whose methods are awaited here;
+    `client` is a `django.test.AsyncClient`.
     """
 
-    def __init__(
-        self,
-        user: Any = None,
-        *,
-        client: AsyncClient | None = None,
-        app_id: str | None = None,
-        auth_url: str | None = None,
-        user_auth_url: str | None = None,
-    ) -> None:
-        super().__init__(app_id=app_id, auth_url=auth_url, user_auth_url=user_auth_url)
-        self._client = client or AsyncClient()
-        self._user = user
+    _new_client = AsyncClient
 
     async def __aenter__(self) -> Self:
-        """Connect. Raise `ConnectionClosed` if the server does not let the client in."""
+        """Connect. Raise `ConnectionClosed` if the server refuses the connection."""
         site = self._join_site()
         try:
             self._open_peer = await self._run(self._connect(site))
@@ -260,21 +250,17 @@ class AsyncBroadcastClient(_Client):
         self.close()
 
     async def subscribe(self, channel: Channel | str, *, timeout: float = TIMEOUT) -> None:
-        """See `BroadcastClient.subscribe`."""
         name = _name(channel)
         signed = await self._ask("auth", name) if is_guarded(name) else {}
         await self._run(self._peer.subscribe(name, signed, timeout))
 
     async def unsubscribe(self, channel: Channel | str) -> None:
-        """See `BroadcastClient.unsubscribe`."""
         await self._run(self._peer.unsubscribe(_name(channel)))
 
     async def sign_in(self, *, timeout: float = TIMEOUT) -> None:
-        """See `BroadcastClient.sign_in`."""
         await self._run(self._peer.sign_in(await self._ask("user-auth", None), timeout))
 
     async def whisper(self, channel: Channel | str, event: str, data: object) -> None:
-        """See `BroadcastClient.whisper`."""
         await self._run(self._peer.whisper(_name(channel), event, data))
 
     async def receive(
@@ -284,24 +270,20 @@ class AsyncBroadcastClient(_Client):
         channel: Channel | str | None = None,
         timeout: float = TIMEOUT,
     ) -> Received:
-        """See `BroadcastClient.receive`."""
         try:
             return await self._run(self._peer.receive(event, _name_or_none(channel), timeout))
         except NotReceived as exc:
-            raise AssertionError(f"{exc}{await sync_to_async(_held)()}") from None
+            raise AssertionError(f"{exc}{await sync_to_async(_advice)()}") from None
 
     async def assert_nothing_received(
         self, event: str | None = None, *, channel: Channel | str | None = None
     ) -> None:
-        """See `BroadcastClient.assert_nothing_received`."""
         await self._run(self._peer.assert_nothing_received(event, _name_or_none(channel)))
 
     async def members(self, channel: Channel | str) -> dict[str, Any]:
-        """See `BroadcastClient.members`."""
         return await self._run(self._peer.members_of(_name(channel)))
 
     async def wait_closed(self, *, timeout: float = TIMEOUT) -> int:
-        """See `BroadcastClient.wait_closed`."""
         return await self._run(self._peer.wait_closed(timeout))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
@@ -309,29 +291,13 @@ class AsyncBroadcastClient(_Client):
 
     async def _ask(self, endpoint: str, channel: str | None) -> dict[str, Any]:
         with _reasons() as reasons:
-            response = await self._client.post(
-                self._url(endpoint), self._question(channel), secure=settings.SECURE_SSL_REDIRECT
-            )
+            response = await self._client.post(**self._question(endpoint, channel))
         return _signed(response, channel, reasons)
 
 
-class _Response(Protocol):
-    """What both of Django's test clients return."""
-
-    status_code: int
-
-    @property
-    def content(self) -> bytes: ...
-    @property
-    def reason_phrase(self) -> str: ...
-
-
-def _held() -> str:
-    """Return a sentence on the broadcasts that wait for a transaction of this thread."""
-    used = connections.all(initialized_only=True)
-    callbacks = [entry[1] for connection in used for entry in connection.run_on_commit]
-    owners = [getattr(callback, "__self__", None) for callback in callbacks]
-    names = [owner.event for owner in owners if isinstance(owner, OutgoingEvent)]
+def _advice() -> str:
+    """Return a sentence on the events that wait for a transaction of this thread, if any do."""
+    names = events_waiting_for_commit()
     if not names:
         return ""
     return (
@@ -341,7 +307,7 @@ def _held() -> str:
 
 
 def _name(channel: Channel | str) -> str:
-    # A name that the protocol does not allow is for the server to refuse.
+    # The server, not the client, refuses a name that the protocol does not allow.
     return channel if isinstance(channel, str) else channel.name
 
 
@@ -349,8 +315,8 @@ def _name_or_none(channel: Channel | str | None) -> str | None:
     return None if channel is None else _name(channel)
 
 
-def _signed(response: _Response, channel: str | None, reasons: list[str]) -> dict[str, Any]:
-    """Return what an auth endpoint has signed. Raise `SubscriptionRefused` if it has not."""
+def _signed(response: Any, channel: str | None, reasons: list[str]) -> dict[str, Any]:
+    """Return what an auth endpoint signed. Raise `SubscriptionRefused` if it refused."""
     if response.status_code == 200:
         answer = decode(response.content)
         if isinstance(answer, dict):
@@ -362,7 +328,7 @@ def _signed(response: _Response, channel: str | None, reasons: list[str]) -> dic
 
 @contextmanager
 def _reasons() -> Iterator[list[str]]:
-    """Yield what the auth endpoint tells its log meanwhile: it says why to nobody else."""
+    """Yield what the auth endpoint logs meanwhile: its answer does not say why."""
     reasons: list[str] = []
 
     class Handler(logging.Handler):

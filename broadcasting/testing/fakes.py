@@ -1,26 +1,25 @@
 """
-Broadcasts are recorded in place of being sent.
+Fakes, which record broadcasts instead of sending them.
 
-Everything before the sending happens: listeners run, the event is asked, its data is
-encoded and its size is checked.
+Everything before the sending happens: listeners are called, the event is prepared, its data
+is encoded and its size is checked.
 
-A record counts as sent unless the transaction, or the savepoint, that it waits for was
-rolled back; so nothing need be committed, and a `TestCase` can look at once.
+A record counts as sent unless the transaction or savepoint that it waits for was rolled
+back. So nothing need be committed, and a `TestCase` can look at once.
 """
 
 import inspect
 import threading
 import unittest
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from asgiref.sync import iscoroutinefunction
 
-from ..channel import Channels
 from ..events.outgoing import OutgoingEvent, intercept
-from .records import Expectation, RecordedBroadcast, Wanted
+from .records import Conditions, Expectation, RecordedBroadcast, Wanted
 
 __unittest = True  # The traceback of a failed assertion ends in the test.
 
@@ -30,15 +29,15 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 _lock = threading.Lock()
 _active: "list[Broadcasts]" = []
-_taking: list[AbstractContextManager[None]] = []  # One while any fake is active.
+_interception = ExitStack()  # Events are intercepted while any fake is active.
 
 
 class Broadcasts:
     """
     What was broadcast, in order, since a fake began.
 
-    Threads and servers of this process are heard, too. It can be asked after the fake
-    has ended.
+    Events of other threads of this process are recorded, too. It can be asked after the
+    fake has ended.
     """
 
     def __init__(self) -> None:
@@ -46,12 +45,12 @@ class Broadcasts:
 
     @property
     def sent(self) -> list[RecordedBroadcast]:
-        """All that was not rolled back: what still waits for a commit is among it."""
+        """All that were not rolled back, also those that wait for a commit."""
         return [record for record in list(self._records) if not record.is_rolled_back]
 
     @property
     def rolled_back(self) -> list[RecordedBroadcast]:
-        """What will never be sent, since its transaction or savepoint was rolled back."""
+        """Those whose transaction or savepoint was rolled back."""
         return [record for record in list(self._records) if record.is_rolled_back]
 
     def clear(self) -> None:
@@ -59,35 +58,26 @@ class Broadcasts:
         self._records.clear()
 
     def assert_broadcast(
-        self,
-        what: Wanted,
-        *,
-        on: Channels | Callable[[str], object] | None = None,
-        with_: Mapping[str, object] | Callable[[Any], object] | None = None,
-        to_others: bool | None = None,
-        via: str | None = None,
-        queue: str | bool | None = None,
-        where: Callable[[RecordedBroadcast], object] | None = None,
-        times: int | None = None,
+        self, what: Wanted, *, times: int | None = None, **conditions: Unpack[Conditions]
     ) -> list[RecordedBroadcast]:
         """
-        Fail unless such an event was broadcast. Return those that were.
+        Fail unless such an event was broadcast. Return the records.
 
         Args:
-            what: The class of the event or notification or a base of it, one that is equal,
-                or the name that clients listen for.
-            on: A channel or several, all of which it went to; or a function of a
-                channel's name that is true of one of them.
-            with_: What its data holds, other keys left aside, also those of objects in it;
-                or a function of the data. Values as in `broadcast_with`.
+            what: The class of the event or notification or a base of it, an equal one, or
+                the name that clients listen for.
+            times: How often; at least once by default.
+            on: A channel or several, to all of which it went; or a function of a channel's
+                name that is true of one of them.
+            with_: What its data contains, other keys ignored, in nested objects, too; or a
+                function of the data. Values as in `broadcast_with`.
             to_others: Whether the sending page was left out.
             via: A connection that it went through.
             queue: Whether it was queued, or in which queue.
-            where: A function of the record, for whatever else.
-            times: How often, at least once unless given.
+            where: A function of the record.
         """
         __tracebackhide__ = True  # Of pytest.
-        expectation = Expectation(what, on, with_, to_others, via, queue, where)
+        expectation = Expectation(what, **conditions)
         found = self._found(expectation)
         if (times is None and found) or (times is not None and len(found) == times):
             return found
@@ -98,20 +88,10 @@ class Broadcasts:
             problem = f"{expectation} was not broadcast.{self._nearest(expectation)}"
         raise AssertionError(f"{problem}\n{self}")
 
-    def assert_not_broadcast(
-        self,
-        what: Wanted,
-        *,
-        on: Channels | Callable[[str], object] | None = None,
-        with_: Mapping[str, object] | Callable[[Any], object] | None = None,
-        to_others: bool | None = None,
-        via: str | None = None,
-        queue: str | bool | None = None,
-        where: Callable[[RecordedBroadcast], object] | None = None,
-    ) -> None:
+    def assert_not_broadcast(self, what: Wanted, **conditions: Unpack[Conditions]) -> None:
         """Fail if such an event was broadcast. Arguments as of `assert_broadcast`."""
         __tracebackhide__ = True
-        expectation = Expectation(what, on, with_, to_others, via, queue, where)
+        expectation = Expectation(what, **conditions)
         if found := self._found(expectation):
             raise AssertionError(f"{expectation} was broadcast {_often(len(found))}.\n{self}")
 
@@ -123,7 +103,7 @@ class Broadcasts:
             raise AssertionError(f"{number} broadcast.\n{self}")
 
     def __str__(self) -> str:
-        """Return a list of all, as it stands below the reason of a failure."""
+        """Return a list of all, which is part of the message of a failed assertion."""
         if not self._records:
             return "Nothing was broadcast."
         lines = [f"  {number}. {record}" for number, record in enumerate(self._records, 1)]
@@ -140,7 +120,7 @@ class Broadcasts:
         ]
 
     def _nearest(self, expectation: Expectation) -> str:
-        """Return a sentence on the broadcast that differs least from what is expected."""
+        """Return a sentence on the broadcast that differs least from the expected one."""
         about = [record for record in list(self._records) if expectation.is_about(record)]
         if not about:
             return ""
@@ -150,7 +130,7 @@ class Broadcasts:
             misses.append("it was rolled back")
         return f" {nearest.event} was, but {' and '.join(misses)}."
 
-    def _take(self, record: RecordedBroadcast) -> None:
+    def _record(self, record: RecordedBroadcast) -> None:
         self._records.append(record)
 
 
@@ -159,12 +139,12 @@ class fake_broadcasts:
     """
     Record what is broadcast, and send nothing.
 
-    ``with fake_broadcasts() as broadcasts:`` gives the `Broadcasts`. As a decorator of a
-    function, sync or async, it passes them as the argument `broadcasts` if there is a
-    parameter of this name. Of a class it fakes every test, and a `unittest.TestCase` finds
-    them in ``self.broadcasts``.
+    ``with fake_broadcasts() as broadcasts:`` gives the `Broadcasts`. A decorated function,
+    sync or async, receives them as the argument `broadcasts` if it has such a parameter. A
+    decorated class has each test faked, and a `unittest.TestCase` finds them in
+    ``self.broadcasts``.
 
-    Of fakes within each other, each hears what is broadcast while it lasts.
+    Fakes may be nested. Each records what is broadcast while it lasts.
     """
 
     def __init__(self) -> None:
@@ -173,10 +153,9 @@ class fake_broadcasts:
     def __enter__(self) -> Broadcasts:
         broadcasts = Broadcasts()
         with _lock:
+            if not _active:
+                _interception.enter_context(intercept(_record))
             _active.append(broadcasts)
-            if not _taking:
-                _taking.append(intercept(_take))
-                _taking[0].__enter__()
         self._entered.append(broadcasts)
         return broadcasts
 
@@ -184,14 +163,13 @@ class fake_broadcasts:
         with _lock:
             _active.remove(self._entered.pop())
             if not _active:
-                _taking.pop().__exit__(None, None, None)
+                _interception.close()
 
     def __call__(self, target: T) -> T:
-        decorated: T = target
         if isinstance(target, type):
             _decorate_class(target, self)
-        else:
-            decorated = self._decorated(target)
+            return target
+        decorated: T = self._decorated(target)
         return decorated
 
     def _decorated(self, function: Callable[..., Any]) -> Any:
@@ -221,15 +199,15 @@ class fake_broadcasts:
         return wrapper
 
 
-def active_fakes() -> int:
-    """Return how many fakes are taking what is broadcast."""
-    return len(_active)
+def is_faking() -> bool:
+    """Whether broadcasts are recorded instead of being sent."""
+    return bool(_active)
 
 
-def _take(outgoing: OutgoingEvent, using: str | None, is_now: bool) -> None:
+def _record(outgoing: OutgoingEvent, using: str | None, is_now: bool) -> None:
     record = RecordedBroadcast.of(outgoing, using, is_now)
     for broadcasts in list(_active):
-        broadcasts._take(record)
+        broadcasts._record(record)
 
 
 def _decorate_class(cls: type, fake: fake_broadcasts) -> None:

@@ -1,12 +1,10 @@
 """Assertions on broadcasts, for test cases of ``unittest`` and Django."""
 
 import unittest
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
-from ..channel import Channels
 from .fakes import Broadcasts, fake_broadcasts
-from .records import RecordedBroadcast, Wanted
+from .records import Conditions, RecordedBroadcast, Wanted
 
 __unittest = True  # The traceback of a failed assertion ends in the test.
 
@@ -20,7 +18,7 @@ class BroadcastTestMixin(_Base):
     """
     Record what each test broadcasts, and send nothing. Write it before the test case's class.
 
-    What ``setUp`` broadcasts counts; what ``setUpTestData`` does, does not.
+    Events of ``setUp`` are recorded, those of ``setUpTestData`` are not.
 
     Attributes:
         broadcasts: What the test has broadcast so far.
@@ -34,46 +32,16 @@ class BroadcastTestMixin(_Base):
             return super().run(result)
 
     def assertBroadcast(
-        self,
-        what: Wanted,
-        *,
-        on: Channels | Callable[[str], object] | None = None,
-        with_: Mapping[str, object] | Callable[[Any], object] | None = None,
-        to_others: bool | None = None,
-        via: str | None = None,
-        queue: str | bool | None = None,
-        where: Callable[[RecordedBroadcast], object] | None = None,
-        times: int | None = None,
+        self, what: Wanted, *, times: int | None = None, **conditions: Unpack[Conditions]
     ) -> list[RecordedBroadcast]:
         """Fail unless such an event was broadcast. See `Broadcasts.assert_broadcast`."""
         __tracebackhide__ = True  # Of pytest.
-        return self.broadcasts.assert_broadcast(
-            what,
-            on=on,
-            with_=with_,
-            to_others=to_others,
-            via=via,
-            queue=queue,
-            where=where,
-            times=times,
-        )
+        return self.broadcasts.assert_broadcast(what, times=times, **conditions)
 
-    def assertNotBroadcast(
-        self,
-        what: Wanted,
-        *,
-        on: Channels | Callable[[str], object] | None = None,
-        with_: Mapping[str, object] | Callable[[Any], object] | None = None,
-        to_others: bool | None = None,
-        via: str | None = None,
-        queue: str | bool | None = None,
-        where: Callable[[RecordedBroadcast], object] | None = None,
-    ) -> None:
+    def assertNotBroadcast(self, what: Wanted, **conditions: Unpack[Conditions]) -> None:
         """Fail if such an event was broadcast. See `Broadcasts.assert_broadcast`."""
         __tracebackhide__ = True
-        self.broadcasts.assert_not_broadcast(
-            what, on=on, with_=with_, to_others=to_others, via=via, queue=queue, where=where
-        )
+        self.broadcasts.assert_not_broadcast(what, **conditions)
 
     def assertNothingBroadcast(self) -> None:
         """Fail if anything was broadcast."""

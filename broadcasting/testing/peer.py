@@ -1,4 +1,4 @@
-"""The socket of a test's client, on the loop of the `Site`."""
+"""The socket of a test's client, which lives on the loop of the `Site`."""
 
 import asyncio
 import json
@@ -16,21 +16,21 @@ T = TypeVar("T")
 
 
 class ClientError(AssertionError):
-    """The server has refused what the client sent; the text is what it answered."""
+    """Raised when the server refuses what the client sent. The text is its answer."""
 
 
 class NotReceived(AssertionError):
-    """What a client waits for has not come."""
+    """Raised when an event does not come in time."""
 
 
 class SubscriptionRefused(ClientError):
     """
-    A client may not join a channel, or sign in.
+    Raised when a client may not subscribe to a channel, or sign in.
 
     Attributes:
         channel: The channel; empty for a sign-in.
-        status: What was answered: 403 by the auth endpoint, or the socket's own code.
-        reason: Why, as the log has it.
+        status: The status of the auth endpoint's answer, or the code of the server's.
+        reason: Why, as it is logged.
     """
 
     def __init__(self, channel: str, status: int, reason: str) -> None:
@@ -43,11 +43,11 @@ class SubscriptionRefused(ClientError):
 
 class ConnectionClosed(ClientError):
     """
-    The server has closed the connection.
+    Raised when the server has closed the connection.
 
     Attributes:
-        code: The close code, as `docs/close-codes.md` lists them.
-        reason: What was said with it.
+        code: The close code, one of `docs/close-codes.md`.
+        reason: The text of the close.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -62,10 +62,10 @@ class Received:
     One event that a client received.
 
     Attributes:
-        event: Its name; those of the protocol begin with ``pusher:``, as pusher-js has them.
-        channel: The channel, `None` for what concerns the connection.
+        event: Its name. Those of the protocol begin with ``pusher:``, as in pusher-js.
+        channel: The channel, `None` if it is about the connection.
         data: The data, decoded.
-        user_id: The member who sent it, if it is a whisper of a presence channel.
+        user_id: The member who sent it, for a client event of a presence channel.
     """
 
     event: str
@@ -74,18 +74,17 @@ class Received:
     user_id: str | None = None
 
     def __str__(self) -> str:
-        """Return it as a line of a failed test."""
         where = "" if self.channel is None else f" on {self.channel}"
         return f"{self.event}{where}: {encode(self.data)[:200]}"
 
 
 class Peer:
     """
-    What the hub sees as a `Socket`, and what a client knows. Everything on the site's loop.
+    A `Socket` of the hub, and what its client knows. It is used on the site's loop only.
 
     Attributes:
-        received: What no test has taken yet, in order.
-        members: By presence channel, what is known of each member by user id.
+        received: Events that no test has taken yet, in order.
+        members: By presence channel, the info of each member by user id.
         closed: Code and reason of the close.
     """
 
@@ -113,49 +112,48 @@ class Peer:
     # What the hub calls
 
     def send(self, frame: Frame) -> None:
-        """Take a frame."""
         if self.closed is None:
             self._take(json.loads(frame.text))
             self._changed.set()
 
     def close(self, code: int, reason: str) -> None:
-        """Take note of the end, as an adapter does when the client has gone."""
+        """Note the close, and report it as an adapter does when the client is gone."""
         if self.closed is None:
             self.closed = (code, reason)
-            self._loop.call_soon(lambda: self._session.closed())  # It may not be there yet.
+            self._loop.call_soon(lambda: self._session.closed())  # It may not exist yet.
             self._changed.set()
 
     def tick(self, now: float) -> None:
-        """Nothing waits here."""
+        """Do nothing: no bytes wait here."""
 
     # What a client does
 
     async def subscribe(self, channel: str, signed: Mapping[str, Any], timeout: float) -> None:
-        """Join `channel`. Return when the server has confirmed."""
-        self._say("pusher:subscribe", {"channel": channel, **signed})
+        """Subscribe to `channel`. Return when the server has confirmed."""
+        self._send("pusher:subscribe", {"channel": channel, **signed})
         await self._wait(lambda: channel in self._answers or bool(self._errors) or None, timeout)
         answer = self._answers.pop(channel, None)
         if answer is None:
             self._raise_errors()
             raise ClientError(f"Joining {channel} was not answered within {timeout:g} s.")
         if answer.event == "pusher:subscription_error":
-            self._errors.clear()  # It is told twice.
+            self._errors.clear()  # The server sends it twice.
             raise SubscriptionRefused(channel, answer.data["status"], answer.data["error"])
 
     async def unsubscribe(self, channel: str) -> None:
-        """Leave `channel`. Return when others were told."""
-        self._say("pusher:unsubscribe", {"channel": channel})
+        """Unsubscribe from `channel`. Return when the other members know."""
+        self._send("pusher:unsubscribe", {"channel": channel})
         self.members.pop(channel, None)
         await self._site.settle()
 
     async def sign_in(self, signed: Mapping[str, Any], timeout: float) -> None:
-        """Sign in, and join the channel of the user's own sockets as pusher-js does."""
-        self._say("pusher:signin", signed)
+        """Sign in, and subscribe to the user's own channel as pusher-js does."""
+        self._send("pusher:signin", signed)
         await self.subscribe(user_channel(json.loads(signed["user_data"])["id"]), {}, timeout)
 
     async def whisper(self, channel: str, event: str, data: object) -> None:
-        """Send a client event. Return when it was relayed."""
-        self._say(f"client-{event}", data, channel)
+        """Send a client event. Return when the others have it."""
+        self._send(f"client-{event}", data, channel)
         await self._site.settle()
         self._raise_errors()
 
@@ -183,36 +181,36 @@ class Peer:
         return closed[0]
 
     async def members_of(self, channel: str) -> dict[str, Any]:
-        """Return who is in a presence channel."""
+        """Return the members of a presence channel."""
         await self._site.settle()
         if channel not in self.members:
-            raise ClientError(f"{channel} is no presence channel that this client has joined.")
+            raise ClientError(f"{channel} is not a presence channel that this client is in.")
         return dict(self.members[channel])
 
     async def leave(self) -> None:
-        """Close the connection. Return when others were told."""
+        """Close the connection. Return when the other members know."""
         self._session.closed()
         await self._site.settle()
 
     def raise_if_closed(self) -> None:
-        """Raise `ConnectionClosed` if the server has closed."""
+        """Raise `ConnectionClosed` if the server has closed the connection."""
         if self.closed is not None:
             raise ConnectionClosed(*self.closed)
 
     # Private parts
 
-    def _say(self, event: str, data: object, channel: str | None = None) -> None:
+    def _send(self, event: str, data: object, channel: str | None = None) -> None:
         frame = {"event": event, "data": data} | ({} if channel is None else {"channel": channel})
         self.raise_if_closed()
         self._session.receive(encode(frame))
         self.raise_if_closed()
-        if event != "pusher:subscribe":  # That has an answer of its own.
+        if event != "pusher:subscribe":  # It has an answer of its own.
             self._raise_errors()
 
     def _take(self, frame: dict[str, Any]) -> None:
         event, channel = frame["event"], frame.get("channel")
         data = self._decoded(frame.get("data"), channel)
-        # As pusher-js calls them.
+        # As in pusher-js.
         event = event.replace("pusher_internal:", "pusher:", 1)
         received = Received(event, channel, data, frame.get("user_id"))
         match event:
@@ -237,7 +235,7 @@ class Peer:
             data = unseal(self.app, channel, data) or data
         try:
             return json.loads(data)
-        except ValueError:  # A whisper is relayed as its sender wrote it.
+        except ValueError:  # A client event is relayed as its sender wrote it.
             return data
 
     def _count_members(self, received: Received) -> None:
@@ -249,10 +247,8 @@ class Peer:
 
     def _next(self, event: str | None, channel: str | None) -> Received | None:
         for received in self.received:
-            # The protocol's own events are for who names them.
-            fits = received.event == event or (
-                event is None and not received.event.startswith("pusher:")
-            )
+            is_own = received.event.startswith("pusher:")  # The protocol's: must be named.
+            fits = received.event == event or (event is None and not is_own)
             if fits and channel in (None, received.channel):
                 return received
         return None
@@ -260,7 +256,7 @@ class Peer:
     async def _wait(
         self, find: Callable[[], T | None], timeout: float, *, to_close: bool = False
     ) -> T | None:
-        """Return what `find` finds, as soon as it does; `None` after `timeout` seconds."""
+        """Return what `find` returns, once it is not `None`; `None` after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 while (found := find()) is None:

@@ -1,8 +1,8 @@
-"""A broadcast that a fake took in place of the drivers, and what a test expects of one."""
+"""A broadcast that a fake recorded, and what a test expects of one."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -17,7 +17,7 @@ from ..protocol.messages import decode, encode
 
 MAX_SHOWN = 200  # Characters of an event's data.
 
-# A class, an event or notification that is equal, or the name that clients listen for.
+# A class, an equal event or notification, or the name that clients listen for.
 Wanted: TypeAlias = (
     type[ShouldBroadcast]
     | ShouldBroadcast
@@ -27,11 +27,11 @@ Wanted: TypeAlias = (
 )
 
 
-class Hold:
+class CommitHook:
     """
-    Stands among the callbacks of a transaction where the call of a driver would.
+    Stands among the commit hooks of a transaction in place of the event's own.
 
-    A rollback, also that of a savepoint, takes it out as it would take out the call.
+    A rollback, also one to a savepoint, removes it as it would remove that one.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
@@ -40,20 +40,30 @@ class Hold:
         connection.on_commit(self)
 
     def __call__(self) -> None:
-        """Take note of the commit. A test may have it called twice."""
         self._has_run = True
 
     @property
     def is_waiting(self) -> bool:
         """Whether neither commit nor rollback has come."""
         # The list of the connection that was used, whichever thread asks.
-        waiting = (entry[1] for entry in self._connection.run_on_commit)
-        return not self._has_run and any(callback is self for callback in waiting)
+        return not self._has_run and self in _commit_hooks(self._connection)
 
     @property
     def is_dropped(self) -> bool:
-        """Whether a rollback has taken it out."""
+        """Whether a rollback has removed it."""
         return not self._has_run and not self.is_waiting
+
+
+def events_waiting_for_commit() -> list[str]:
+    """Return the names of events that wait for a transaction of this thread."""
+    used = connections.all(initialized_only=True)
+    hooks = [hook for connection in used for hook in _commit_hooks(connection)]
+    owners = [getattr(hook, "__self__", None) for hook in hooks]
+    return [owner.event for owner in owners if isinstance(owner, OutgoingEvent)]
+
+
+def _commit_hooks(connection: BaseDatabaseWrapper) -> list[object]:
+    return [entry[1] for entry in connection.run_on_commit]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -64,14 +74,14 @@ class RecordedBroadcast:
     Attributes:
         event: The name that clients listen for.
         channels: Full names, each once.
-        data: What clients receive: the JSON, decoded. That of an encrypted channel, too.
+        data: What clients receive: the decoded JSON, also of an encrypted channel.
         instance: The event itself, `None` for one without a class.
         to_others: Whether the page that sent the current request is left out.
         socket_id: That page's socket, `None` if there is none.
         connections: The aliases that it would be sent through.
-        is_now: Whether it would not wait for a commit.
-        queue: The queue that it would wait in for a worker, `None` for none.
-        debounce: Seconds for which newer ones might take its place. Each is recorded.
+        is_now: Whether it would be sent without waiting for a commit.
+        queue: The queue in which it would wait for a worker, `None` for none.
+        debounce: Seconds for which newer events might replace it. Each is recorded.
     """
 
     event: str
@@ -84,7 +94,7 @@ class RecordedBroadcast:
     is_now: bool = False
     queue: str | None = None
     debounce: float = 0
-    _hold: Hold | None = field(default=None, repr=False)
+    _hook: CommitHook | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, outgoing: OutgoingEvent, using: str | None, is_now: bool) -> "RecordedBroadcast":
@@ -102,42 +112,49 @@ class RecordedBroadcast:
             is_now=is_now,
             queue=outgoing.queue,
             debounce=outgoing.debounce,
-            _hold=Hold(connection) if waits else None,
+            _hook=CommitHook(connection) if waits else None,
         )
 
     @property
     def is_held(self) -> bool:
         """Whether it waits for a commit, as all do in a `TestCase`."""
-        return self._hold is not None and self._hold.is_waiting
+        return self._hook is not None and self._hook.is_waiting
 
     @property
     def is_rolled_back(self) -> bool:
-        """Whether it would never be sent, since the transaction that it waited for has failed."""
-        return self._hold is not None and self._hold.is_dropped
+        """Whether it would never be sent, since its transaction was rolled back."""
+        return self._hook is not None and self._hook.is_dropped
 
     def __str__(self) -> str:
-        """Return it as a line of a failed test."""
-        notes = [
-            note
-            for note, holds in (
-                ("to others", self.to_others),
-                (f"queued in {self.queue}", self.queue is not None),
-                ("held until commit", self.is_held),
-                ("rolled back", self.is_rolled_back),
-            )
-            if holds
-        ]
+        notes = {
+            "to others": self.to_others,
+            f"queued in {self.queue}": self.queue is not None,
+            "held until commit": self.is_held,
+            "rolled back": self.is_rolled_back,
+        }
         text = f"{self.event} on {_listed(self.channels)}: {_shortened(encode(self.data))}"
-        return f"{text} ({', '.join(notes)})" if notes else text
+        true = [note for note, holds in notes.items() if holds]
+        return f"{text} ({', '.join(true)})" if true else text
+
+
+class Conditions(TypedDict, total=False):
+    """Conditions of an assertion, which must all hold. See `Broadcasts.assert_broadcast`."""
+
+    on: Channels | Callable[[str], object] | None
+    with_: Mapping[str, object] | Callable[[Any], object] | None
+    to_others: bool | None
+    via: str | None
+    queue: str | bool | None
+    where: Callable[[RecordedBroadcast], object] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """
-    Which broadcasts a test means. Arguments as of `Broadcasts.assert_broadcast`.
+    The broadcasts that a test asks for. Fields as of `Conditions`.
 
     Raises:
-        TypeError: Nothing that is broadcast could be `what`.
+        TypeError: `what` is nothing that can be broadcast.
         ValueError: `on` is empty.
     """
 
@@ -165,14 +182,13 @@ class Expectation:
             raise ValueError("on=[] names no channel. Leave it out to ask for any.")
 
     def __str__(self) -> str:
-        """Return what is meant, as far as it can be written."""
-        text = self.name
+        text = self.what.__name__ if isinstance(self.what, type) else str(self.what)
         if self.on is not None:
             text += f" on {_called(self.on) or _listed(channel_names(self.on))}"  # type: ignore[arg-type]  # No function here.
         if self.with_ is not None:
             text += f" with {_called(self.with_) or _shortened(encode(self._data))}"
         if self.to_others is not None:
-            text += " to others" if self.to_others else " to everybody"
+            text += f" {_audience(self.to_others)}"
         if self.via is not None:
             text += f" via {self.via}"
         if self.queue is not None:
@@ -181,17 +197,8 @@ class Expectation:
             text += f" where {_called(self.where)}"
         return text
 
-    @property
-    def name(self) -> str:
-        """What was asked for, without conditions."""
-        return self.what.__name__ if isinstance(self.what, type) else str(self.what)
-
-    @property
-    def _class(self) -> type:
-        return self.what if isinstance(self.what, type) else type(self.what)
-
     def is_about(self, record: RecordedBroadcast) -> bool:
-        """Tell whether `record` is of this class or name, conditions left aside."""
+        """Whether `record` is of this class or name, conditions left aside."""
         if isinstance(self.what, str):
             return record.event == self.what
         fired = self._fired(record)
@@ -200,12 +207,13 @@ class Expectation:
         return type(fired) is type(self.what)
 
     def misses(self, record: RecordedBroadcast) -> list[str]:
-        """Return in what `record`, which it is about, differs from what is meant."""
+        """Return the conditions that `record` does not meet, each with what it has instead."""
         return list(self._misses(record))
 
     def _misses(self, record: RecordedBroadcast) -> Iterator[str]:
-        if not isinstance(self.what, type | str) and self._fired(record) != self.what:
-            yield f"it is {self._fired(record)!r}"
+        fired = self._fired(record)
+        if not isinstance(self.what, type | str) and fired != self.what:
+            yield f"it is {fired!r}"
         yield from self._channel_misses(record.channels)
         if callable(self.with_):
             if not self.with_(record.data):
@@ -213,7 +221,7 @@ class Expectation:
         elif self.with_ is not None:
             yield from _differences(self._data, record.data, "")
         if self.to_others is not None and self.to_others != record.to_others:
-            yield "to others" if record.to_others else "to everybody"
+            yield _audience(record.to_others)
         if self.via is not None and self.via not in record.connections:
             yield f"via {_listed(record.connections)} instead of {self.via}"
         if self.queue is not None and self.queue not in (record.queue, record.queue is not None):
@@ -221,28 +229,30 @@ class Expectation:
         if self.where is not None and not self.where(record):
             yield f"{_called(self.where)} is false of it"
 
-    def _fired(self, record: RecordedBroadcast) -> object:
-        """Return what a test could have meant: the event, or the notification that it carries."""
-        fired = record.instance
-        is_meant = issubclass(self._class, BroadcastNotification)
-        if is_meant and isinstance(fired, BroadcastNotificationCreated):
-            return fired.notification
-        return fired
-
     def _channel_misses(self, channels: tuple[str, ...]) -> Iterator[str]:
-        if self.on is None:
-            return
         if callable(self.on):
             if not any(self.on(channel) for channel in channels):
                 yield f"on {_listed(channels)}, of which {_called(self.on)} is false"
-            return
-        missing = [name for name in channel_names(self.on) if name not in channels]
-        if missing:
-            yield f"on {_listed(channels)} instead of {_listed(missing)}"
+        elif self.on is not None:
+            missing = [name for name in channel_names(self.on) if name not in channels]
+            if missing:
+                yield f"on {_listed(channels)} instead of {_listed(missing)}"
+
+    def _fired(self, record: RecordedBroadcast) -> object:
+        """Return the event, or the notification that it carries if that is asked for."""
+        fired = record.instance
+        is_asked_for = issubclass(self._class, BroadcastNotification)
+        if is_asked_for and isinstance(fired, BroadcastNotificationCreated):
+            return fired.notification
+        return fired
+
+    @property
+    def _class(self) -> type:
+        return self.what if isinstance(self.what, type) else type(self.what)
 
     @property
     def _data(self) -> Any:
-        # Through JSON, as the event's own data went: a UUID meets its text.
+        # Through JSON, as the event's own data went: a UUID equals its text.
         return decode(encode_payload(self.with_, "with_"))
 
 
@@ -261,12 +271,16 @@ def _differences(expected: Any, actual: Any, path: str) -> Iterator[str]:
 
 
 def _called(function: object) -> str:
-    """Return the name of a function, nothing for what is none."""
+    """Return the name of a function, nothing for another object."""
     return f"{getattr(function, '__name__', function)}()" if callable(function) else ""
 
 
 def _listed(names: "tuple[str, ...] | list[str]") -> str:
     return ", ".join(names)
+
+
+def _audience(to_others: bool) -> str:
+    return "to others" if to_others else "to everybody"
 
 
 def _queued(queue: str | bool | None) -> str:

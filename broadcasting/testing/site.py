@@ -1,12 +1,10 @@
 """
 A server without a port: a hub, its bus and its clients, inside the process of the tests.
 
-It has a thread and an event loop of its own, from the first client to the last. So it
-serves sync and async tests alike, and nothing that a test does to its own loop disturbs
-it. Meanwhile every connection of the settings leads into its bus, whichever its driver:
-a test needs no Redis, and an event that is fired anywhere in the process arrives.
-
-Webhooks are not posted.
+It has a thread and an event loop of its own, from the first client to the last. So it serves
+sync and async tests alike, and a test cannot disturb it by what it does to its own loop.
+Meanwhile every connection of the settings leads to its bus, whatever its driver: a test needs
+no Redis, and events of the whole process arrive. No webhooks are posted.
 """
 
 import asyncio
@@ -36,7 +34,7 @@ T = TypeVar("T")
 
 
 class Site:
-    """One run of the server. `join_site` makes it, `leave_site` ends it."""
+    """One run of the server, started by `join_site` and stopped by `leave_site`."""
 
     def __init__(self) -> None:
         self._bus = MemoryBus()
@@ -44,7 +42,7 @@ class Site:
         self._thread = threading.Thread(target=self._serve, name="broadcast-site", daemon=True)
 
     def start(self) -> None:
-        """Begin to serve. Raise `ImproperlyConfigured` if the settings make no sense."""
+        """Start to serve. Raise `ImproperlyConfigured` if the settings are mistaken."""
         self._thread.start()
         try:
             self._ready.result()
@@ -53,7 +51,7 @@ class Site:
             raise
 
     def stop(self) -> None:
-        """Close what is open and wait for the end of the thread."""
+        """Close all connections and wait until the thread has ended."""
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
@@ -62,12 +60,12 @@ class Site:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def make_broadcaster(self, connection: ConnectionSettings) -> Broadcaster:
-        """Return a write end for `connection` that leads here."""
+        """Return a write end for `connection` that leads to this server."""
         first = get_settings().apps[0].id
         return _SiteBroadcaster(self._bus, app=connection.app, first_app_id=first)
 
     def open_session(self, app_id: str | None, socket: Socket) -> Session:
-        """Begin to serve a client of an application, the first unless said. On the loop."""
+        """Start to serve a client of an application, by default the first. On the loop."""
         app = self._application(app_id)
         socket_id = f"{secrets.randbits(32)}.{secrets.randbits(32)}"
         session = Session(self._hub, app, Connection(app, socket_id), socket, self._loop.time)
@@ -75,8 +73,8 @@ class Site:
         return session
 
     async def settle(self) -> None:
-        """Wait until whatever was done so far has reached the clients."""
-        # Nothing there waits for what is outside of this loop.
+        """Wait until everything that was done so far has reached the clients."""
+        # None of it waits for anything outside of this loop.
         while self._hub.is_busy:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -114,15 +112,15 @@ _leads_here = ExitStack()
 
 
 def join_site() -> Site:
-    """Return the site, which is started for its first client."""
+    """Return the site, started if this is its first client."""
     global _site, _clients
     with _lock:
         if _site is None:
             site = Site()
             with ExitStack() as stack:
-                # No settings are changed: tests change them themselves, in orders of their own.
+                # The settings stay as they are: tests override them themselves.
                 stack.enter_context(broadcasters.made_by(site.make_broadcaster))
-                # That a driver has failed before says nothing of this one.
+                # A driver that failed before is not the one used here.
                 stack.enter_context(breakers.set_aside())
                 site.start()
                 stack.callback(site.stop)
@@ -133,7 +131,7 @@ def join_site() -> Site:
 
 
 def leave_site() -> None:
-    """Let go of the site, which stops after its last client."""
+    """Stop the site if this was its last client."""
     global _site, _clients
     with _lock:
         _clients -= 1
@@ -143,7 +141,7 @@ def leave_site() -> None:
 
 
 class _SiteHub(Hub):
-    """A hub that posts no webhooks, and knows when something is under way."""
+    """A hub that posts no webhooks, and knows whether it is busy."""
 
     def __init__(self) -> None:
         self.apps = [replace(app, webhooks=()) for app in get_settings().apps]

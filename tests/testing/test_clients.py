@@ -1,4 +1,4 @@
-"""Clients without a browser: what they hear, say and are refused, and what they leave behind."""
+"""Clients without a browser: what they receive, send and are refused."""
 
 import asyncio
 import math
@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.test import AsyncClient, Client, TestCase
+from django.test import Client, TestCase, override_settings
 from django.urls import include, path
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
@@ -34,7 +34,6 @@ from broadcasting import (
 from broadcasting.authorization import rules as authorization
 from broadcasting.drivers.circuit_breaker import breakers
 from broadcasting.drivers.null import NullBroadcaster
-from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.drivers.registry import broadcasters
 from broadcasting.guests import Guest
 from broadcasting.pytest_plugin import AConnect, Connect
@@ -66,7 +65,7 @@ OFF = {"ID": "3", "KEY": "off-key", "SECRET": "off-secret", "ENABLED": False}
 
 @dataclass
 class SaidAtOnce(ShouldBroadcastNow):
-    """Reaches a client in the midst of a test's transaction."""
+    """Is sent within a test's transaction."""
 
     channel: str
 
@@ -97,7 +96,7 @@ pytestmark = pytest.mark.urls(__name__)
 
 @pytest.fixture(autouse=True)
 def _project(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    """Have a project whose default connection leads away from this machine."""
+    """Configure a default connection to another machine."""
     monkeypatch.setattr(authorization, "_rules", [])
     monkeypatch.setattr(authorization, "_sign_in_rules", [])
     settings.BROADCASTING = {
@@ -123,33 +122,26 @@ def _project(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
-    """Whatever a test does, threads end and connections lead where they did."""
+    """Check that threads end and connections lead where they did."""
     yield
     assert "broadcast-site" not in [thread.name for thread in threading.enumerate()]
     assert isinstance(broadcasters["null"], NullBroadcaster)
 
 
 class TestReceiving:
-    def test_hears_what_is_sent_to_its_channel(self) -> None:
-        """Whichever driver the settings name."""
+    def test_receives_the_events_of_its_channels(self) -> None:
         with BroadcastClient() as client:
             client.subscribe("orders")
+            client.subscribe("b")
+            client.unsubscribe("b")
+            broadcast_to(["b", "c"], "Said", {})
             event(OrderShipped(7))
             received = client.receive("OrderShipped")
+            client.assert_nothing_received()
         assert (received.event, received.channel) == ("OrderShipped", "orders")
         assert received.data == {"order": 7, "total": 5}
 
-    def test_hears_nothing_of_other_channels(self) -> None:
-        """Nor of those that it has left."""
-        with BroadcastClient() as client:
-            client.subscribe("a")
-            client.subscribe("b")
-            client.unsubscribe("b")
-            broadcast_to("b", "Said", {})
-            client.assert_nothing_received()
-
-    def test_what_is_asked_for_is_taken_and_the_rest_stays(self) -> None:
-        """So a test need not know the order of what it does not care for."""
+    def test_receive_leaves_other_events(self) -> None:
         with BroadcastClient() as client:
             client.subscribe("a")
             client.subscribe("b")
@@ -161,8 +153,7 @@ class TestReceiving:
             assert [client.receive().data["n"] for _ in range(2)] == [0, 2]
             client.assert_nothing_received()
 
-    def test_a_thousand_have_arrived_when_it_is_asked(self) -> None:
-        """Nothing is waited for by the clock."""
+    def test_assertion_sees_everything_sent_before(self) -> None:
         with BroadcastClient() as client:
             client.subscribe("a")
             for _ in range(1000):
@@ -171,23 +162,18 @@ class TestReceiving:
             with pytest.raises(AssertionError, match=r"^Last on a was received\."):
                 client.assert_nothing_received("Last", channel="a")
 
-    def test_what_does_not_come_is_told_with_what_did(self) -> None:
-        """In a line each."""
+    def test_failure_lists_what_was_received(self) -> None:
         with BroadcastClient() as client:
             client.subscribe("a")
-            with pytest.raises(AssertionError) as caught:
+            with pytest.raises(AssertionError, match=r"Done was not .* Nothing else was"):
                 client.receive("Done", timeout=0.01)
-            assert str(caught.value) == "Done was not received within 0.01 s. Nothing else was."
             broadcast_to("a", "Said", {"n": 1})
             with pytest.raises(AssertionError) as caught:
                 client.receive("Done", channel="b", timeout=0.01)
-            assert str(caught.value) == (
-                "Done on b was not received within 0.01 s. Received, and not taken yet:\n"
-                '  1. Said on a: {"n":1}'
-            )
+        assert str(caught.value).startswith("Done on b was not received")
+        assert str(caught.value).endswith('\n  1. Said on a: {"n":1}')
 
     def test_its_own_page_can_be_left_out(self, client: Client) -> None:
-        """By the socket id that the page sends."""
         with BroadcastClient() as own, BroadcastClient() as other:
             own.subscribe("orders")
             other.subscribe("orders")
@@ -196,7 +182,6 @@ class TestReceiving:
             own.assert_nothing_received()
 
     def test_every_connection_leads_to_it(self) -> None:
-        """Also one that is written to by its name, for its own application."""
         with BroadcastClient() as first, BroadcastClient(app_id="2") as second:
             first.subscribe("a")
             second.subscribe("a")
@@ -207,8 +192,7 @@ class TestReceiving:
             first.assert_nothing_received()
             second.assert_nothing_received()
 
-    def test_silence_is_no_reason_to_go(self) -> None:
-        """It answers what the server asks of a silent client."""
+    def test_client_answers_pings(self) -> None:
         with BroadcastClient() as client:
             session = client._peer._session
 
@@ -221,24 +205,14 @@ class TestReceiving:
             client._run(grow_old())
             client.subscribe("a")
 
-    def test_settings_may_change_meanwhile(self, settings: Settings) -> None:
-        """Connections that are made anew lead to it as well."""
+    def test_settings_may_change_meanwhile(self) -> None:
         with BroadcastClient() as client:
             client.subscribe("a")
-            settings.BROADCASTING = {"DEFAULT": "log", "APPS": [APP]}
-            broadcast_to("a", "Said", {})
+            with override_settings(BROADCASTING={"DEFAULT": "log", "APPS": [APP]}):
+                broadcast_to("a", "Said", {})
             client.receive("Said")
 
-    def test_connections_lead_back_afterwards(self) -> None:
-        """To the objects that were there before."""
-        before = broadcasters["hosted"]
-        with BroadcastClient():
-            assert broadcasters["hosted"] is not before
-        assert broadcasters["hosted"] is before
-        assert isinstance(before, PusherBroadcaster)
-
-    def test_a_driver_that_failed_before_is_no_obstacle(self) -> None:
-        """Nor does a client make it usable."""
+    def test_open_circuit_breaker_is_set_aside(self) -> None:
         breaker = breakers["hosted"]
         breaker._is_open, breaker._until = True, math.inf
         with BroadcastClient() as client:
@@ -248,7 +222,6 @@ class TestReceiving:
         assert breakers["hosted"] is breaker
 
     def test_queued_and_debounced_events_arrive(self, settings: Settings) -> None:
-        """Where the queue runs them at once; what is held, when it is let go."""
         settings.BROADCASTING |= {"QUEUE": {"BACKEND": "tests.testing.orders.run_at_once"}}
         with BroadcastClient() as client:
             client.subscribe("orders")
@@ -262,54 +235,40 @@ class TestReceiving:
             client.assert_nothing_received()
 
     def test_a_cache_channel_repeats_its_last_event(self) -> None:
-        """To whoever joins; the miss is there for who asks."""
-        with BroadcastClient() as client:
+        with BroadcastClient() as client, BroadcastClient() as late:
             client.subscribe("cache-a")
             client.assert_nothing_received()
             client.receive("pusher:cache_miss")
-            broadcast_to("cache-a", "Said", {"n": 1})
-            client.receive("Said")
-        with BroadcastClient() as client, BroadcastClient() as late:
-            client.subscribe("cache-a")
             broadcast_to("cache-a", "Said", {"n": 2})
+            client.receive("Said")
             late.subscribe("cache-a")
             assert late.receive("Said").data == {"n": 2}
 
 
 @pytest.mark.django_db
 class TestAuthorization:
-    def test_who_may_joins(self) -> None:
-        """The project's rule is asked about the user."""
+    @pytest.mark.parametrize("redirects", [False, True])
+    def test_user_may_subscribe(self, redirects: bool, client: Client, settings: Settings) -> None:
+        settings.SECURE_SSL_REDIRECT = redirects
         user = UserFactory.create()
-        with BroadcastClient(user) as client:
-            client.subscribe(PrivateChannel(f"orders.{user.pk}"))
-            event(SaidAtOnce(f"private-orders.{user.pk}"))
-            client.receive("SaidAtOnce", channel=PrivateChannel(f"orders.{user.pk}"))
+        client.force_login(user)
+        channel = PrivateChannel(f"orders.{user.pk}")
+        for socket in (BroadcastClient(user), BroadcastClient(client=client)):
+            with socket:
+                socket.subscribe(channel)
+                event(SaidAtOnce(channel.name))
+                socket.receive("SaidAtOnce", channel=channel)
 
-    @pytest.mark.parametrize(
-        ("channel", "reason"),
-        [
-            ("private-orders.0", "orders"),
-            ("private-unknown", "no rule"),
-            ("private-lobby.x", "no rule"),
-        ],
-    )
-    def test_who_may_not_is_told_why(self, channel: str, reason: str) -> None:
-        """In the words of the log, which the endpoint keeps from others."""
-        with BroadcastClient(UserFactory.create()) as client:
-            with pytest.raises(SubscriptionRefused) as caught:
-                client.subscribe(channel)
-            assert (caught.value.channel, caught.value.status) == (channel, 403)
-            assert channel in caught.value.reason
-            assert str(caught.value).startswith(f"Joining {channel} was refused with 403: Refused")
-
-    def test_a_visitor_is_none_of_the_users(self) -> None:
-        """Without a user nobody has logged in."""
-        with BroadcastClient() as client, pytest.raises(SubscriptionRefused, match="a visitor"):
-            client.subscribe("private-orders.1")
+    @pytest.mark.parametrize("channel", ["private-orders.0", "private-unknown", "private-lobby.x"])
+    def test_refusal_says_why(self, channel: str) -> None:
+        refused = pytest.raises(SubscriptionRefused)
+        with BroadcastClient(UserFactory.create()) as client, refused as caught:
+            client.subscribe(channel)
+        assert (caught.value.channel, caught.value.status) == (channel, 403)
+        assert channel in caught.value.reason
+        assert caught.value.reason in str(caught.value)
 
     def test_a_guest_stays_the_same(self) -> None:
-        """The cookie is kept, as a browser keeps it."""
         with BroadcastClient() as client:
             client.subscribe("presence-lobby")
             (guest,) = client.members("presence-lobby")
@@ -317,44 +276,26 @@ class TestAuthorization:
             client.subscribe("presence-lobby")
             assert list(client.members("presence-lobby")) == [guest]
 
-    def test_the_session_of_a_page_is_used(self, client: Client) -> None:
-        """As the test has logged in."""
-        user = UserFactory.create()
-        client.force_login(user)
-        with BroadcastClient(client=client) as socket:
-            socket.subscribe(f"private-orders.{user.pk}")
-
-    def test_what_the_server_refuses_is_told(self) -> None:
-        """By its own code."""
+    def test_server_may_refuse(self) -> None:
         with BroadcastClient() as client:
             with pytest.raises(SubscriptionRefused) as caught:
                 client.subscribe("no channel")
             assert (caught.value.channel, caught.value.status) == ("no channel", 400)
             client.subscribe("a")  # The refusal is over.
 
-    def test_another_application_has_another_address(self) -> None:
-        """Its signature is another one."""
+    def test_each_application_has_its_own_endpoint(self) -> None:
         user = UserFactory.create()
         with BroadcastClient(user, app_id="2", auth_url="/other/auth") as client:
             client.subscribe(f"private-orders.{user.pk}")
         with BroadcastClient(user, app_id="2") as client, pytest.raises(SubscriptionRefused):
             client.subscribe(f"private-orders.{user.pk}")
 
-    def test_whatever_else_is_answered_refuses(self) -> None:
-        """With the status, where nothing else is said."""
-        refused = pytest.raises(SubscriptionRefused, match="was refused with 302: Found")
+    def test_any_other_answer_refuses(self) -> None:
+        refused = pytest.raises(SubscriptionRefused, match="302: Found")
         with BroadcastClient(auth_url="/away") as client, refused:
             client.subscribe("private-orders.1")
 
-    def test_plain_http_is_no_obstacle(self, settings: Settings) -> None:
-        """Where the project redirects it."""
-        settings.SECURE_SSL_REDIRECT = True
-        user = UserFactory.create()
-        with BroadcastClient(user) as client:
-            client.subscribe(f"private-orders.{user.pk}")
-
-    def test_data_of_an_encrypted_channel_is_opened(self) -> None:
-        """With the key that the endpoint gives."""
+    def test_encrypted_data_is_opened(self) -> None:
         user = UserFactory.create()
         channel = EncryptedPrivateChannel(f"orders.{user.pk}")
         with BroadcastClient(user) as client:
@@ -363,8 +304,7 @@ class TestAuthorization:
             assert client.receive("SaidAtOnce").data == {"channel": channel.name}
 
     @pytest.mark.urls("tests.testing.no_urls")
-    def test_missing_routes_are_told(self) -> None:
-        """With what to write."""
+    def test_missing_routes_are_reported(self) -> None:
         said = pytest.raises(ImproperlyConfigured, match=r'include\("broadcasting.urls"\)')
         with BroadcastClient() as client, said:
             client.subscribe("private-orders.1")
@@ -373,7 +313,6 @@ class TestAuthorization:
 @pytest.mark.django_db
 class TestTogether:
     def test_members_come_and_go(self, broadcast_client: Connect) -> None:
-        """Each knows the others, as soon as they are there."""
         ann, bob = UserFactory.create(), UserFactory.create()
         channel = PresenceChannel("lobby")
         first = broadcast_client(ann)
@@ -390,13 +329,11 @@ class TestTogether:
         assert list(first.members(channel)) == [str(ann.pk)]
         first.assert_nothing_received()  # What the protocol says is for who asks.
 
-    def test_only_members_know_the_members(self) -> None:
-        """Asking without having joined is a mistake."""
-        with BroadcastClient() as client, pytest.raises(ClientError, match="no presence channel"):
+    def test_members_need_a_subscription(self) -> None:
+        with BroadcastClient() as client, pytest.raises(ClientError, match="not a presence"):
             client.members("presence-lobby")
 
     def test_whispers_reach_the_others(self) -> None:
-        """With who sent it."""
         ann = UserFactory.create()
         with BroadcastClient(ann) as own, BroadcastClient() as other:
             own.subscribe("presence-lobby")
@@ -408,17 +345,15 @@ class TestTogether:
             assert other.receive("client-raw").data == "not JSON"
             own.assert_nothing_received()
 
-    def test_refused_whisper_is_told(self) -> None:
-        """What the server answers."""
+    def test_whisper_may_be_refused(self) -> None:
         with BroadcastClient() as client:
             client.subscribe("a")
             with pytest.raises(ClientError, match="only supported on private"):
                 client.whisper("a", "typing", {})
 
-    def test_a_signed_in_user_is_reached_and_sent_away(
+    def test_signed_in_user_can_be_reached_and_disconnected(
         self, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
     ) -> None:
-        """On the user's own channel; what closes is told by its code."""
         user = UserFactory.create()
         with BroadcastClient(user) as client:
             client.sign_in()
@@ -433,84 +368,65 @@ class TestTogether:
                 client.receive()
 
     def test_a_visitor_cannot_sign_in(self) -> None:
-        """The endpoint says so."""
         with BroadcastClient() as client, pytest.raises(SubscriptionRefused, match="Signing in"):
             client.sign_in()
 
 
 class TestMistakes:
-    def test_closed_application_lets_nobody_in(self) -> None:
-        """The code says why."""
+    def test_disabled_application_refuses_connections(self) -> None:
         with pytest.raises(ConnectionClosed) as caught, BroadcastClient(app_id="3"):
             pass
         assert caught.value.code == 4003
 
-    def test_unknown_application(self) -> None:
-        """Those that exist are named."""
+    def test_settings_may_be_mistaken(self, settings: Settings) -> None:
         with pytest.raises(ImproperlyConfigured, match="Known applications: 1, 2, 3"):
             BroadcastClient(app_id="9").__enter__()
-
-    def test_bad_settings(self, settings: Settings) -> None:
-        """They are told, and nothing is left."""
         settings.BROADCASTING = {"DEFAULT": "nowhere"}
         with pytest.raises(ImproperlyConfigured, match="nowhere"):
             BroadcastClient().__enter__()
 
-    def test_before_and_after_it_is_open(self) -> None:
-        """What to write is told."""
+    def test_client_must_be_open(self) -> None:
         client = BroadcastClient()
         with pytest.raises(BroadcastError, match=r"with BroadcastClient\("):
             client.subscribe("a")
-        with client:
-            with pytest.raises(BroadcastError, match="connected already"):
-                client.__enter__()
-            client.subscribe("a")
-        client.close()
-        with pytest.raises(BroadcastError, match="not connected"):
-            client.receive()
-
-    def test_a_client_can_be_opened_again(self) -> None:
-        """It is another socket then."""
-        client = BroadcastClient()
         ids = set()
         for _ in range(2):
             with client:
                 ids.add(client.socket_id)
+                with pytest.raises(BroadcastError, match="connected already"):
+                    client.__enter__()
+                client.subscribe("a")
         assert len(ids) == 2
+        client.close()
+        with pytest.raises(BroadcastError, match="not connected"):
+            client.receive()
 
-    def test_a_fake_would_leave_it_deaf(self) -> None:
-        """So it does not begin."""
+    def test_client_refuses_to_run_within_a_fake(self) -> None:
         with fake_broadcasts(), pytest.raises(BroadcastError, match="Broadcasts are faked"):
             BroadcastClient().__enter__()
 
     async def test_the_sync_client_is_refused_in_async_code(self) -> None:
-        """It would hold up the loop that it waits for."""
         with pytest.raises(BroadcastError, match="AsyncBroadcastClient"):
             BroadcastClient().__enter__()
 
-    def test_a_frame_that_is_too_large_ends_it(self) -> None:
-        """As it ends a browser's."""
+    def test_large_frame_closes_the_connection(self) -> None:
         ended = pytest.raises(ConnectionClosed, match="may have 16384 bytes")
         with BroadcastClient() as client, ended:
             client.subscribe("x" * 20_000)
 
-    def test_joining_twice_is_refused(self) -> None:
-        """The server's answer names no channel."""
+    def test_second_subscription_is_refused(self) -> None:
         with BroadcastClient() as client:
             client.subscribe("a")
             with pytest.raises(ClientError, match="Existing subscription to channel a"):
                 client.subscribe("a")
             client.subscribe("b")
 
-    def test_who_is_not_sent_away_is_told(self) -> None:
-        """It does not wait for ever."""
+    def test_wait_closed_times_out(self) -> None:
         late = pytest.raises(AssertionError, match=r"not closed within 0\.01 s")
         with BroadcastClient() as client, late:
             client.wait_closed(timeout=0.01)
 
-    def test_no_answer_is_not_waited_for_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the server is stuck."""
-
+    def test_subscribe_times_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async def never(*args: Any, **kwargs: Any) -> None:
             await asyncio.sleep(0.2)
 
@@ -522,8 +438,7 @@ class TestMistakes:
 
 @pytest.mark.django_db(transaction=True)
 class TestAsync:
-    async def test_all_of_it(self, async_broadcast_client: AConnect) -> None:
-        """The same calls, awaited."""
+    async def test_async_client_does_the_same(self, async_broadcast_client: AConnect) -> None:
         ann, bob = await make_user(), await make_user()
         first, second = await async_broadcast_client(ann), await async_broadcast_client(bob)
         await first.subscribe("presence-lobby")
@@ -542,8 +457,7 @@ class TestAsync:
         await asyncio.to_thread(terminate_user_connections, ann)
         assert await first.wait_closed() == 4009
 
-    async def test_several_wait_at_once(self) -> None:
-        """Each gets its own."""
+    async def test_several_may_wait_at_once(self) -> None:
         async with AsyncBroadcastClient() as client:
             await client.subscribe("orders")
             both = asyncio.gather(client.receive("Said"), client.receive("OrderShipped"))
@@ -553,7 +467,6 @@ class TestAsync:
         assert (said.event, shipped.event) == ("Said", "OrderShipped")
 
     async def test_several_channels_are_joined_at_once(self) -> None:
-        """No answer is taken for another's."""
         async with AsyncBroadcastClient() as client:
             names = [f"channel-{number}" for number in range(20)]
             await asyncio.gather(*map(client.subscribe, names))
@@ -561,15 +474,7 @@ class TestAsync:
             received = [await client.receive("Said") for _ in names]
         assert [one.channel for one in received] == names
 
-    async def test_the_session_of_a_page_is_used(self, async_client: AsyncClient) -> None:
-        """As the test has logged in."""
-        user = await make_user()
-        await async_client.aforce_login(user)
-        async with AsyncBroadcastClient(client=async_client) as client:
-            await client.subscribe(f"private-orders.{user.pk}")
-
     async def test_it_closes_after_a_failure(self) -> None:
-        """Of whatever kind; the connection's own included."""
         with pytest.raises(KeyError):
             async with AsyncBroadcastClient():
                 raise KeyError
@@ -580,8 +485,7 @@ class TestAsync:
 class InTestCase(TestCase):
     """Django's test case, whose transaction is never committed."""
 
-    def test_commits_are_played(self) -> None:
-        """Then the client hears of it, and only then."""
+    def test_captured_commit_sends(self) -> None:
         with BroadcastClient() as client:
             client.subscribe("orders")
             with self.captureOnCommitCallbacks(execute=True):
@@ -589,8 +493,7 @@ class InTestCase(TestCase):
                 client.assert_nothing_received()
             client.receive("OrderShipped")
 
-    def test_what_waits_for_the_commit_is_named(self) -> None:
-        """It is the first thing that goes wrong, so what to write is told."""
+    def test_events_that_wait_for_a_commit_are_named(self) -> None:
         broadcast_to("orders", "Said", {})
         with BroadcastClient() as client:
             client.subscribe("orders")
@@ -599,19 +502,12 @@ class InTestCase(TestCase):
             with pytest.raises(AssertionError, match=said):
                 client.receive("OrderShipped", timeout=0.01)
 
-    async def test_what_waits_is_named_in_async_code(self) -> None:
-        """Whichever thread has the transaction."""
+    async def test_they_are_named_in_async_code(self) -> None:
         async with AsyncBroadcastClient() as client:
             await client.subscribe("orders")
             await aevent(OrderShipped(7))
             with pytest.raises(AssertionError, match="never makes: OrderShipped"):
                 await client.receive("OrderShipped", timeout=0.01)
-
-    async def test_async(self) -> None:
-        """The endpoint sees what the test's transaction holds."""
-        user = await make_user()
-        async with AsyncBroadcastClient(user) as client:
-            await client.subscribe(f"private-orders.{user.pk}")
 
 
 async def make_user() -> Any:

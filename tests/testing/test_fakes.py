@@ -1,4 +1,4 @@
-"""Fakes: what is recorded, what counts, and what a failed assertion says."""
+"""Fakes: what they record, and the messages of failed assertions."""
 
 import threading
 import unittest
@@ -44,7 +44,7 @@ class OrderReady(BroadcastNotification):
 
 
 def failure(assertion: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    """Return what `assertion` says when it fails."""
+    """Return the message of an assertion that fails."""
     with pytest.raises(AssertionError) as caught:
         assertion(*args, **kwargs)
     return str(caught.value)
@@ -52,7 +52,6 @@ def failure(assertion: Callable[..., object], *args: Any, **kwargs: Any) -> str:
 
 class TestRecording:
     def test_nothing_is_sent(self, driver: RecordingBroadcaster) -> None:
-        """While the fake lasts; before and after it drivers are called."""
         event(OrderShipped(1))
         with fake() as broadcasts:
             event(OrderShipped(2))
@@ -65,8 +64,7 @@ class TestRecording:
         ]
         assert [record.event for record in broadcasts.sent] == ["OrderShipped", "OrderPaid", "Said"]
 
-    def test_a_record_says_what_a_client_would_get(self, driver: RecordingBroadcaster) -> None:
-        """And through what it would have gone."""
+    def test_record_has_what_clients_would_receive(self, driver: RecordingBroadcaster) -> None:
         instance = OrderPaid(RECEIPT)
         token = _socket_id.set("1.2")
         with fake() as broadcasts:
@@ -84,7 +82,6 @@ class TestRecording:
         assert said.connections == ("memory",)
 
     def test_listeners_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A fake is about what leaves."""
         monkeypatch.setattr(dispatch, "_listeners", {})
         heard: list[OrderShipped] = []
         listen(OrderShipped)(heard.append)
@@ -93,31 +90,23 @@ class TestRecording:
         assert heard == [OrderShipped(1)]
 
     def test_mistakes_are_raised(self) -> None:
-        """As without a fake: what cannot be sent is not recorded."""
         with fake() as broadcasts:
             with pytest.raises(ValueError, match="cannot name a channel"):
                 broadcast_to("no channel", "Said", {})
-            broadcasts.assert_nothing_broadcast()
-
-    def test_too_much_data_is_raised(self) -> None:
-        """Where it would be sent, the log alone would say so."""
-        with fake() as broadcasts:
-            with pytest.raises(PayloadError, match="has 10251 bytes and the limit is 10240"):
+            with pytest.raises(PayloadError, match="10251 bytes"):
                 broadcast_to("a", "Said", {"text": "x" * 10_240})
             broadcasts.assert_nothing_broadcast()
 
-    def test_threads_are_heard(self) -> None:
-        """As a live server's are."""
+    def test_events_of_other_threads_are_recorded(self) -> None:
         with fake() as broadcasts:
             thread = threading.Thread(target=event, args=(OrderShipped(1),))
             thread.start()
             thread.join()
         broadcasts.assert_broadcast(OrderShipped, times=1)
+        broadcasts.clear()
+        broadcasts.assert_nothing_broadcast()
 
-    def test_inner_fake_hides_nothing_from_the_outer_one(
-        self, driver: RecordingBroadcaster
-    ) -> None:
-        """Each has what was broadcast while it lasted, in whatever order they end."""
+    def test_fakes_may_overlap(self, driver: RecordingBroadcaster) -> None:
         first, second = fake(), fake()
         outer = first.__enter__()
         event(OrderShipped(1))
@@ -132,22 +121,13 @@ class TestRecording:
         event(OrderShipped(4))
         assert len(driver.sent) == 1
 
-    def test_it_ends_with_an_exception(self, driver: RecordingBroadcaster) -> None:
-        """The next test is not concerned."""
+    def test_exception_ends_a_fake(self, driver: RecordingBroadcaster) -> None:
         with pytest.raises(KeyError), fake():
             raise KeyError
         event(OrderShipped(1))
         assert len(driver.sent) == 1
 
-    def test_clear_forgets(self) -> None:
-        """What a test has arranged need not be counted."""
-        with fake() as broadcasts:
-            event(OrderShipped(1))
-            broadcasts.clear()
-            broadcasts.assert_nothing_broadcast()
-
-    async def test_async_twins_are_recorded(self) -> None:
-        """They send from a thread."""
+    async def test_async_functions_are_recorded(self) -> None:
         with fake() as broadcasts:
             await aevent(OrderShipped(1))
             await abroadcast_to("orders", "Said", {})
@@ -155,9 +135,7 @@ class TestRecording:
 
 
 class TestDecorator:
-    def test_a_function_is_given_the_broadcasts_if_it_asks(self) -> None:
-        """By the name of the parameter; other arguments stay as they are."""
-
+    def test_function_receives_broadcasts_if_it_asks(self) -> None:
         @fake()
         def asks(order: int, broadcasts: Broadcasts) -> int:
             event(OrderShipped(order))
@@ -166,19 +144,11 @@ class TestDecorator:
 
         assert [asks(1), asks(order=2)] == [1, 2]  # type: ignore[call-arg]
 
-    def test_a_function_need_not_ask(self, driver: RecordingBroadcaster) -> None:
-        """Then it is quiet."""
-
-        @fake()
-        def quiet() -> None:
-            event(OrderShipped(1))
-
-        quiet()
+    def test_function_need_not_ask(self, driver: RecordingBroadcaster) -> None:
+        fake()(lambda: event(OrderShipped(1)))()
         assert driver.sent == []
 
-    async def test_a_coroutine_function_stays_one(self, driver: RecordingBroadcaster) -> None:
-        """The fake lasts until it has ended, not until it is made."""
-
+    async def test_coroutine_function_stays_one(self, driver: RecordingBroadcaster) -> None:
         @fake()
         async def asks(broadcasts: Broadcasts) -> None:
             await aevent(OrderShipped(1))
@@ -191,14 +161,11 @@ class TestDecorator:
     def test_pytest_sees_no_fixture_in_it(
         self, driver: RecordingBroadcaster, broadcasts: Broadcasts
     ) -> None:
-        """The other parameters are fixtures as ever."""
         event(OrderShipped(1))
         broadcasts.assert_broadcast(OrderShipped)
         assert driver.sent == []
 
-    def test_a_test_case_finds_them_in_itself(self, driver: RecordingBroadcaster) -> None:
-        """From `setUp` on, each test its own."""
-
+    def test_each_test_of_a_test_case_is_faked(self, driver: RecordingBroadcaster) -> None:
         @fake()
         class Case(unittest.TestCase):
             broadcasts: Broadcasts
@@ -223,37 +190,34 @@ class TestDecorator:
 @fake()
 class TestDecoratedClass:
     def test_each_test_is_faked(self, driver: RecordingBroadcaster, broadcasts: Broadcasts) -> None:
-        """A class that is none of unittest's, too."""
         event(OrderShipped(1))
         broadcasts.assert_broadcast(OrderShipped, times=1)
         assert driver.sent == []
 
     async def test_async_ones_too(self, broadcasts: Broadcasts) -> None:
-        """Each with records of its own."""
         await aevent(OrderShipped(2))
         broadcasts.assert_broadcast(OrderShipped, times=1)
 
 
 @pytest.mark.django_db
 class TestInATestsTransaction:
-    def test_what_waits_for_a_commit_counts(self, fake_broadcasts: Broadcasts) -> None:
-        """Nobody commits in a `TestCase`."""
+    def test_held_events_count(self, fake_broadcasts: Broadcasts) -> None:
         event(OrderShipped(1))
         with transaction.atomic():
             event(OrderShipped(2))
         fake_broadcasts.assert_broadcast(OrderShipped, times=2)
         assert [record.is_held for record in fake_broadcasts.sent] == [True, True]
 
-    def test_what_does_not_wait_is_not_held(self, fake_broadcasts: Broadcasts) -> None:
-        """A `ShouldBroadcastNow` leaves even if the transaction fails."""
+    def test_should_broadcast_now_is_not_held(self, fake_broadcasts: Broadcasts) -> None:
         with suppress(KeyError), transaction.atomic():
             event(OrderPaid(RECEIPT))
             raise KeyError
         (record,) = fake_broadcasts.sent
         assert not record.is_held
 
-    def test_what_a_savepoint_took_back_does_not_count(self, fake_broadcasts: Broadcasts) -> None:
-        """Also what a block within had released already."""
+    def test_events_of_a_rolled_back_savepoint_do_not_count(
+        self, fake_broadcasts: Broadcasts
+    ) -> None:
         event(OrderShipped(1))
         with suppress(KeyError), transaction.atomic():
             event(OrderShipped(2))
@@ -269,12 +233,11 @@ class TestInATestsTransaction:
             '  2. OrderShipped on private-orders.2, orders: {"order":2,"total":5} (rolled back)'
         )
 
-    def test_a_commit_that_is_played_counts_once(
+    def test_captured_commit_counts_once(
         self,
         fake_broadcasts: Broadcasts,
         django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     ) -> None:
-        """And for good: what is rolled back after a commit was sent."""
         with suppress(KeyError), transaction.atomic():
             with django_capture_on_commit_callbacks(execute=True) as callbacks:
                 event(OrderShipped(1))
@@ -286,24 +249,21 @@ class TestInATestsTransaction:
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
 class TestRealTransactions:
-    def test_what_was_committed_counts_once(self, fake_broadcasts: Broadcasts) -> None:
-        """Held until then."""
+    def test_committed_event_counts_once(self, fake_broadcasts: Broadcasts) -> None:
         with transaction.atomic():
             event(OrderShipped(1))
             assert fake_broadcasts.sent[0].is_held
         fake_broadcasts.assert_broadcast(OrderShipped, times=1)
         assert not fake_broadcasts.sent[0].is_held
 
-    def test_what_was_rolled_back_does_not_count(self, fake_broadcasts: Broadcasts) -> None:
-        """Whether by an exception or on demand."""
+    def test_rolled_back_event_does_not_count(self, fake_broadcasts: Broadcasts) -> None:
         with transaction.atomic():
             event(OrderShipped(1))
             transaction.set_rollback(True)
         fake_broadcasts.assert_not_broadcast(OrderShipped)
         assert len(fake_broadcasts.rolled_back) == 1
 
-    def test_the_database_that_was_named_decides(self, fake_broadcasts: Broadcasts) -> None:
-        """Another one's rollback does not concern it."""
+    def test_database_may_be_named(self, fake_broadcasts: Broadcasts) -> None:
         with transaction.atomic():
             with transaction.atomic("other"):
                 broadcast(OrderShipped(1), using="other")
@@ -311,8 +271,6 @@ class TestRealTransactions:
         assert not fake_broadcasts.assert_broadcast(OrderShipped)[0].is_held
 
     async def test_async_code_in_a_transaction(self, fake_broadcasts: Broadcasts) -> None:
-        """The thread whose transaction it is may be another one than the test's."""
-
         def fails() -> None:
             with suppress(KeyError), transaction.atomic():
                 async_to_sync(aevent)(OrderShipped(1))
@@ -331,8 +289,7 @@ class TestQueues:
             "QUEUE": {"BACKEND": "tests.testing.orders.refuse", "NAME": "events", "ALL": False}
         }
 
-    def test_what_would_be_queued_is_recorded(self, fake_broadcasts: Broadcasts) -> None:
-        """At once, and each one of those that would be debounced."""
+    def test_queued_events_are_recorded_at_once(self, fake_broadcasts: Broadcasts) -> None:
         for _ in range(2):
             event(OrderCounted())
         event(OrderShipped(1))
@@ -340,8 +297,7 @@ class TestQueues:
         assert (counted.queue, counted.debounce) == ("events", 60)
         assert (shipped.queue, shipped.debounce) == (None, 0)
 
-    def test_queues_are_a_condition(self, fake_broadcasts: Broadcasts) -> None:
-        """One by its name, any, or none."""
+    def test_queue_is_a_condition(self, fake_broadcasts: Broadcasts) -> None:
         event(OrderCounted())
         event(OrderCounted("slow"))
         event(OrderCounted(False))
@@ -398,7 +354,6 @@ class TestAssertions:
         ],
     )
     def test_conditions(self, what: Any, conditions: dict[str, Any], times: int) -> None:
-        """All of them hold of what is found, and the two assertions are opposites."""
         found = self.broadcasts.assert_broadcast(what, **conditions, times=times)
         assert len(found) == times
         if times:
@@ -447,11 +402,9 @@ class TestAssertions:
     def test_failure_names_the_nearest(
         self, what: Any, conditions: dict[str, Any], said: str
     ) -> None:
-        """And in what it differs."""
         assert said in failure(self.broadcasts.assert_broadcast, what, **conditions)
 
-    def test_failure_lists_what_was_broadcast(self) -> None:
-        """A line each."""
+    def test_failure_lists_all(self) -> None:
         text = failure(self.broadcasts.assert_broadcast, "Missing")
         assert text.splitlines()[1:] == [
             "Broadcast so far:",
@@ -463,7 +416,6 @@ class TestAssertions:
         ]
 
     def test_long_lists_and_data_are_cut(self) -> None:
-        """A failure is to be read."""
         self.broadcasts.clear()
         for number in range(25):
             broadcast_to("a", "Said", {"text": "x" * 300, "number": number})
@@ -473,39 +425,27 @@ class TestAssertions:
         assert lines[-1] == "  and 5 more"
         assert lines[2] == '  1. Said on a: {"text":"' + "x" * 190 + "…"
 
-    def test_wrong_number_is_told(self) -> None:
-        """Both numbers."""
-        text = failure(self.broadcasts.assert_broadcast, OrderShipped, times=1)
-        assert text.startswith("OrderShipped was broadcast 3 times instead of once.\n")
-        text = failure(self.broadcasts.assert_broadcast, "order:lost", times=0)
-        assert text.startswith("order:lost was broadcast once instead of never.\n")
-
-    def test_unwanted_one_is_told(self) -> None:
-        """With the list."""
+    def test_failure_begins_with_what_was_found(self) -> None:
+        asserts = self.broadcasts.assert_broadcast
+        assert "OrderShipped was broadcast 3 times instead of once.\n" in failure(
+            asserts, OrderShipped, times=1
+        )
+        assert "order:lost was broadcast once instead of never.\n" in failure(
+            asserts, "order:lost", times=0
+        )
         text = failure(self.broadcasts.assert_not_broadcast, OrderLost, on="orders")
         assert text.startswith("OrderLost on orders was broadcast once.\nBroadcast so far:\n")
-
-    def test_nothing_is_told_as_such(self) -> None:
-        """There is no list then."""
         self.broadcasts.clear()
         self.broadcasts.assert_nothing_broadcast()
-        text = failure(self.broadcasts.assert_broadcast, OrderShipped)
-        assert text == "OrderShipped was not broadcast.\nNothing was broadcast."
+        assert "not broadcast.\nNothing was broadcast." in failure(asserts, OrderShipped)
 
-    @pytest.mark.parametrize("what", [object, int, 7, dict])
-    def test_what_is_never_broadcast_is_a_mistake(self, what: Any) -> None:
-        """Else the assertion that it was not would always hold."""
-        with pytest.raises(TypeError, match="is never broadcast"):
+    @pytest.mark.parametrize("what", [object, 7, User, User(username="ann")])
+    def test_what_is_never_broadcast_is_refused(self, what: Any) -> None:
+        with pytest.raises(TypeError, match="is never broadcast") as caught:
             self.broadcasts.assert_not_broadcast(what)
+        assert ("'UserCreated'" in str(caught.value)) == ("User" in repr(what))
 
-    @pytest.mark.parametrize("what", [User, User(username="ann")])
-    def test_rows_are_asserted_by_the_names_of_their_events(self, what: Any) -> None:
-        """Which the mistake says."""
-        with pytest.raises(TypeError, match="Name that, as in 'UserCreated'"):
-            self.broadcasts.assert_broadcast(what)
-
-    def test_notification_is_asserted_as_what_it_is(self) -> None:
-        """By its class or by an equal one, in place of the event that carries it."""
+    def test_notifications_can_be_asserted(self) -> None:
         self.broadcasts.assert_not_broadcast(OrderReady)
         notify(User.from_db("default", ["id"], [7]), OrderReady(1))
         channel = PrivateChannel("auth.User.7")
@@ -516,7 +456,6 @@ class TestAssertions:
         assert text.startswith("OrderReady(order=2) was not broadcast.")
         assert "but it is OrderReady(order=1)." in text
 
-    def test_no_channel_is_a_mistake(self) -> None:
-        """An event on none is not sent at all."""
+    def test_empty_list_of_channels_is_refused(self) -> None:
         with pytest.raises(ValueError, match="names no channel"):
             self.broadcasts.assert_broadcast(OrderShipped, on=[])

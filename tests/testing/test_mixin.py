@@ -1,4 +1,4 @@
-"""The mixin, in Django's own test cases, as a project's tests would use it."""
+"""The mixin in test cases of Django and unittest, as projects use it."""
 
 import unittest
 from typing import Any
@@ -19,78 +19,50 @@ class DatabaseTests(BroadcastTestMixin, TestCase):
 
     @classmethod
     def setUpTestData(cls) -> None:
-        """What is made for all tests is no test's."""
+        """Is not recorded."""
         event(OrderShipped(1))
 
     def setUp(self) -> None:
-        """What is made for each test is the test's."""
+        """Is recorded for each test."""
         event(OrderShipped(2))
 
-    def test_looks_at_once(self) -> None:
-        """Nothing need be committed."""
+    def test_nothing_need_be_committed(self) -> None:
         event(OrderLost(3))
         self.assertBroadcast(OrderShipped, times=2)
         self.assertBroadcast(OrderLost, on="private-orders.3", with_={"order": 3}, times=1)
         self.assertNotBroadcast(OrderShipped, on="private-orders.1")
 
-    def test_has_nothing_of_the_others(self) -> None:
-        """Each test has records of its own."""
+    def test_each_test_has_its_own_records(self) -> None:
         self.assertBroadcast(OrderShipped, times=1)
 
-    def test_leaves_out_what_was_rolled_back(self) -> None:
-        """In the test's own block."""
+    def test_rollback(self) -> None:
         self.broadcasts.clear()
         with transaction.atomic():
             event(OrderLost(3))
             transaction.set_rollback(True)
         self.assertNothingBroadcast()
 
-    def test_sees_what_a_model_broadcasts(self) -> None:
-        """By its name for clients; a row may stand for its data."""
+    def test_model_events(self) -> None:
         thing = Thing.objects.create(name="Apple")
         self.assertBroadcast("thing:create", on="things", with_={"model": thing}, times=1)
         self.assertBroadcast("thing:create", with_={"model": {"name": "Apple"}})
         self.assertNotBroadcast("thing:update")
 
-    def test_counts_a_played_commit_once(self) -> None:
-        """As Django's own helper plays it."""
-        with self.captureOnCommitCallbacks(execute=True) as callbacks:
-            event(OrderLost(3))
-        assert len(callbacks) == 1
-        self.assertBroadcast(OrderLost, times=1)
-
     async def test_async(self) -> None:
-        """Django runs it so that its sync code shares the test's transaction."""
         await aevent(OrderLost(3))
         (record,) = self.assertBroadcast(OrderLost)
         assert record.is_held
 
     @fake_broadcasts()
-    def test_has_what_a_decorator_fakes(self) -> None:
-        """A fake within a fake hides nothing."""
+    def test_nested_fake(self) -> None:
         event(OrderLost(3))
         self.assertBroadcast(OrderLost)
 
 
 class RealTransactionTests(BroadcastTestMixin, TransactionTestCase):
-    """Transactions are the test's own."""
-
-    def test_commit(self) -> None:
-        """It counts once, before and after."""
-        with transaction.atomic():
-            event(OrderShipped(1))
-            self.assertBroadcast(OrderShipped, times=1)
-        self.assertBroadcast(OrderShipped, times=1)
-
-    def test_rollback(self) -> None:
-        """It never happened."""
-        with transaction.atomic():
-            event(OrderShipped(1))
-            transaction.set_rollback(True)
-        self.assertNotBroadcast(OrderShipped)
+    """There is no transaction around the test."""
 
     async def test_async(self) -> None:
-        """There is no transaction, so nothing is held."""
         await aevent(OrderShipped(1))
         (record,) = self.assertBroadcast(OrderShipped)
         assert not record.is_held
@@ -100,7 +72,6 @@ class SimpleTests(BroadcastTestMixin, SimpleTestCase):
     """Django's test case without a database."""
 
     def test_no_query_is_made(self) -> None:
-        """Looking whether there is a transaction needs no connection."""
         broadcast_to("orders", "Said", {"n": 1})
         self.assertBroadcast("Said", with_={"n": 1})
 
@@ -109,7 +80,6 @@ class AsyncioTests(BroadcastTestMixin, unittest.IsolatedAsyncioTestCase):
     """Python's own."""
 
     async def test_async(self) -> None:
-        """Django need not be there to run it."""
         await aevent(OrderShipped(1))
         self.assertBroadcast(OrderShipped)
 
@@ -122,8 +92,6 @@ def result_of(case: type[unittest.TestCase]) -> unittest.TestResult:
 
 
 def test_nothing_is_sent_by_a_test(driver: RecordingBroadcaster) -> None:
-    """From `setUp` to the last cleanup, whether or not `setUp` calls its parent's."""
-
     class Case(BroadcastTestMixin, unittest.TestCase):
         def setUp(self) -> None:
             event(OrderShipped(1))
@@ -149,8 +117,6 @@ def test_nothing_is_sent_by_a_test(driver: RecordingBroadcaster) -> None:
     ],
 )
 def test_traceback_ends_in_the_test(name: str, arguments: tuple[Any, ...], said: str) -> None:
-    """It is a failure and no error; our own lines are left out."""
-
     class Case(BroadcastTestMixin, unittest.TestCase):
         def test(self) -> None:
             event(OrderShipped(1))
