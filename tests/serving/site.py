@@ -71,7 +71,7 @@ class ServedSite:
         """Return what it has written so far."""
         return self._log.read_text(errors="replace")
 
-    def wait_for_log(self, text: str, timeout: float = 20.0, count: int = 1) -> None:
+    def wait_for_log(self, text: str, timeout: float = 60.0, count: int = 1) -> None:
         """Wait until it has written `text`, `count` times."""
         try:
             wait_until(
@@ -87,7 +87,7 @@ class ServedSite:
         """Send a signal to the process that was started."""
         self.process.send_signal(number)
 
-    def status(self, timeout: float = 20.0) -> int:
+    def status(self, timeout: float = 60.0) -> int:
         """Return the exit status, once it has ended."""
         try:
             return self.process.wait(timeout)
@@ -102,13 +102,13 @@ class ServedSite:
 
     def open(self) -> HTTPConnection:
         """Return a connection that is kept."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.connect()
         return connection
 
     def get(self, path: str) -> tuple[int, str]:
         """Return the status and the body of a page."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -146,7 +146,7 @@ class ServedSite:
 async def farewell(client: ClientConnection) -> tuple[int | None, float]:
     """Wait until `client` is closed; return the code, and when."""
     with suppress(ConnectionClosed):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 await client.recv()
     return client.close_code, monotonic()
@@ -176,7 +176,7 @@ def served_sites(directory: Path) -> Iterator[Callable[..., ServedSite]]:
         site = ServedSite(arguments, place, own, files, pass_fds)
         sites.append(site)
         if wait:
-            site.wait_for_log("Ctrl+C stops it", 40)
+            site.wait_for_log("Ctrl+C stops it", 90)
         return site
 
     try:

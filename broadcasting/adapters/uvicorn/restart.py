@@ -10,12 +10,13 @@ import logging
 import random
 from collections.abc import Callable
 
+from ...drivers.base import Broker
 from ...exceptions import BroadcastError
-from ...server.hubs import get_hub
 
 logger = logging.getLogger("broadcasting.server")
 
 LEASE = "restart"
+RETRY = 1.0  # Seconds, more or less, between two attempts to get it.
 LEASE_SPARE = 60.0  # Seconds of a lease beside the drain: a new worker has to start.
 PAUSE = 5.0  # Seconds between two processes: clients come back meanwhile.
 
@@ -25,11 +26,13 @@ class Restart:
     The restart of this process, when its turn comes.
 
     Args:
+        broker: The bus that gives the lease.
         seconds: How long it takes to leave.
         begin: Called when it is this process's turn.
     """
 
-    def __init__(self, seconds: float, begin: Callable[[], object]) -> None:
+    def __init__(self, broker: Broker, seconds: float, begin: Callable[[], object]) -> None:
+        self._broker = broker
         self._seconds = seconds + LEASE_SPARE
         self._begin = begin
         self._task: asyncio.Task[None] | None = None
@@ -58,7 +61,7 @@ class Restart:
 
     async def _run(self) -> None:
         while not await self._acquire():  # noqa: ASYNC110  (others end it elsewhere)
-            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  (no secret)
+            await asyncio.sleep(RETRY * random.uniform(0.5, 1.5))  # noqa: S311  (no secret)
         self._has_lease = True
         self._begin()
         while True:  # Until another process has taken this one's place, or could not.
@@ -67,12 +70,12 @@ class Restart:
 
     async def _acquire(self) -> bool:
         try:
-            return await get_hub().broker.take_turn(LEASE, self._seconds)
+            return await self._broker.take_turn(LEASE, self._seconds)
         except BroadcastError as exc:
             logger.debug("Cannot ask for a turn: %s", exc)
             return False
 
     async def _release(self, after: float = 0) -> None:
         if self._has_lease:
-            await get_hub().broker.end_turn(LEASE, after)
+            await self._broker.end_turn(LEASE, after)
             self._has_lease = False

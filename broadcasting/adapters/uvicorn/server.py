@@ -64,8 +64,14 @@ def serve(
         on_ready: Called when clients are served.
         on_end: Called when all is done; this function may not return if a thread hangs.
     """
+
+    def end() -> None:
+        if on_end is not None:
+            on_end()
+        _end_for_sure()
+
     get_admission().max_connections = options.max_sockets
-    Server(options, link, on_ready, on_end).run(sockets)
+    Server(options, link, on_ready, end).run(sockets)
 
 
 class Server(uvicorn.Server):
@@ -85,9 +91,7 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
         self._on_end = on_end
         self._drain = Drain(options, self.server_state)
-        self._restart = Restart(
-            options.drain_delay + options.drain_seconds, self._leave_for_another
-        )
+        self._restart: Restart  # From the start on: it needs the bus.
 
     def run(self, sockets: list[socket] | None = None) -> None:
         """Serve until told to leave. The application is imported before the loop runs."""
@@ -134,6 +138,8 @@ class Server(uvicorn.Server):
         """Start the project and the hub, then listen."""
         await super().startup(sockets=[])  # The project's lifespan alone.
         hub = get_hub()
+        leave = self._options.drain_delay + self._options.drain_seconds
+        self._restart = Restart(hub.broker, leave, self._leave_for_another)
         if not self._options.reload:  # Its reloader would wait for a change.
             hub.on_restart = self._restart.want
         self.server_state.refused = hub.stats.refused
@@ -212,7 +218,6 @@ class Server(uvicorn.Server):
         ticks.cancel()
         if self._on_end is not None:
             self._on_end()
-        _end_for_sure()
 
     async def _stop(self) -> None:
         try:

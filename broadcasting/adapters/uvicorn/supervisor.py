@@ -233,6 +233,7 @@ class Supervisor:
         except OSError as exc:
             logger.error("Cannot start a worker: %s", exc)
             return None
+        worker.started = self._clock()
         self._workers.append(worker)
         return worker
 

@@ -3,7 +3,6 @@
 import multiprocessing
 import signal
 import socket
-import time
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
@@ -37,13 +36,14 @@ class WorkerProcess:
 
     Attributes:
         number: From 1 on, and none that another living worker has.
+        started: When, by the supervisor's clock.
         is_ready: Whether it has said that it serves.
         kill_at: When it is to be killed; set when it was told to leave.
     """
 
     def __init__(self, number: int, process: SpawnProcess, link: Link) -> None:
         self.number = number
-        self.started = time.monotonic()
+        self.started = 0.0
         self.is_ready = False
         self.kill_at: float | None = None
         self._process = process

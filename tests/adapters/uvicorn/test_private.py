@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 
+import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -14,6 +15,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
 from broadcasting.adapters.uvicorn.http import HttpProtocol
+from broadcasting.adapters.uvicorn.server import Server
 from tests.adapters.uvicorn.visitor import CONFIG
 from tests.adapters.wire import ws_frame
 
@@ -54,6 +56,17 @@ async def test_the_http_protocol_of_uvicorn_has_what_ours_overrides_and_reads() 
     assert {"keep_alive", "response_complete"} <= attributes_of(RequestResponseCycle)
     assert {"read_paused", "write_paused"} <= attributes_of(FlowControl)
     assert STATUS_LINE[408].startswith(b"HTTP/1.1 408 ")
+
+
+def test_the_server_of_uvicorn_calls_what_ours_overrides() -> None:
+    """`broadcasting.adapters.uvicorn.server`."""
+    calls = {"startup", "main_loop", "shutdown"}
+    assert calls <= set(uvicorn.Server._serve.__code__.co_names)
+    assert "on_tick" in uvicorn.Server.main_loop.__code__.co_names
+    assert "capture_signals" in uvicorn.Server.serve.__code__.co_names
+    for name in ("startup", "shutdown", "on_tick", "capture_signals", "handle_exit"):
+        ours, theirs = getattr(Server, name), getattr(uvicorn.Server, name)
+        assert [*inspect.signature(ours).parameters] == [*inspect.signature(theirs).parameters]
 
 
 def test_the_state_of_a_server_of_uvicorn_counts_connections_and_tasks() -> None:
