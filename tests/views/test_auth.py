@@ -1,6 +1,5 @@
 """The auth endpoints: what is signed, for whom, and what is told to the rest."""
 
-import base64
 import hashlib
 import hmac
 import json
@@ -103,25 +102,19 @@ def allow(pattern: str = "{all:path}", result: object = True, **options: Any) ->
     channel_authorizer(pattern, lambda user, **names: result, **options)
 
 
-# What is signed.
+# Signatures
 
 
 def test_a_private_channel_is_answered_with_its_signature() -> None:
-    """And nothing else (vector 1)."""
-    allow()
+    """A dictionary of the rule is not sent (vector 1)."""
+    allow(result={"name": "A"})
     signature = "58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4"
     assert join("private-foobar") == {"auth": f"{ONE['KEY']}:{signature}"}
 
 
-def test_a_dictionary_is_not_told_on_a_private_channel() -> None:
-    """It has no members."""
-    allow(result={"name": "A"})
-    assert set(join("private-foobar")) == {"auth"}
-
-
 @pytest.mark.parametrize("kind", ["presence-", "presence-cache-"])
 def test_a_presence_channel_is_answered_with_the_member(kind: str) -> None:
-    """Its id as text; what was signed is what is sent."""
+    """The text that was signed is sent, with the id as text."""
     allow(result={"name": "Mr. Channels"})
     answer = join(f"{kind}foobar", Person(10))
     data = '{"user_id":"10","user_info":{"name":"Mr. Channels"}}'
@@ -130,15 +123,15 @@ def test_a_presence_channel_is_answered_with_the_member(kind: str) -> None:
     assert answer == {"auth": f"{ONE['KEY']}:{signature}", "channel_data": data}
 
 
-@pytest.mark.parametrize("result", [True, "yes", 1, UserFactory.build()])
+@pytest.mark.parametrize("result", [True, UserFactory.build()])
 def test_a_member_without_info_has_none(result: object) -> None:
-    """`true` would reach the others' lists, a model their screens."""
+    """A true result or a model is not sent to the others."""
     allow(result=result)
     assert join("presence-foobar")["channel_data"] == '{"user_id":"7"}'
 
 
-def test_user_info_is_encoded_as_the_data_of_events_is() -> None:
-    """Dates and the like have one spelling; other scripts are kept."""
+def test_user_info_is_encoded_like_the_data_of_events() -> None:
+    """The server accepts what was signed."""
     allow(result={"n": "żółw", "d": date(2026, 3, 1), "t": datetime(2026, 3, 1, tzinfo=UTC)})
     answer = join("presence-foobar", Person("é"))
     assert answer["channel_data"] == (
@@ -153,7 +146,7 @@ def test_user_info_is_encoded_as_the_data_of_events_is() -> None:
 @pytest.mark.urls(__name__)
 class TestSecondApplication:
     def test_a_route_may_name_another_application(self) -> None:
-        """Whose key signs (vectors 5 and 12)."""
+        """Its key signs, and its secret encrypts (vectors 5 and 12)."""
         allow(guests=True)
         body = {"socket_id": "5.7", "channel_name": "private-encrypted-a@b=c,d.e;f"}
         signature = "36f6cce232214ccd6f4a618deb963f0b029ee74983149c68e3f78935888388ee"
@@ -163,34 +156,26 @@ class TestSecondApplication:
         assert answer["shared_secret"] == "BEoig3XgBz8zTfKJIjtlKAnEr/S5ffHrbQfZhnIrU6M="
         assert set(answer) == {"auth", "shared_secret"}
 
-    def test_cache_channels_may_be_encrypted_too(self) -> None:
-        """The secret is that of the whole name."""
-        allow("vec", guests=True)
-        body = {"socket_id": "5.7", "channel_name": "private-encrypted-cache-vec"}
-        secret = base64.b64decode(Client().post("/second", body).json()["shared_secret"])
-        master = base64.b64decode(TWO["ENCRYPTION_MASTER_KEY_BASE64"])
-        assert secret == hashlib.sha256(b"private-encrypted-cache-vec" + master).digest()
-
     def test_it_signs_users_in(self) -> None:
-        """As the first one does."""
+        """With its own key."""
         user_authenticator(lambda user: {"id": "u-1", "watchlist": ["u-2"]}, guests=True)
         answer = Client().post("/second/user", {"socket_id": "5.7"}).json()
         assert json.loads(answer["user_data"]) == {"id": "u-1", "watchlist": ["u-2"]}
         check_user(get_settings().apps[1], answer["auth"], "5.7", answer["user_data"])
 
-    def test_an_application_that_is_off_signs_nothing(
+    def test_a_disabled_application_signs_nothing(
         self, settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Its sockets are refused anyway."""
+        """The log says why."""
         allow()
         settings.BROADCASTING = {"APPS": [{**ONE, "ENABLED": False}]}
         response = Client().post("/first", {"socket_id": "5.7", "channel_name": "private-x"})
         assert (response.status_code, response.json()) == (403, {"error": "Forbidden"})
-        assert refusals(caplog)[0][1] == "Refused POST /first: application '3' is not \"ENABLED\""
+        assert "Refused POST /first: application '3'" in refusals(caplog)[0][1]
 
 
-def test_an_application_that_is_none_is_a_mistake_in_the_routes() -> None:
-    """Told to the project."""
+def test_a_route_with_an_unknown_application_is_a_mistake() -> None:
+    """It raises."""
     request = RequestFactory().post("/", {"socket_id": SOCKET, "channel_name": "private-x"})
     with pytest.raises(ImproperlyConfigured, match="names the application '5'"):
         auth(request, app_id="5")
@@ -201,7 +186,7 @@ def test_an_application_that_is_none_is_a_mistake_in_the_routes() -> None:
     ["private-a", "presence-a", "private-cache-a", "presence-cache-a", "private-encrypted-a"],
 )
 def test_the_server_accepts_what_is_signed(channel: str, settings: Settings) -> None:
-    """For this socket and this channel alone."""
+    """For this socket and this channel only."""
     settings.BROADCASTING = {"APPS": [TWO]}
     allow("a", {"name": "A"})
     answer = join(channel)
@@ -213,15 +198,15 @@ def test_the_server_accepts_what_is_signed(channel: str, settings: Settings) -> 
 
 
 def test_users_sign_in() -> None:
-    """By their key (vector 3), as the server accepts it."""
+    """By their primary key (vector 3), and the server accepts it."""
     answer = json.loads(post(user_auth, {"socket_id": SOCKET}, Person(12345)).content)
     signature = "4708d583dada6a56435fb8bc611c77c359a31eebde13337c16ab43aa6de336ba"
     assert answer == {"auth": f"{ONE['KEY']}:{signature}", "user_data": '{"id":"12345"}'}
     check_user(get_settings().apps[0], answer["auth"], SOCKET, answer["user_data"])
 
 
-def test_users_sign_in_as_the_project_says() -> None:
-    """With information and a watchlist."""
+def test_a_project_adds_information_and_a_watchlist() -> None:
+    """They are encoded like the data of events."""
     user_authenticator(lambda user: {"user_info": {"d": date(2026, 3, 1)}, "watchlist": [1, "é"]})
     answer = json.loads(post(user_auth, {"socket_id": SOCKET}, Person()).content)
     assert answer["user_data"] == (
@@ -230,29 +215,22 @@ def test_users_sign_in_as_the_project_says() -> None:
     check_user(get_settings().apps[0], answer["auth"], SOCKET, answer["user_data"])
 
 
-# How it is asked.
+# Requests
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8"])
-def test_json_is_read_too(content_type: str) -> None:
-    """As pusher-js can be told to send it."""
-    allow()
-    body = json.dumps({"socket_id": SOCKET, "channel_name": "private-foobar"}).encode()
-    assert post(auth, body, Person(), content_type).status_code == 200
-
-
-def test_a_multipart_form_is_read_too() -> None:
-    """As a script sends its FormData."""
-    allow()
-    request = RequestFactory().post("/", {"socket_id": SOCKET, "channel_name": "private-foobar"})
-    request.user = Person()  # type: ignore[assignment]  # enough of one
-    assert auth(request).status_code == 200
+def test_json_and_multipart_forms_are_accepted() -> None:
+    """As pusher-js can send JSON, and a script its FormData."""
+    allow(guests=True)
+    body = {"socket_id": SOCKET, "channel_name": "private-foobar"}
+    for content_type in ("application/json", "application/json; charset=utf-8"):
+        assert post(auth, json.dumps(body).encode(), None, content_type).status_code == 200
+    assert Client().post("/broadcasting/auth", body).status_code == 200
 
 
 @pytest.mark.parametrize("view", [auth, user_auth])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_only_post_is_answered(view: Callable[..., HttpResponse], method: str) -> None:
-    """A link must not make a signature, nor a cache keep it."""
+    """A link must not cause a signature, and a cache must not keep it."""
     response = view(RequestFactory().generic(method, "/"))
     assert (response.status_code, response["Allow"]) == (405, "POST")
     assert response["Cache-Control"] == "no-store"
@@ -275,10 +253,10 @@ def test_only_post_is_answered(view: Callable[..., HttpResponse], method: str) -
     ],
 )
 @pytest.mark.parametrize("view", [auth, user_auth])
-def test_what_is_no_socket_id_is_not_signed(
+def test_an_invalid_socket_id_is_not_signed(
     view: Callable[..., HttpResponse], socket_id: str
 ) -> None:
-    """A colon or a line in it would make the signature one for something else."""
+    """With a colon or a line break, the signature could be one for something else."""
     allow()
     body = {"socket_id": socket_id, "channel_name": "private-x"}
     for response in (post(view, body, Person()), post_json(view, body, Person())):
@@ -287,20 +265,23 @@ def test_what_is_no_socket_id_is_not_signed(
 
 
 @pytest.mark.parametrize(
-    "channel",
-    ["", "private-x\n", "private-x:y", "private-ж", "private x", "#server-to-user-7", "x" * 201],
+    ("channel", "error"),
+    [
+        ("", "channel_name is not valid"),
+        ("private-x\n", "channel_name is not valid"),
+        ("private-x:y", "channel_name is not valid"),
+        ("private-ж", "channel_name is not valid"),
+        ("#server-to-user-7", "channel_name is not valid"),
+        ("x" * 201, "channel_name is not valid"),
+        ("x", "Forbidden"),
+        ("cache-x", "Forbidden"),
+        ("Private-x", "Forbidden"),
+    ],
 )
-def test_what_is_no_channel_is_not_signed(channel: str) -> None:
-    """Nor is a user's own channel, which takes signing in."""
+def test_an_invalid_or_public_name_is_not_signed(channel: str, error: str) -> None:
+    """Nor is the channel of a user, who must sign in."""
     allow()
-    assert join(channel) == {"error": "channel_name is not valid"}
-
-
-@pytest.mark.parametrize("channel", ["x", "cache-x", "Private-x"])
-def test_a_public_channel_is_refused(channel: str) -> None:
-    """No client asks for one."""
-    allow()
-    assert join(channel) == {"error": "Forbidden"}
+    assert join(channel) == {"error": error}
 
 
 @pytest.mark.parametrize(
@@ -326,7 +307,7 @@ def test_a_public_channel_is_refused(channel: str) -> None:
     ids=lambda value: repr(value)[:60],
 )
 def test_wrong_types_are_400(value: object) -> None:
-    """With a word about what is wrong."""
+    """With an error."""
     allow()
     response = post_json(auth, value, Person())
     assert response.status_code == 400
@@ -354,14 +335,14 @@ def test_wrong_types_are_400(value: object) -> None:
     ids=lambda value: repr(value)[:40],
 )
 def test_a_body_that_cannot_be_read_is_400(body: bytes, content_type: str) -> None:
-    """Whatever it is said to be."""
+    """Whatever its content type says."""
     response = post(auth, body, Person(), content_type)
     assert response.status_code == 400
     assert set(json.loads(response.content)) == {"error"}
 
 
 def test_a_body_that_is_too_large_is_413() -> None:
-    """By what it says of itself, and by what it is."""
+    """By its Content-Length, and by its size."""
     body = b"socket_id=1.2&channel_name=private-x&more=" + b"x" * MAX_BODY
     chunked = AsyncRequestFactory().generic(
         "POST", "/", body, content_type="application/x-www-form-urlencoded"
@@ -379,12 +360,12 @@ def test_a_body_that_is_too_large_is_413() -> None:
 
 
 def test_the_projects_own_limit_counts_too(settings: Settings) -> None:
-    """Where it is lower."""
+    """If it is lower."""
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
     assert post(auth, {"socket_id": SOCKET}, Person()).status_code == 413
 
 
-# Several channels.
+# Several channels
 
 
 BATCH = ["presence-open.1", "private-shut.1", "private-none", "no good", "private-bug"]
@@ -406,14 +387,11 @@ BATCH = ["presence-open.1", "private-shut.1", "private-none", "no good", "privat
 def test_several_channels_are_answered_one_by_one(
     ask: Callable[[], HttpResponse], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each as it would be alone; one that fails costs the page no other."""
+    """Each as it would be alone; an error of one does not affect the others."""
     allow("open.{room}", {"name": "A"})
     allow("shut.{room}", False)
 
-    @channel_authorizer("bug")
-    def bug(user: object) -> bool:
-        raise ZeroDivisionError
-
+    channel_authorizer("bug", lambda user: 1 / 0)
     response = ask()
     assert response.status_code == 200
     assert json.loads(response.content) == {
@@ -426,8 +404,8 @@ def test_several_channels_are_answered_one_by_one(
     assert ("ERROR", "The rule for private-bug failed") in refusals(caplog)
 
 
-def test_a_list_of_one_is_answered_as_a_list() -> None:
-    """And a hundred are not too many."""
+def test_a_list_has_one_to_a_hundred_names() -> None:
+    """A list of one name is answered as a list."""
     allow()
     (answer,) = json.loads(
         post(auth, {"socket_id": SOCKET, "channel_name[]": "private-x"}, Person()).content
@@ -439,7 +417,7 @@ def test_a_list_of_one_is_answered_as_a_list() -> None:
     assert list(answers) == names
 
 
-def test_a_list_is_of_one_user_and_of_one_guest(settings: Settings) -> None:
+def test_a_list_has_one_guest() -> None:
     """Who asks is found once."""
     asked = []
 
@@ -453,22 +431,18 @@ def test_a_list_is_of_one_user_and_of_one_guest(settings: Settings) -> None:
     assert asked[0] is asked[1]
 
 
-def test_a_bug_in_a_rule_is_told_like_any_other() -> None:
-    """Alone, it goes where the project looks for bugs."""
-
-    @channel_authorizer("bug")
-    def bug(user: object) -> bool:
-        raise ZeroDivisionError
-
+def test_an_exception_of_a_rule_is_raised() -> None:
+    """For a single channel, as in any view."""
+    channel_authorizer("bug", lambda user: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         join("private-bug")
 
 
-# Who is refused, and what is told of it.
+# Refusals
 
 
-def test_a_refusal_says_nothing_but_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """The same words whatever the reason: nobody learns which rooms there are."""
+def test_the_reason_of_a_refusal_goes_to_the_log_only(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody learns which rooms exist."""
     allow("chat.{room}", False)
     for channel in ("private-chat.1", "private-other"):
         response = post(auth, {"socket_id": SOCKET, "channel_name": channel}, Person())
@@ -480,20 +454,18 @@ def test_a_refusal_says_nothing_but_to_the_log(caplog: pytest.LogCaptureFixture)
     assert first[0] == second[0] == "WARNING"
     assert first[1].startswith("Refused user 7 on private-chat.1: rule chat.{room} of tests.")
     assert first[1].endswith(" returned False")
-    assert second[1] == (
-        "Refused user 7 on private-other: no rule matches 'other'; registered: chat.{room}"
-    )
+    assert second[1].startswith("Refused user 7 on private-other: no rule matches 'other'")
 
 
-def test_a_developer_is_told_why(settings: Settings) -> None:
-    """With DEBUG, in the answer, where the browser's tools show it."""
+def test_with_debug_the_response_holds_the_reason(settings: Settings) -> None:
+    """The browser's tools show it to the developer."""
     settings.DEBUG = True
     allow("shut", False)
     allow("users")
     cases = {
         "private-none": "no rule matches 'none'; registered: shut, users",
         "private-shut": "returned False",
-        "public": "neither private nor a presence channel",
+        "public": "needs no signature",
     }
     for channel, reason in cases.items():
         answer = join(channel)
@@ -508,21 +480,8 @@ def test_a_developer_is_told_why(settings: Settings) -> None:
     )
 
 
-@pytest.mark.django_db
-def test_a_missing_row_is_403(caplog: pytest.LogCaptureFixture) -> None:
-    """As is a name that no row can have."""
-
-    @channel_authorizer("user.{person}")
-    def own(user: object, person: User) -> bool:
-        raise AssertionError
-
-    for name, reason in (("7", "User 7 does not exist"), ("x", "User x cannot exist: ")):
-        assert join(f"private-user.{name}") == {"error": "Forbidden"}
-        assert reason in refusals(caplog)[-1][1]
-
-
-def test_a_line_of_the_log_stays_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever a rule says: no line breaks, no colours, no text that runs backwards."""
+def test_a_refusal_is_one_printable_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Without line breaks, colours or text from right to left."""
 
     @channel_authorizer("chat")
     def chat(user: object) -> bool:
@@ -552,7 +511,7 @@ def test_a_line_of_the_log_stays_a_line(caplog: pytest.LogCaptureFixture) -> Non
 def test_user_info_that_cannot_be_sent_is_refused(
     info: object, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As an error of the project, in the log; on private channels it is not sent."""
+    """The log has an error. On private channels it is not sent."""
     allow(result=info)
     assert join("presence-x") == {"error": "Forbidden"}
     ((level, logged),) = refusals(caplog)
@@ -561,17 +520,17 @@ def test_user_info_that_cannot_be_sent_is_refused(
     assert "auth" in join("private-x")
 
 
-def test_the_largest_user_info_passes() -> None:
-    """To the byte, as the server counts it."""
+def test_the_largest_user_info_is_accepted() -> None:
+    """The server counts the same bytes."""
     allow(result={"n": "x" * (1_024 - len('{"n":""}'))})
     assert "auth" in join("presence-x")
 
 
 @pytest.mark.parametrize("pk", ["x" * 129, "\ud800"], ids=["long", "surrogate"])
-def test_a_user_whom_the_protocol_cannot_name_is_refused(
+def test_a_primary_key_that_the_protocol_does_not_allow_is_refused(
     pk: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server would refuse them, with less to say."""
+    """The log has an error."""
     allow()
     assert join("presence-x", Person(pk)) == {"error": "Forbidden"}
     assert refusals(caplog)[-1][0] == "ERROR"
@@ -580,29 +539,27 @@ def test_a_user_whom_the_protocol_cannot_name_is_refused(
 
 
 def test_an_encrypted_channel_needs_a_key(caplog: pytest.LogCaptureFixture) -> None:
-    """The log names the setting."""
+    """The log has an error."""
     allow()
     assert join("private-encrypted-x") == {"error": "Forbidden"}
     ((level, text),) = refusals(caplog)
-    assert level == "ERROR"
-    assert "has no master key" in text
+    assert (level, "has no master key" in text) == ("ERROR", True)
 
 
 def test_visitors_do_not_sign_in(caplog: pytest.LogCaptureFixture) -> None:
-    """Unless the project says so."""
+    """Without a rule that admits guests."""
     response = post(user_auth, {"socket_id": SOCKET})
     assert response.status_code == 403
     assert json.loads(response.content) == {"error": "Forbidden"}
     assert refusals(caplog)[0][1].startswith("Refused a visitor to sign in: nobody is logged in")
 
 
-def test_a_user_who_is_too_much_is_refused(caplog: pytest.LogCaptureFixture) -> None:
-    """The limit on what others are told holds here as well."""
+def test_the_limit_on_user_info_holds_for_signing_in(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has an error."""
     user_authenticator(lambda user: {"user_info": {"n": "x" * 1_020}})
     assert post(user_auth, {"socket_id": SOCKET}, Person()).status_code == 403
     ((level, text),) = refusals(caplog)
-    assert level == "ERROR"
-    assert "user_info may have 1024 bytes" in text
+    assert (level, "user_info may have 1024 bytes" in text) == ("ERROR", True)
 
 
 def refuse(request: HttpRequest) -> None:
@@ -620,17 +577,14 @@ def test_a_bad_token_is_403(settings: Settings, caplog: pytest.LogCaptureFixture
     ):
         response = post(view, {"socket_id": SOCKET, **body}, Person())
         assert (response.status_code, response.content) == (403, b'{"error": "Forbidden"}')
-    assert refusals(caplog)[0] == (
-        "WARNING",
-        f"Refused POST /: {__name__}.refuse raised ValueError: bad token",
-    )
+    assert f"{__name__}.refuse raised ValueError: bad token" in refusals(caplog)[0][1]
 
 
-# Guests.
+# Guests
 
 
-def test_a_guest_joins_with_the_cookie_that_comes_back() -> None:
-    """Without any middleware of ours, and as the same member next time."""
+def test_a_guest_is_known_by_the_cookie() -> None:
+    """Without the middleware, the same member next time."""
     allow(guests=True)
     first = post(auth, {"socket_id": SOCKET, "channel_name": "presence-x"})
     cookie = first.cookies[COOKIE_NAME].value
@@ -643,8 +597,8 @@ def test_a_guest_joins_with_the_cookie_that_comes_back() -> None:
     assert not second.cookies
 
 
-def test_a_guest_signs_in_where_the_project_says_so() -> None:
-    """By the same id."""
+def test_a_guest_signs_in_where_the_project_admits_guests() -> None:
+    """By the id in the cookie."""
     user_authenticator(lambda user: {"user_info": {"guest": True}}, guests=True)
     response = post(user_auth, {"socket_id": SOCKET})
     user_data = json.loads(json.loads(response.content)["user_data"])
@@ -652,17 +606,17 @@ def test_a_guest_signs_in_where_the_project_says_so() -> None:
 
 
 def test_a_refused_visitor_gets_no_cookie() -> None:
-    """Nothing was found out about them."""
+    """Guests are made by rules that admit them."""
     allow()
     assert not post(auth, {"socket_id": SOCKET, "channel_name": "private-x"}).cookies
 
 
-# Below a server.
+# Below a server
 
 
 @pytest.mark.django_db
 def test_a_logged_in_user_joins_over_wsgi() -> None:
-    """Through the session, with the middleware of the project."""
+    """By the session."""
     user = UserFactory.create()
     channel_authorizer("user.{id:int}", lambda user, id: user.pk == id)
     client = Client()
@@ -678,7 +632,7 @@ def test_a_logged_in_user_joins_over_wsgi() -> None:
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_logged_in_user_joins_over_asgi() -> None:
-    """Async rules and models included."""
+    """An async rule gets models, too."""
     user = await User.objects.acreate(username="a")
 
     @channel_authorizer("user.{person}")
@@ -694,7 +648,7 @@ async def test_a_logged_in_user_joins_over_asgi() -> None:
     assert data == {"user_id": str(user.pk), "user_info": {"name": "a"}}
 
 
-# Whatever comes.
+# Random requests
 
 
 _TEXT = st.text(max_size=30)
@@ -708,21 +662,17 @@ _NAMES = st.sampled_from(["private-x", "presence-y", "private-encrypted-z", "pri
 _FIELDS = st.fixed_dictionaries(
     {}, optional={"socket_id": _SOCKETS, "channel_name": _NAMES | st.lists(_NAMES) | _JSON}
 )
-_FORMS = st.dictionaries(
-    st.sampled_from(["socket_id", "channel_name", "channel_name[]", "channel_name[7]"]) | _TEXT,
-    st.just(SOCKET) | _NAMES | _TEXT,
-)
 
 
 def check_answer(response: HttpResponse) -> None:
-    """Look at an answer that nothing is known of."""
+    """Check the answer to any request."""
     assert response.status_code in {200, 400, 403, 413}
     assert response["Content-Type"] == "application/json"
     assert isinstance(json.loads(response.content), dict)
 
 
 class TestFuzz:
-    """Never a traceback, and nothing signed that should not be."""
+    """No request raises an exception, and nothing invalid is signed."""
 
     @pytest.fixture(autouse=True)
     def _quiet(self) -> Iterator[None]:
@@ -750,7 +700,7 @@ class TestFuzz:
 
     @given(_FIELDS | _JSON)
     def test_json(self, value: Any) -> None:
-        """Of any shape."""
+        """Of any shape, and of any fields."""
         channel_authorizer("{all:path}", everybody)
         body = json.dumps(value).encode()
         for view in (auth, user_auth):
@@ -760,13 +710,6 @@ class TestFuzz:
                 assert is_socket_id(value["socket_id"])
                 if view is auth and isinstance(value["channel_name"], str):
                     assert is_channel_name(value["channel_name"])
-
-    @given(_FORMS)
-    def test_forms(self, form: dict[str, str]) -> None:
-        """Of any fields."""
-        channel_authorizer("{all:path}", everybody)
-        for view in (auth, user_auth):
-            check_answer(post(view, form, Person()))
 
 
 def everybody(user: object, all: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Metrics over HTTP: who may read them, and what stands there."""
+"""Metrics over HTTP: who may read them, and what they contain."""
 
 import sys
 import threading
@@ -22,35 +22,38 @@ pytestmark = pytest.mark.usefixtures("two_apps")
 
 @pytest_asyncio.fixture(autouse=True)
 async def stopped() -> AsyncIterator[None]:
-    """Stop the hub that a question has made."""
+    """Stop the hub that a request has made."""
     yield
     await stop_hub()
 
 
+async def status(address: str | None, **headers: str) -> int:
+    """Return the status for a caller at an address."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return (await ask(metrics, "GET", address, named)).status
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
-async def test_a_caller_on_the_machine_is_let_in(address: str) -> None:
-    """A Prometheus beside the server needs no token."""
-    assert (await ask(metrics, "GET", address, {"host": "x"})).status == 200
+async def test_a_caller_on_the_machine_needs_no_token(address: str) -> None:
+    """Unless a proxy speaks for another one."""
+    assert await status(address, host="x") == 200
+    for header in ("x_forwarded_for", "x_forwarded_host", "forwarded", "x_real_ip", "via"):
+        assert await status(address, **{header: "127.0.0.1"}) == 403
 
 
 @pytest.mark.parametrize(
     "address", ["10.0.0.1", "8.8.8.8", "::ffff:10.0.0.1", "2001:db8::1", "", "unix:", "x", None]
 )
-async def test_a_caller_from_elsewhere_is_not(address: str | None) -> None:
-    """Nor one of whom nothing is known."""
-    assert (await ask(metrics, "GET", address, {})).status == 403
+async def test_another_caller_needs_a_token(address: str | None) -> None:
+    """If the settings have none, no value is accepted."""
+    for given in ("", "Bearer ", "Bearer None"):
+        assert await status(address, authorization=given) == 403
+    with override_settings(BROADCASTING=WITH_TOKEN):
+        assert await status(address) == 403
 
 
 @pytest.mark.parametrize(
-    "header", ["x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip", "via"]
-)
-async def test_a_proxy_on_the_machine_speaks_for_others(header: str) -> None:
-    """Whatever it says of them."""
-    assert (await ask(metrics, "GET", "127.0.0.1", {header: "127.0.0.1"})).status == 403
-
-
-@pytest.mark.parametrize(
-    ("authorization", "status"),
+    ("authorization", "expected"),
     [
         (f"Bearer {TOKEN}", 200),
         (f"bearer {TOKEN}", 200),
@@ -63,25 +66,19 @@ async def test_a_proxy_on_the_machine_speaks_for_others(header: str) -> None:
         ("Bearer \udce9é", 403),
     ],
 )
-async def test_a_token_lets_in_from_anywhere(authorization: str, status: int) -> None:
+async def test_a_token_is_accepted_from_anywhere(authorization: str, expected: int) -> None:
     """Also through a proxy."""
-    headers = {"x-forwarded-for": "8.8.8.8", "authorization": authorization}
     with override_settings(BROADCASTING=WITH_TOKEN):
-        assert (await ask(metrics, "GET", "10.0.0.1", headers)).status == status
-
-
-@pytest.mark.parametrize("given", ["Bearer None", "Bearer ", ""])
-async def test_without_a_token_nobody_from_elsewhere_is_let_in(given: str) -> None:
-    """No value stands for one that is not set."""
-    assert (await ask(metrics, "GET", "10.0.0.1", {"authorization": given})).status == 403
+        given = {"authorization": authorization, "x_forwarded_for": "8.8.8.8"}
+        assert await status("10.0.0.1", **given) == expected
 
 
 async def test_calls_of_the_api_are_counted() -> None:
-    """By their status; and what they publish, with the time that it took."""
+    """By status; and what they publish, with the time that it took."""
     await post(body_of())
     await post(b"{")
     await get("channels")
-    text = (await ask(metrics, "GET", "127.0.0.1", {})).body
+    text = (await ask(metrics, "GET", "127.0.0.1")).body
     assert 'broadcasting_api_requests_total{status="200",worker="1"} 2.0' in text
     assert 'broadcasting_api_requests_total{status="400",worker="1"} 1.0' in text
     assert 'broadcasting_messages_published_total{source="api",worker="1"} 1.0' in text
@@ -89,34 +86,26 @@ async def test_calls_of_the_api_are_counted() -> None:
     assert 'broadcasting_outbox_pending{worker="1"} 0.0' in text
 
 
-async def test_another_method_is_405() -> None:
-    """To anybody."""
-    answer = await ask(metrics, "POST", "10.0.0.1", {})
-    assert (answer.status, answer.allow) == (405, "GET, HEAD")
-
-
 async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what installs it."""
+    """With the command that installs it."""
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     monkeypatch.delitem(sys.modules, "broadcasting.server.metrics.prometheus", raising=False)
-    answer = await ask(metrics, "GET", "127.0.0.1", {})
-    assert answer.status == 501
-    assert 'pip install "whik[metrics]"' in answer.body
+    answer = await ask(metrics, "GET", "127.0.0.1")
+    assert (answer.status, 'pip install "whik[metrics]"' in answer.body) == (501, True)
 
 
-async def test_a_process_without_sockets_has_nothing_to_tell(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Under WSGI."""
+async def test_a_process_without_sockets_has_no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under WSGI."""
     monkeypatch.setattr(base, "_serving", threading.Event())
-    assert (await ask(metrics, "GET", "127.0.0.1", {})).status == 503
+    assert await status("127.0.0.1") == 503
 
 
-async def test_django_answers_where_nothing_stands_before_it() -> None:
-    """In the type that Prometheus asks for."""
+async def test_django_serves_metrics() -> None:
+    """In the format of Prometheus."""
     response = await AsyncClient().get("/metrics")
     assert response.status_code == 200
     assert response["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert b"broadcasting_bus_up" in response.content
     forwarded = await AsyncClient().get("/metrics", headers={"X-Forwarded-For": "8.8.8.8"})
     assert forwarded.status_code == 403
+    assert (await AsyncClient().post("/metrics")).status_code == 405
