@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -234,6 +235,29 @@ def test_every_import_keeps_to_the_floors() -> None:
         for violation in violations(file.relative_to(ROOT).as_posix(), file.read_text())
     ]
     assert not found, "\n" + "\n".join(found)
+
+
+def test_no_import_leads_back() -> None:
+    """Modules import each other in no circle, not even inside functions or for types alone."""
+    files = {_module(file): file for file in (ROOT / "broadcasting").rglob("*.py")}
+    del files["broadcasting"]  # It names everything, and imports it on first use.
+    graph = {
+        name: {
+            full if full in files else statement.module
+            for statement in imports_in(_relative(file), ast.parse(file.read_text()))
+            for full in [f"{statement.module}.{statement.name}"]
+        }
+        for name, file in files.items()
+    }
+    TopologicalSorter(graph).prepare()  # Raises CycleError, which names the circle.
+
+
+def _relative(file: Path) -> PurePosixPath:
+    return PurePosixPath(file.relative_to(ROOT).as_posix())
+
+
+def _module(file: Path) -> str:
+    return ".".join(_relative(file).with_suffix("").parts).removesuffix(".__init__")
 
 
 @pytest.mark.parametrize(
