@@ -9,13 +9,13 @@ from .model_events.relations import connect_relations
 
 
 class BroadcastingConfig(AppConfig):
-    """Register the checks and import every app's ``listeners.py`` and ``channel_auth.py``."""
+    """Registers the checks, and imports each app's ``listeners.py`` and ``channel_auth.py``."""
 
     name = "broadcasting"
     verbose_name = "Broadcasting"
 
     def ready(self) -> None:
-        """Do what must be done once all apps are loaded; no database, no network."""
+        """Set up what needs all apps to be loaded. Uses neither database nor network."""
         for check in CHECKS:
             register(check, "broadcasting")
         for check in DEPLOYMENT_CHECKS:

@@ -20,12 +20,12 @@ __all__ = ["BroadcastingExtension", "broadcast_listen", "broadcasting_scripts"]
 def broadcasting_scripts(
     context: Context, nonce: str = "", csrf: bool = True, encrypted: bool = False
 ) -> SafeString:
-    """Write what ``{% broadcasting_scripts %}`` does."""
+    """Return the HTML of ``{% broadcasting_scripts %}``."""
     return scripts(context.get("csrf_token") if csrf else None, nonce, encrypted)
 
 
 class BroadcastingExtension(Extension):
-    """Make ``broadcasting_scripts()`` and ``broadcast_listen()`` known to every template."""
+    """Adds ``broadcasting_scripts()`` and ``broadcast_listen()`` to every template."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)

@@ -1,7 +1,7 @@
 """
-Fixtures for the tests of projects, found by pytest where the package is installed.
+Fixtures for the tests of projects. pytest finds them in every installed package.
 
-Nothing of Django is imported before a fixture is used: pytest loads this first.
+Nothing of Django is imported before a fixture is used, since pytest loads this module first.
 """
 
 from collections.abc import Awaitable, Iterator
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Connect(Protocol):
-    """How a test opens a client: arguments as of `BroadcastClient`."""
+    """A function that opens a client. Arguments as for `BroadcastClient`."""
 
     def __call__(self, user: Any = None, **options: Any) -> "BroadcastClient": ...
 
 
 class AConnect(Protocol):
-    """How an async test opens a client: arguments as of `AsyncBroadcastClient`."""
+    """A function that opens an async client. Arguments as for `AsyncBroadcastClient`."""
 
     def __call__(self, user: Any = None, **options: Any) -> "Awaitable[AsyncBroadcastClient]": ...
 
@@ -46,7 +46,7 @@ def broadcast_client() -> Iterator[Connect]:
 
 @pytest.fixture
 def async_broadcast_client() -> Iterator[AConnect]:
-    """Return a function that connects a client and is awaited; it is closed after the test."""
+    """Return an async function that connects a client, which is closed after the test."""
     from .testing import AsyncBroadcastClient
 
     with ExitStack() as stack:

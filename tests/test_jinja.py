@@ -1,4 +1,4 @@
-"""The template tags as functions of Jinja2: what they write is what the tags write."""
+"""The template tags as functions of Jinja2."""
 
 import re
 
@@ -34,7 +34,6 @@ def engine() -> Jinja2:
     ],
 )
 def test_function_writes_what_the_tag_writes(engine: Jinja2, function: str, tag: str) -> None:
-    """Unescaped, since it is HTML."""
     context = {"n": 'r"4', "c": Channel("news")}
     html = engine.from_string(f"{{{{ {function} }}}}").render(context)
     source = f"{{% load broadcasting %}}{{% {tag} %}}"
@@ -42,8 +41,7 @@ def test_function_writes_what_the_tag_writes(engine: Jinja2, function: str, tag:
     assert html.startswith("<")
 
 
-def test_csrf_token_travels_unless_it_must_not(engine: Jinja2) -> None:
-    """As the tag's: a page for everybody leaves it out, and then no cookie is set."""
+def test_csrf_token_may_be_left_out(engine: Jinja2) -> None:
     request = RequestFactory().get("/")
     source = "{{ broadcasting_scripts(csrf=False) }}"
     assert "csrf" not in engine.from_string(source).render({}, request)
@@ -53,8 +51,7 @@ def test_csrf_token_travels_unless_it_must_not(engine: Jinja2) -> None:
     assert "CSRF_COOKIE" in request.META
 
 
-def test_functions_do_without_the_extension() -> None:
-    """For projects that make their environment themselves."""
+def test_functions_work_without_the_extension() -> None:
     environment = Environment(autoescape=True)
     environment.globals.update(
         broadcasting_scripts=jinja.broadcasting_scripts, broadcast_listen=jinja.broadcast_listen

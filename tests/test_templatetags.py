@@ -22,38 +22,30 @@ VENDOR = STATIC / "vendor"
 
 
 def render(arguments: str = "", **context: object) -> str:
-    """Return what the tag writes."""
+    """Return the HTML of ``{% broadcasting_scripts %}``."""
     source = f"{{% load broadcasting %}}{{% broadcasting_scripts {arguments} %}}"
     return Template(source).render(Context(context))
 
 
-def test_scripts_come_in_the_order_they_need() -> None:
-    """Echo finds pusher-js, and the last script finds both."""
-    assert re.findall(r'src="/static/broadcasting/([^"]+)"', render()) == [
-        "vendor/pusher.min.js",
-        "vendor/echo.iife.js",
-        "echo.js",
-    ]
+@pytest.mark.parametrize(
+    ("arguments", "build"),
+    [("", "pusher"), ("encrypted=True", "pusher-with-encryption")],
+)
+def test_scripts_come_in_the_order_they_need(arguments: str, build: str) -> None:
+    names = re.findall(r'src="/static/broadcasting/([^"]+)"', render(arguments))
+    assert names == [f"vendor/{build}.min.js", "vendor/echo.iife.js", "echo.js"]
+    assert all((STATIC / name).is_file() for name in names)
 
 
-def test_encrypted_channels_need_another_build() -> None:
-    """In the place of the plain one."""
-    assert re.findall(r'src="/static/broadcasting/([^"]+)"', render("encrypted=True")) == [
-        "vendor/pusher-with-encryption.min.js",
-        "vendor/echo.iife.js",
-        "echo.js",
-    ]
+def test_defaults() -> None:
+    html = render()
+    assert f'data-key="{get_settings().apps[0].key}" data-path=""' in html
+    assert 'data-auth-endpoint="/broadcasting/auth"' in html
+    assert 'data-user-auth-endpoint="/broadcasting/user-auth"' in html
+    assert "nonce" not in html
 
 
-@pytest.mark.parametrize("arguments", ["", "encrypted=True"])
-def test_scripts_exist(arguments: str) -> None:
-    """Each address is a file of the package."""
-    for name in re.findall(r'src="/static/broadcasting/([^"]+)"', render(arguments)):
-        assert (STATIC / name).is_file()
-
-
-def test_settings_travel_in_attributes(settings: Settings) -> None:
-    """Nothing is inline, so a strict policy needs no exception."""
+def test_settings_are_attributes(settings: Settings) -> None:
     settings.BROADCASTING = {
         "APPS": [{"ID": "a", "KEY": "k", "SECRET": "hush"}],
         "SERVER": {"PATH": '/w"<s/'},
@@ -65,18 +57,6 @@ def test_settings_travel_in_attributes(settings: Settings) -> None:
     assert re.findall(r"<script[^>]*>([^<]*)</script>", html) == ["", "", ""]
 
 
-def test_path_is_empty_by_default() -> None:
-    """The server listens at the root unless told otherwise."""
-    assert f'data-key="{get_settings().apps[0].key}" data-path=""' in render()
-
-
-def test_endpoints_stand_where_echo_looks() -> None:
-    """At the root, unless the project has moved them."""
-    html = render()
-    assert 'data-auth-endpoint="/broadcasting/auth"' in html
-    assert 'data-user-auth-endpoint="/broadcasting/user-auth"' in html
-
-
 @pytest.mark.parametrize(
     ("routes", "expected"),
     [
@@ -86,10 +66,9 @@ def test_endpoints_stand_where_echo_looks() -> None:
     ],
     ids=["below a path", "under a name", "absent"],
 )
-def test_endpoints_are_found_where_they_are(
+def test_endpoints_have_the_prefix_of_the_site(
     routes: list[URLPattern], expected: str, settings: Settings
 ) -> None:
-    """Below the site's own prefix too; without routes of ours, where Echo looks."""
     urls = ModuleType("urls_of_a_site")
     urls.urlpatterns = routes  # type: ignore[attr-defined]  # as modules have
     settings.ROOT_URLCONF = urls
@@ -101,8 +80,7 @@ def test_endpoints_are_found_where_they_are(
     assert f'data-auth-endpoint="{expected}"' in html
 
 
-def test_csrf_token_travels_too() -> None:
-    """A page needs no form to join private channels, and its visitor gets the cookie."""
+def test_csrf_token_is_an_attribute() -> None:
     request = RequestFactory().get("/")
     source = Template("{% load broadcasting %}{% broadcasting_scripts %}")
     html = source.render(RequestContext(request))
@@ -115,8 +93,7 @@ def test_csrf_token_travels_too() -> None:
     assert answer.json() == {"error": "socket_id is not valid"}
 
 
-def test_a_page_for_everybody_holds_no_token() -> None:
-    """A cache may keep it: nothing in it is of one visitor."""
+def test_csrf_token_may_be_left_out() -> None:
     request = RequestFactory().get("/")
     source = Template("{% load broadcasting %}{% broadcasting_scripts csrf=False %}")
     assert "csrf" not in source.render(RequestContext(request))
@@ -124,23 +101,16 @@ def test_a_page_for_everybody_holds_no_token() -> None:
 
 
 def test_nonce_is_on_every_script() -> None:
-    """A policy that names one refuses the others."""
     assert render("nonce=nonce", nonce='r4n"d').count('nonce="r4n&quot;d"') == 3
 
 
-def test_no_nonce_unless_asked() -> None:
-    """An empty attribute would say something that is not meant."""
-    assert "nonce" not in render()
-
-
 def listen(arguments: str, **context: object) -> str:
-    """Return what ``{% broadcast_listen %}`` writes."""
+    """Return the HTML of ``{% broadcast_listen %}``."""
     source = f"{{% load broadcasting %}}{{% broadcast_listen {arguments} %}}"
     return Template(source).render(Context(context))
 
 
-def test_listening_is_an_element_and_a_module() -> None:
-    """Nothing inline; a module runs once, however many elements bring it."""
+def test_broadcast_listen_writes_an_element_and_a_module() -> None:
     assert listen('"news"') == (
         '<broadcast-listen channel="news" event="broadcast:html"></broadcast-listen>'
         '<script src="/static/broadcasting/listen.js" type="module"></script>'
@@ -148,8 +118,7 @@ def test_listening_is_an_element_and_a_module() -> None:
     assert (STATIC / "listen.js").is_file()
 
 
-def test_listening_has_a_place_and_a_source() -> None:
-    """Each where it is given, and escaped."""
+def test_arguments_of_broadcast_listen_are_attributes() -> None:
     html = listen('"news" "Row" "#a > b" refresh="/rows/?a&b" nonce=n', n="r4n")
     assert (
         '<broadcast-listen channel="news" event="Row" refresh="/rows/?a&amp;b" '
@@ -164,18 +133,13 @@ def test_listening_has_a_place_and_a_source() -> None:
         (Channel("news"), "news"),
         (PresenceChannel("room.1"), "presence-room.1"),
         ("private-room.1", "private-room.1"),
+        (User(pk=7), "private-auth.User.7"),
     ],
 )
-def test_channel_is_named_as_elsewhere(channel: object, name: str) -> None:
-    """By an object, or by its full name."""
+def test_channel_may_be_given_in_each_way(channel: object, name: str) -> None:
+    if isinstance(channel, User):
+        channel._state.adding = False
     assert f'channel="{name}"' in listen("channel", channel=channel)
-
-
-def test_model_means_its_private_channel() -> None:
-    """What is about one object is not for everybody, unless the page says so."""
-    user = User(pk=7)
-    user._state.adding = False
-    assert 'channel="private-auth.User.7"' in listen("user", user=user)
 
 
 @pytest.mark.parametrize(
@@ -187,19 +151,17 @@ def test_model_means_its_private_channel() -> None:
         ('"#server-to-user-7"', InvalidChannel, "Give the user"),
         ('"news" "client-html"', BroadcastError, "'client-html' cannot carry HTML"),
         ('"news" ""', BroadcastError, "'' cannot name an event"),
-        ('"news" refresh="/rows/"', ValueError, "say with target="),
+        ('"news" refresh="/rows/"', ValueError, "needs target="),
     ],
 )
-def test_listening_in_vain_is_an_error(
+def test_broadcast_listen_refuses_mistakes(
     arguments: str, error: type[Exception], message: str
 ) -> None:
-    """Told to who writes the page, not to who looks at it."""
     with pytest.raises(error, match=message):
         listen(arguments)
 
 
-def test_listening_weighs_little() -> None:
-    """Even as it is, with its comments."""
+def test_listen_js_is_small() -> None:
     assert (STATIC / "listen.js").stat().st_size < 7_500
 
 
@@ -211,7 +173,6 @@ def versions() -> list[list[str]]:
 
 @pytest.mark.parametrize("entry", versions(), ids=lambda entry: entry[0])
 def test_vendored_file_is_the_published_one(entry: list[str]) -> None:
-    """Nobody has edited it, and VERSIONS tells of every update."""
     file, package, _, _, licence, digest = entry
     assert hashlib.sha256((VENDOR / file).read_bytes()).hexdigest() == digest
     assert licence == "MIT"
@@ -220,7 +181,6 @@ def test_vendored_file_is_the_published_one(entry: list[str]) -> None:
 
 
 def test_every_vendored_build_is_listed() -> None:
-    """No script is shipped whose origin is not written down."""
     assert {entry[0] for entry in versions()} == {path.name for path in VENDOR.glob("*.js")}
 
 

@@ -1,7 +1,7 @@
 """
-``{% broadcasting_scripts %}``: everything a page needs to have ``window.Echo``.
+``{% broadcasting_scripts %}`` gives a page ``window.Echo``.
 
-``{% broadcast_listen %}``: HTML that the server renders, put in its place by itself.
+``{% broadcast_listen %}`` puts HTML that the server renders into the page.
 """
 
 from django import template
@@ -25,7 +25,7 @@ _PUSHER_WITH_ENCRYPTION = "broadcasting/vendor/pusher-with-encryption.min.js"
 _ECHO = "broadcasting/vendor/echo.iife.js"
 _LISTEN = "broadcasting/listen.js"
 
-# Where Echo looks for them, and where they are unless the project says otherwise.
+# The addresses of the auth endpoints if the project does not include our URLs.
 _ENDPOINTS = {"auth": "/broadcasting/auth", "user-auth": "/broadcasting/user-auth"}
 
 
@@ -36,14 +36,14 @@ def broadcasting_scripts(
     """
     Load pusher-js and Laravel Echo from this site, and make ``window.Echo`` an instance.
 
-    Put it before the scripts that use ``Echo``. The settings travel in attributes of
-    the last script, so that a strict Content Security Policy needs no exception; where
-    the policy names a nonce, pass it: ``{% broadcasting_scripts nonce=request.csp_nonce %}``.
+    Put it before the scripts that use ``Echo``. The settings are attributes of the last
+    script, so a strict Content Security Policy needs no exception. If the policy has a nonce,
+    pass it: ``{% broadcasting_scripts nonce=request.csp_nonce %}``.
 
-    The visitor's CSRF token is among them: the auth endpoints ask for it. A page that a
-    cache keeps for everybody must leave it out: ``{% broadcasting_scripts csrf=False %}``.
-    A page that listens to encrypted channels needs the build of pusher-js that can open
-    them, which is larger by a third: ``{% broadcasting_scripts encrypted=True %}``.
+    One of the settings is the visitor's CSRF token, which the auth endpoints check. A page
+    that a cache keeps for all visitors must leave it out:
+    ``{% broadcasting_scripts csrf=False %}``. A page that listens to encrypted channels needs
+    a build of pusher-js that is larger by a third: ``{% broadcasting_scripts encrypted=True %}``.
     """
     return scripts(context.get("csrf_token") if csrf else None, nonce, encrypted)
 
@@ -58,44 +58,44 @@ def broadcast_listen(
     nonce: str = "",
 ) -> SafeString:
     """
-    Put what `broadcast_html` sends on a channel into the page, without a script of its own.
+    Put the HTML that `broadcast_html` sends on a channel into the page.
 
-    The page needs ``{% broadcasting_scripts %}``, too. Put this anywhere in its body, but
-    not into a table, and not into `target`.
+    The page also needs ``{% broadcasting_scripts %}``, and no script of its own. Put this tag
+    anywhere in the body, but neither into a table nor into `target`.
 
     Args:
-        channel: A channel, its full name, or a saved model: then its private channel.
-        event: The name that `broadcast_html` was given, if it was given one.
-        target: A CSS selector. Where given, nothing outside of that element is changed, and
-            messages that name no target go into it.
-        refresh: An address of this site that answers with the HTML inside `target`. It is
-            fetched whenever the channel is joined, hence also after a reconnect.
-        nonce: As of ``{% broadcasting_scripts %}``.
+        channel: A channel, its full name, or a saved model for its private channel.
+        event: The event name, if `broadcast_html` was called with one.
+        target: A CSS selector. Nothing outside of that element is changed, and messages
+            without a target of their own go into it.
+        refresh: An address of this site that returns the HTML inside `target`. It is fetched
+            after each subscription, so also after a reconnect.
+        nonce: As for ``{% broadcasting_scripts %}``.
 
     Raises:
         BroadcastError: `channel` or `event` cannot be one.
         ValueError: `refresh` is given without `target`.
     """
     if refresh and not target:
-        raise ValueError("broadcast_listen: say with target= where the HTML of refresh= goes.")
+        raise ValueError("broadcast_listen: refresh= needs target=, where its HTML goes.")
     attributes = {"channel": _channel(channel), "event": check_html_event(event)}
     if target:
         attributes["target"] = target
     if refresh:
         attributes["refresh"] = refresh
-    # The browser runs a module once, however often a page names it. To leave it out here
-    # after the first time would leave it out of a fragment that a cache keeps, too.
+    # A browser runs a module once, however often a page names it. Leaving it out after the
+    # first tag would also leave it out of cached fragments.
     script = {"type": "module", "src": static(_LISTEN), **_nonce(nonce)}
     return format_html(
         "<broadcast-listen{}></broadcast-listen><script{}></script>",
-        # Escaped here since a literal in a template counts as HTML: a selector has quotes.
+        # Escaped here, since a literal in a template counts as HTML and a selector has quotes.
         flatatt({name: escape(value) for name, value in attributes.items()}),
         flatatt(script),
     )
 
 
 def scripts(csrf_token: object, nonce: object, encrypted: bool) -> SafeString:
-    """Return what ``{% broadcasting_scripts %}`` writes, for whatever template language."""
+    """Return the HTML of ``{% broadcasting_scripts %}``, for any template language."""
     settings = get_settings()
     configured = {
         "src": static("broadcasting/echo.js"),
@@ -116,7 +116,7 @@ def scripts(csrf_token: object, nonce: object, encrypted: bool) -> SafeString:
 
 
 def _nonce(nonce: object) -> dict[str, str]:
-    # str: a lazy nonce is made by being read.
+    # A lazy nonce is made when it is read.
     return {"nonce": str(nonce)} if nonce else {}
 
 
@@ -131,15 +131,15 @@ def _channel(channel: Channel | Model | str) -> str:
     (name,) = channel_names(channel)
     if is_user_channel(name):
         raise InvalidChannel(
-            f"broadcast_listen: {name!r} is heard by who has signed in, not by who joins it. "
-            f"Give the user: then it is their private channel."
+            f"broadcast_listen: nobody can subscribe to {name!r}; it reaches those who have "
+            f"signed in. Give the user, for their private channel."
         )
     return name
 
 
 def _endpoint(name: str) -> str:
-    """Return the address of a route of ours, also where the site stands below a prefix."""
+    """Return the address of an auth endpoint, with the prefix that the site may have."""
     try:
         return reverse(f"broadcasting:{name}")
-    except NoReverseMatch:  # The project has not included them; it may still serve them.
+    except NoReverseMatch:  # The project does not include our URLs, but may serve others.
         return _ENDPOINTS[name]

@@ -1,5 +1,5 @@
-// <broadcast-listen>: puts HTML that the server has rendered in its place. Its attributes are
-// the tag's arguments. It needs window.Echo, and uses htmx where the page has it.
+// <broadcast-listen> puts HTML that the server renders into the page. Its attributes are the
+// arguments of the template tag. It needs window.Echo, and uses htmx if the page has it.
 
 const METHODS = {
   innerHTML: "replaceChildren",
@@ -12,7 +12,7 @@ const METHODS = {
   none: "contains", // Changes nothing.
 };
 const isBeside = (swap) => swap === "beforebegin" || swap === "afterend";
-const changed = new WeakMap(); // Message -> the elements that a tag has changed for it.
+const changed = new WeakMap(); // Message -> the elements that it has changed.
 
 function parse(html) {
   const template = document.createElement("template");
@@ -32,20 +32,20 @@ function select(selector, root) {
   }
 }
 
-// Scripts in `html` do not run: browsers treat those of fragments so.
+// Scripts in `html` do not run, as in every parsed fragment.
 function put(html, swap, target) {
   const { content } = parse(html);
   const elements = [...content.children];
   const focused = document.activeElement;
   const parent = isBeside(swap) ? target.parentNode : target;
-  // What is inserted though its id is there already replaces that, where it stands.
+  // An element whose id exists already replaces the old one, where that is.
   for (const element of /begin|end/.test(swap) ? elements : []) {
     const twin = element.id && document.getElementById(element.id);
     if (twin && twin.parentNode === parent) twin.replaceWith(element);
   }
   target[METHODS[swap]](content);
   for (const element of elements) window.htmx?.process(element);
-  // Who stood on an element stands on the new one with its id.
+  // The focus moves to the new element with the same id.
   if (focused?.id && !focused.isConnected) {
     document.getElementById(focused.id)?.focus({ preventScroll: true });
   }
@@ -56,7 +56,7 @@ async function load(address) {
   const response = await fetch(address, { mode: "same-origin", signal });
   const { headers, redirected, status, url } = response;
   const isHtml = headers.get("Content-Type")?.startsWith("text/html");
-  // A redirect leads to where one logs in, for example.
+  // A redirect may lead to a login page.
   if (status === 200 && isHtml && !redirected) return response.text();
   const isPassing = status >= 500 || status === 429;
   throw Object.assign(new Error(`${status} from ${url}, or no HTML`), { isFinal: !isPassing });
@@ -68,14 +68,14 @@ class BroadcastListen extends HTMLElement {
     const { pusher, channels } = window.Echo?.connector ?? {};
     if (!pusher) return this.warn("there is no window.Echo");
     const event = this.getAttribute("event");
-    // Such events come from whoever is on the channel.
+    // Client events may come from anybody on the channel.
     if (event.startsWith("client-")) return this.warn("not an event of the server");
     const handlers = Object.entries({
       [event]: (message) => (this.held ? this.held.push(message) : this.apply(message)),
       "pusher:subscription_succeeded": () => this.refresh(),
       "pusher:subscription_error": ({ status }) => this.warn("joining was refused:", status),
     });
-    // Shared by all tags and the page's own scripts.
+    // All tags and the page's own scripts share the channel.
     const channel = pusher.subscribe(this.getAttribute("channel"));
     channel.tags = (channel.tags ?? 0) + 1;
     for (const handler of handlers) channel.bind(...handler);
@@ -96,7 +96,7 @@ class BroadcastListen extends HTMLElement {
     queueMicrotask(() => this.isConnected || this.stop?.());
   }
 
-  // `isLate`: it was held back, and what it may have changed meanwhile has been fetched.
+  // `isLate`: it was held back until a refresh, which may contain its change.
   apply(message, isLate) {
     const { html, swap, target: selector } = message ?? {};
     if (typeof html !== "string" || !Object.hasOwn(METHODS, swap)) {
@@ -104,14 +104,14 @@ class BroadcastListen extends HTMLElement {
     }
     const target = this.find(selector, swap);
     if (!target) return isLate || this.warn("not there, or outside of its target:", selector);
-    // Where several tags hear a message, one of them changes the page.
+    // Several tags may receive a message; one of them changes an element.
     const elements = changed.get(message) ?? new WeakSet();
     if (elements.has(target) && !isLate) return;
     changed.set(message, elements.add(target));
     this.change(html, swap, target);
   }
 
-  // Find what a message means: inside this tag's own target, if it has one.
+  // Return the element that a message changes: inside this tag's target, if it has one.
   find(selector, swap) {
     const own = this.getAttribute("target");
     const bounds = own ? select(own, document) : document.documentElement;
@@ -125,8 +125,8 @@ class BroadcastListen extends HTMLElement {
     this.dispatchEvent(new Event("broadcast:swapped", { bubbles: true }));
   }
 
-  // Fetch the present state. Messages that come meanwhile are held back and applied to it,
-  // for it may be older than they are. A reconnect begins anew without them: there it is newer.
+  // Fetch the current HTML. Messages that arrive meanwhile are held back and applied to it
+  // afterwards, since it may be older. A reconnect drops them: the next HTML is newer.
   async refresh(wait = 1000) {
     const address = this.getAttribute("refresh");
     if (!address) return;
@@ -139,7 +139,7 @@ class BroadcastListen extends HTMLElement {
     else this.warn("no refresh:", answer);
     for (const message of held) this.apply(message, true);
     if (typeof answer === "string" || answer.isFinal) return;
-    // Not all pages at once: a server that has just come back has enough to do.
+    // Random, so that not all pages ask a restarted server at once.
     const again = () => this.refresh(Math.min(2 * wait, 30_000));
     this.retry = setTimeout(again, wait * (0.5 + Math.random()));
   }
@@ -148,10 +148,10 @@ class BroadcastListen extends HTMLElement {
     const own = this.getAttribute("target");
     const target = this.find();
     if (!target || target.contains(this)) return this.warn("not there, or around it:", own);
-    // A whole page will do: what its target holds is taken.
+    // The answer may be a whole page: then the inside of its target is used.
     const page = parse(html);
     const fresh = (select(own, page.content) ?? page).innerHTML;
-    // What is as it was keeps what is typed, and is not read aloud again.
+    // Unchanged HTML stays, with what was typed into it, and is not read aloud again.
     if (fresh.trim() !== target.innerHTML.trim()) this.change(fresh, "innerHTML", target);
   }
 
@@ -162,5 +162,5 @@ class BroadcastListen extends HTMLElement {
   }
 }
 
-// Two builds of this file may meet in one page, before and after a deployment.
+// A page may load two builds of this file, from before and after a deployment.
 customElements.get("broadcast-listen") ?? customElements.define("broadcast-listen", BroadcastListen);
