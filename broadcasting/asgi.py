@@ -31,7 +31,7 @@ from .adapters.consumer import UnknownPathConsumer
 from .api.body import Body
 from .api.request import Gone, Request
 from .api.response import Response
-from .drivers.base import serve_here
+from .server.hubs import get_hub
 from .views.api import api
 from .views.endpoint import Endpoint, raw_path_of
 from .views.health import live, ready, up
@@ -57,7 +57,6 @@ logger = logging.getLogger("broadcasting.server")
 def application() -> App:
     """Return the whole site: what this module answers, and the project behind it."""
     django.setup()
-    serve_here()
     site = SiteApplication(_project())
     site.find_endpoint("/")  # Imports the project's URLs: a mistake there is raised now.
     return site
@@ -71,7 +70,6 @@ def sockets_only_application() -> App:
     The addresses are those of ``broadcasting.urls``, below any prefix.
     """
     django.setup()
-    serve_here()
     return SiteApplication(None)
 
 
@@ -86,9 +84,13 @@ class SiteApplication:
     def __init__(self, project: App | None) -> None:
         self._project = project
         self.find_endpoint = lru_cache(maxsize=512)(self._find_endpoint)
+        self._has_begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, one socket, or the server's lifespan."""
+        """Serve one request, one socket, or the server's lifespan. The first starts the hub."""
+        if not self._has_begun:
+            self._has_begun = True
+            get_hub().begin()
         match scope["type"]:
             case "http":
                 await self._serve_request(scope, receive, send)

@@ -1,5 +1,5 @@
 """
-WebSocket routes for Channels, and what makes a process one that serves.
+WebSocket routes for Channels.
 
 Put them into the project's ``asgi.py``::
 
@@ -12,15 +12,23 @@ Routes of your own go between the two. The fallback refuses every other address 
 4005; without it Channels raises an exception, which pusher-js takes for a reason to
 try again for ever.
 
-Import this module only there: a process that does serves sockets itself, and events
-that are fired in it are no longer sent to another process.
+The process serves sockets from its first socket, or from the first request that Django
+answers over ASGI. A process that only imports this module, such as a worker of a task
+queue, does not.
 """
 
+import logging
+
+from asgiref.sync import async_to_sync
+from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_started
 from django.urls import path, re_path
 
 from .adapters.consumer import PusherConsumer, UnknownPathConsumer
 from .conf import get_settings
-from .drivers.base import serve_here
+from .server.hubs import get_hub
+
+logger = logging.getLogger("broadcasting.server")
 
 _prefix = f"{get_settings().server.path}/".lstrip("/")
 
@@ -29,4 +37,22 @@ websocket_urlpatterns = [
 ]
 websocket_fallback = re_path("", UnknownPathConsumer.as_asgi())
 
-serve_here()
+
+def serve_from_first_request(sender: type, **kwargs: object) -> None:
+    """Start the hub of the loop that serves the request, and do so only once."""
+    # Neither WSGI's handler nor that of a test client.
+    if not issubclass(sender, ASGIHandler):
+        return
+    request_started.disconnect(serve_from_first_request)
+    try:
+        # Django calls receivers in a thread; this runs on the loop that waits for it.
+        async_to_sync(_start_hub)()
+    except Exception:  # The request needs no hub.
+        logger.exception("The hub could not be started")
+
+
+async def _start_hub() -> None:
+    await get_hub().start()
+
+
+request_started.connect(serve_from_first_request)

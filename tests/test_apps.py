@@ -80,17 +80,6 @@ print(settings.default, settings.apps[0].secret, run_checks(tags=["broadcasting"
     assert in_project(code) == [default, secret, found]
 
 
-def test_the_process_that_routes_sockets_serves() -> None:
-    code = """
-from broadcasting.drivers.base import is_serving_here
-import broadcasting.urls
-print(is_serving_here())
-import broadcasting.routing
-print(is_serving_here())
-"""
-    assert in_project(code, ROOT_URLCONF="broadcasting.urls") == ["False", "True"]
-
-
 @pytest.mark.parametrize(
     ("server", "prefix"), [({}, ""), ({"PATH": "ws"}, "ws/"), ({"PATH": "/a/b/"}, "a/b/")]
 )

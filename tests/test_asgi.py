@@ -5,8 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from hypothesis import strategies as st
 from broadcasting import asgi
 from broadcasting.api import body as api_body
 from broadcasting.asgi import App, SiteApplication
-from broadcasting.drivers import base
+from broadcasting.drivers.serving import is_serving_here
 from broadcasting.protocol.messages import Message
 from broadcasting.server.hubs import stop_hub
 from tests.api.api_calls import PATH, batch_of, body_of, event_of, settle, signed
@@ -609,13 +608,17 @@ def test_a_lifespan_that_raises_ends_the_start(
         assert "Serving" not in site.log()
 
 
-def test_a_process_that_is_built_so_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("build", [asgi.application, asgi.sockets_only_application])
+async def test_the_first_scope_starts_the_hub(build: Callable[[], asgi.App]) -> None:
     """Also where the project's asgi.py does not import our routes."""
-    for build in (asgi.application, asgi.sockets_only_application):
-        monkeypatch.setattr(base, "_serving", threading.Event())
-        with override_settings(ASGI_APPLICATION=None):
-            build()
-        assert base.is_serving_here()
+    await stop_hub()
+    with override_settings(ASGI_APPLICATION=None):
+        site = build()
+        assert not is_serving_here()
+        assert (await call(site, "/live")).status == 200
+        assert is_serving_here()
+        await stop_hub()
+    assert not is_serving_here()
 
 
 @pytest.mark.parametrize("path", ["tests.nothing.application", "tests.test_asgi.nothing", "x"])

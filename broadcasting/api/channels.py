@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 
 from ..applications import Application
-from ..drivers.base import Broker, is_serving_here
+from ..drivers.base import Broker
 from ..drivers.registry import get_broker
+from ..drivers.serving import is_serving_here
 from ..protocol.messages import topic_of
 from ..protocol.names import is_cache, is_channel_name, is_presence, is_user_channel
 from .request import ApiError, SignedRequest, check_channel_name, shown

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..applications import Application
-from ..drivers.base import CONTROL, TERMINATE, Broker, is_serving_here
+from ..drivers.base import CONTROL, TERMINATE, Broker
 from ..exceptions import BroadcastError
 from ..protocol.messages import Message, decode, encode, topic_of
 from ..protocol.names import (
@@ -19,7 +19,7 @@ from ..protocol.names import (
     is_user_id,
     is_utf8,
 )
-from ..server.hubs import get_hub
+from ..server.hubs import find_hub
 from .channels import Info, infos, open_broker, parse_info
 from .request import ApiError, SignedRequest, check_channel_name, quoted, shown
 
@@ -142,7 +142,8 @@ async def _publish_each(broker: Broker, messages: Sequence[Message]) -> list[Bro
             return exc
         return None
 
-    stats, begin = get_hub().stats if is_serving_here() else None, time.monotonic()
+    hub, begin = find_hub(), time.monotonic()
+    stats = hub.stats if hub is not None else None
     if stats is not None:
         stats.publishing += len(messages)
     try:

@@ -9,11 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from ..applications import Application
-from ..drivers.base import is_serving_here
 from ..drivers.registry import close_broker
 from ..exceptions import BroadcastError
 from ..protocol.messages import encode
-from ..server.hubs import get_hub
+from ..server.hubs import find_hub
 from . import replay
 from .channels import list_channels, list_users, show_channel
 from .events import (
@@ -69,13 +68,14 @@ ROUTES = (
 
 async def answer(request: Request) -> Response:
     """Return the answer to one request of the HTTP API. `Gone` passes through."""
+    hub = find_hub()
     try:
         response = await _response(request)
     finally:
-        if not is_serving_here():
+        if hub is None:
             await close_broker()  # Under WSGI each request has a loop of its own.
-    if is_serving_here():
-        get_hub().stats.answered[response.status] += 1
+    if hub is not None:
+        hub.stats.answered[response.status] += 1
     return response
 
 

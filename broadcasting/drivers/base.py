@@ -4,14 +4,9 @@ The contracts of a connection's two ends.
 A `Broadcaster` is the write end, used by any process; a `Broker` the read end, used
 by processes that serve sockets. Both live in one driver file, so that names and
 encodings are known in one place.
-
-A connection whose bus ends at the process's border (`Broker.is_shared` is false) can
-write only where the sockets are. `serve_here` says that this process is the one; in
-any other its write end sends messages to the serving process over HTTP.
 """
 
 import asyncio
-import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,19 +25,6 @@ from .diagnosis import Finding
 
 # Where `runserver` listens unless told otherwise.
 DEFAULT_URL = "http://127.0.0.1:8000"
-
-_serving = threading.Event()
-
-
-def serve_here() -> None:
-    """Declare that this process serves sockets. Called where the routes to them are built."""
-    _serving.set()
-
-
-def is_serving_here() -> bool:
-    """Tell whether this process serves sockets."""
-    return _serving.is_set()
-
 
 # What server processes tell each other about an application. Every hub listens to this
 # channel of each; its name is none that a client could join or a publisher send to.

@@ -23,10 +23,10 @@ from .base import (
     Broker,
     Listener,
     is_kept,
-    is_serving_here,
 )
 from .presence import LocalPresence, PresenceStore
 from .pusher import ServingProcess
+from .serving import is_serving_here
 
 
 class MemoryBroadcaster(Broadcaster):

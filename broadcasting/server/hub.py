@@ -34,6 +34,7 @@ from typing import Any, Protocol
 from ..applications import Application
 from ..drivers.base import CONTROL, RESTART, TERMINATE, Broker, Members, PresenceChange
 from ..drivers.registry import close_broker, get_broker
+from ..drivers.serving import begin_serving, end_serving
 from ..exceptions import BroadcastError
 from ..protocol.errors import OverCapacity, PusherError, Reconnect, TooManyMembers, UserTerminated
 from ..protocol.members import Member
@@ -181,20 +182,30 @@ class Hub:
         """The read end that the hub listens to."""
         return self._broker
 
+    def begin(self) -> None:
+        """Start without waiting for it. A failure is logged."""
+        if self._started is None:
+            self._begin()
+            self.spawn(self.start())
+
     async def start(self) -> None:
         """Connect to the bus and begin to sweep. Calling it again does nothing."""
+        try:
+            await asyncio.shield(self._begin())
+        except Exception:
+            self._started = None  # The next socket tries again.
+            raise
+
+    def _begin(self) -> asyncio.Task[None]:
         if self._started is None:
+            begin_serving()
             self._started = asyncio.create_task(self._broker.connect(self))
             if self._sweeper is None:
                 self._sweeper = asyncio.create_task(self._sweep())
                 self._sweeper.add_done_callback(self._finished)
                 self._listener = asyncio.create_task(self._listen_to_controls())
                 self._listener.add_done_callback(self._finished)
-        try:
-            await asyncio.shield(self._started)
-        except Exception:
-            self._started = None  # The next socket tries again.
-            raise
+        return self._started
 
     async def drain(self, seconds: float) -> None:
         """
@@ -230,6 +241,7 @@ class Hub:
                 task.cancel()
         await self._notifier.close()
         await close_broker()
+        end_serving()
 
     # Clients
 
@@ -240,8 +252,7 @@ class Hub:
         if session.app is not None:
             self._connections[session.app.id] += 1
             self._notifier.opened(session.app.id, session.socket_id)
-        if self._started is None:
-            self.spawn(self.start())
+        self.begin()
 
     def remove(self, session: Client) -> None:
         """Forget a socket. One that was never added is fine."""

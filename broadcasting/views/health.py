@@ -9,10 +9,9 @@ import asyncio
 
 from ..api.request import Request
 from ..api.response import JSON, Response
-from ..drivers.base import is_serving_here
 from ..exceptions import BroadcastError
 from ..protocol.messages import encode
-from ..server.hubs import get_hub
+from ..server.hubs import find_hub
 from .endpoint import Endpoint, only_safe
 
 # Seconds in which a new hub reaches its bus, within the second that orchestrators wait
@@ -48,9 +47,9 @@ async def up(request: Request) -> Response:
 
 async def _why_not_ready() -> str | None:
     """Return why no clients should be sent here, `None` if they should."""
-    if not is_serving_here():
+    hub = find_hub()
+    if hub is None:
         return "This process serves no sockets"
-    hub = get_hub()
     if hub.is_draining:
         return "Draining"
     try:

@@ -9,9 +9,8 @@ from ipaddress import IPv6Address, ip_address
 from ..api.request import Request
 from ..api.response import Response
 from ..conf import get_settings
-from ..drivers.base import is_serving_here
 from ..exceptions import BroadcastError
-from ..server.hubs import get_hub
+from ..server.hubs import find_hub
 from ..server.metrics.snapshot import take_snapshot
 from .endpoint import Endpoint, only_safe
 from .health import BUS_TIMEOUT
@@ -30,7 +29,8 @@ async def metrics(request: Request) -> Response:
             "Metrics are for callers on this machine, and for those who send "
             '"Authorization: Bearer" with BROADCASTING["SERVER"]["METRICS_TOKEN"]',
         )
-    if not is_serving_here():
+    hub = find_hub()
+    if hub is None:
         return Response(503, "This process serves no sockets, so it has no metrics")
     try:
         from ..server.metrics.prometheus import CONTENT_TYPE, render
@@ -38,7 +38,6 @@ async def metrics(request: Request) -> Response:
         return Response(
             501, 'Metrics need the package prometheus-client: pip install "whik[metrics]"'
         )
-    hub = get_hub()
     # Nobody may have connected yet, and then the state of the bus is unknown.
     with suppress(BroadcastError, OSError, TimeoutError):
         async with asyncio.timeout(BUS_TIMEOUT):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import Any
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 
 from broadcasting.adapters.consumer import AsgiSocket
 from broadcasting.conf import get_settings
-from broadcasting.drivers import base
 from broadcasting.protocol.messages import PING, Frame
 from broadcasting.server.hubs import get_hub, open_session, stop_hub
 from tests.adapters.conversations import (
@@ -261,11 +259,8 @@ OPTIONAL = st.fixed_dictionaries(
 
 
 @pytest.fixture
-def application(monkeypatch: pytest.MonkeyPatch) -> URLRouter:
+def application() -> URLRouter:
     """Return the routes of a project, as its ``asgi.py`` puts them together."""
-    # The test's process is the one that serves, whatever other tests imported.
-    monkeypatch.setattr(base, "_serving", threading.Event())
-    base.serve_here()
     routing = import_module("broadcasting.routing")
     return URLRouter([*routing.websocket_urlpatterns, routing.websocket_fallback])
 

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import threading
 from typing import Any
 
 import pytest
 from django.test import Client, override_settings
 
-from broadcasting.drivers import base
+from broadcasting.drivers import serving
 from broadcasting.drivers.memory import MemoryBus
 from broadcasting.drivers.presence import LocalPresence
 from broadcasting.drivers.registry import get_broker
@@ -276,7 +275,7 @@ def test_a_process_that_knows_of_no_socket_says_so(
     call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under WSGI an empty list would be a lie."""
-    monkeypatch.setattr(base, "_serving", threading.Event())
+    monkeypatch.setattr(serving, "_loops", frozenset())
     path = f"/apps/42/{call}"
     response = Client().get(f"{path}?{signed(b'', path, method='GET')}")
     assert response.status_code == 503
@@ -287,7 +286,7 @@ def test_presence_that_is_not_shared_is_asked_where_the_sockets_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A bus may be shared while who is there is not: publishing goes, asking does not."""
-    monkeypatch.setattr(base, "_serving", threading.Event())
+    monkeypatch.setattr(serving, "_loops", frozenset())
     monkeypatch.setattr("broadcasting.drivers.memory.MemoryBroker.is_shared", True)
     body = body_of()
     assert asyncio.run(post(body)).status == 200
@@ -299,7 +298,7 @@ def test_presence_that_is_not_shared_is_asked_where_the_sockets_are(
 
 def test_nothing_is_published_whose_info_cannot_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller would send it again."""
-    monkeypatch.setattr(base, "_serving", threading.Event())
+    monkeypatch.setattr(serving, "_loops", frozenset())
     monkeypatch.setattr("broadcasting.drivers.memory.MemoryBroker.is_shared", True)
     published: list[Message] = []
     monkeypatch.setattr(MemoryBus, "publish", lambda self, message: published.append(message))

@@ -14,7 +14,7 @@ from broadcasting.api.response import Response
 from broadcasting.drivers.base import CONTROL, TERMINATE, Broker
 from broadcasting.drivers.memory import MemoryBroker
 from broadcasting.drivers.presence import LocalPresence
-from broadcasting.drivers.registry import close_broker, get_broker
+from broadcasting.drivers.registry import get_broker, server_broadcaster
 from broadcasting.exceptions import BroadcastError, PublisherBusy
 from broadcasting.protocol.messages import Message
 from tests.api.api_calls import (
@@ -217,12 +217,12 @@ async def test_channel_names_have_the_applications_limit(length: int, status: in
 async def test_a_user_is_a_channel(two_apps: None) -> None:
     """`sendToUser` of the SDKs: the only name with a `#` that is taken."""
     heard = Inbox()
-    broker = get_broker()
+    broker = server_broadcaster().get_broker()
     await broker.connect(heard)
     await broker.subscribe("42:#server-to-user-u@1")
     assert (await post(body_of(channels=["#server-to-user-u@1"]))).status == 200
     await settle(heard, 1)
-    await close_broker()
+    await broker.close()
 
 
 @pytest.mark.parametrize("name", ["name", "data", "channel", "channels", "socket_id", "info"])
@@ -414,14 +414,14 @@ async def test_info_of_a_batch_is_aligned_with_it() -> None:
 async def told(path: str, body: bytes, **options: Any) -> tuple[Response, list[Message]]:
     """Post to `path` and return what servers are told about application 42."""
     heard = Inbox()
-    broker = get_broker()
+    broker = server_broadcaster().get_broker()
     await broker.connect(heard)
     await broker.subscribe("42:#control")
     answer = await post(body, path, **options)
     end = Message(f"42:{CONTROL}", "end", "")
     await broker.publish(end)
     await await_until(lambda: end in heard)
-    await close_broker()
+    await broker.close()
     return answer, heard[: heard.index(end)]
 
 

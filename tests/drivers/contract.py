@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ import pytest
 import pytest_asyncio
 
 from broadcasting.applications import Application
-from broadcasting.drivers import base
 from broadcasting.drivers.base import (
     CACHE_TTL,
     CONTROL,
@@ -24,6 +22,7 @@ from broadcasting.drivers.base import (
     Presence,
     PresenceChange,
 )
+from broadcasting.drivers.serving import begin_serving, end_serving
 from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import (
     MEMBER_ADDED,
@@ -53,11 +52,12 @@ class BroadcasterContract:
         """Return a new write end that publishes for `app`; the first application is FIRST."""
         raise NotImplementedError
 
-    @pytest.fixture(autouse=True)
-    def _serving(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # The test's process is the one that serves, whatever other tests imported.
-        monkeypatch.setattr(base, "_serving", threading.Event())
-        base.serve_here()
+    @pytest_asyncio.fixture(autouse=True)
+    async def _serving(self) -> AsyncIterator[None]:
+        """Be the process that serves."""
+        begin_serving()
+        yield
+        end_serving()
 
     @pytest_asyncio.fixture
     async def broadcaster(self) -> AsyncIterator[Broadcaster]:

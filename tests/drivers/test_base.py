@@ -8,8 +8,7 @@ from itertools import chain
 import pytest
 
 from broadcasting.applications import Application
-from broadcasting.drivers import base
-from broadcasting.drivers.base import Broadcaster, PublishQueue, is_serving_here, serve_here
+from broadcasting.drivers.base import Broadcaster, PublishQueue
 from broadcasting.exceptions import BroadcastError, PublisherBusy
 from broadcasting.protocol.messages import Message
 
@@ -264,11 +263,3 @@ class TestBroadcaster:
         assert writer.check() == []
         assert writer.posts_to is None
         writer.close()
-
-
-def test_a_process_serves_once_it_has_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then every thread knows."""
-    monkeypatch.setattr(base, "_serving", threading.Event())
-    assert not is_serving_here()
-    serve_here()
-    assert is_serving_here()

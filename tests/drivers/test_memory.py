@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from broadcasting.applications import Application
-from broadcasting.drivers import base
+from broadcasting.drivers import serving
 from broadcasting.drivers.base import Broadcaster, Broker
 from broadcasting.drivers.memory import MemoryBroadcaster, MemoryBroker, MemoryBus
 from broadcasting.exceptions import BroadcastError, PublisherBusy
@@ -122,7 +122,7 @@ class TestMemory(CacheContract, ManyNodesContract):
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """With no server at the address, the error says in one line what to do."""
-        monkeypatch.setattr(base, "_serving", threading.Event())
+        monkeypatch.setattr(serving, "_loops", frozenset())
         broadcaster = self.make()
         with pytest.raises(BroadcastError, match=r"manage.py runserver") as caught:
             await broadcaster.abroadcast(["whik"], "Hello", "{}")

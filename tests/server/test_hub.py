@@ -545,8 +545,12 @@ class TestStart:
         self, hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The first socket is closed for it, the next one may find it well."""
+
+        async def fail(listener: Hub) -> None:
+            raise OSError("away")
+
         with monkeypatch.context() as patch:
-            patch.setattr(broker, "connect", lambda deliver: 1 / 0)
+            patch.setattr(broker, "connect", fail)
             first = Tab(hub, 1)
             first.subscribe("x")
             await settle()

@@ -1,12 +1,10 @@
 """The HTTP API behind Django: under ASGI, and under WSGI with a bus that others share."""
 
-import threading
-
 import pytest
 from django.test import AsyncClient, Client, override_settings
 from redis import Redis
 
-from broadcasting.drivers import base
+from broadcasting.drivers import serving
 from broadcasting.protocol.messages import Message
 from tests.api.api_calls import (
     PATH,
@@ -47,7 +45,7 @@ def test_the_sdk_for_python_ends_connections_without_the_application() -> None:
 
 def test_a_process_without_sockets_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody would receive the event. The reason says what to serve instead."""
-    monkeypatch.setattr(base, "_serving", threading.Event())
+    monkeypatch.setattr(serving, "_loops", frozenset())
     body = body_of()
     response = Client().post(f"{PATH}?{signed(body)}", body, content_type="text/plain")
     assert response.status_code == 503
@@ -58,7 +56,7 @@ def test_a_shared_bus_is_served_under_wsgi(
     monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer
 ) -> None:
     """Each call is answered, and no connection stays open."""
-    monkeypatch.setattr(base, "_serving", threading.Event())
+    monkeypatch.setattr(serving, "_loops", frozenset())
     redis_connection = {
         "DRIVER": "broadcasting.drivers.redis.RedisBroadcaster",
         "URL": redis_server.url,

@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
-import pytest_asyncio
 from django.test import AsyncClient, Client, override_settings
 
-from broadcasting.drivers import base
+from broadcasting.drivers import serving
 from broadcasting.exceptions import BroadcastError
 from broadcasting.server.hubs import get_hub, stop_hub
 from broadcasting.views import health
@@ -21,26 +20,26 @@ from tests.utils import await_until, free_port
 pytestmark = pytest.mark.usefixtures("two_apps")
 
 
-@pytest_asyncio.fixture(autouse=True)
-async def stopped() -> AsyncIterator[None]:
-    """Stop the hub that a check has made."""
-    yield
-    await stop_hub()
-
-
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a bus a tenth of a second only."""
     monkeypatch.setattr(health, "BUS_TIMEOUT", 0.1)
 
 
-def on_redis(port: int) -> dict[str, object]:
-    """Return settings with Redis as the bus."""
+@asynccontextmanager
+async def serving_on(port: int) -> AsyncIterator[None]:
+    """Serve sockets with Redis as the bus."""
     connection = {
         "DRIVER": "broadcasting.drivers.redis.RedisBroadcaster",
         "URL": f"redis://127.0.0.1:{port}/0",
     }
-    return TWO_APPS | {"DEFAULT": "redis", "CONNECTIONS": {"redis": connection}}
+    await stop_hub()
+    with override_settings(
+        BROADCASTING=TWO_APPS | {"DEFAULT": "redis", "CONNECTIONS": {"redis": connection}}
+    ):
+        get_hub()
+        yield
+        await stop_hub()
 
 
 async def answers() -> list[tuple[int, dict[str, str]]]:
@@ -70,11 +69,10 @@ async def test_a_draining_process_is_not_ready() -> None:
 @pytest.mark.usefixtures("impatient")
 async def test_a_process_without_its_bus_is_not_ready() -> None:
     """A restart of the process would not help."""
-    with override_settings(BROADCASTING=on_redis(free_port())):
+    async with serving_on(free_port()):
         alive, (status, body), _ = await answers()
         assert alive == ALIVE
         assert (status, body["reason"]) == (503, "The bus is away")
-        await stop_hub()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -84,13 +82,12 @@ async def test_readiness_follows_the_bus(redis_server: RedisServer) -> None:
     async def is_(expected: int) -> bool:
         return (await ask(ready)).status == expected
 
-    with override_settings(BROADCASTING=on_redis(redis_server.port)):
+    async with serving_on(redis_server.port):
         await await_until(lambda: is_(200))
         redis_server.stop()
         await await_until(lambda: is_(503))
         redis_server.start()
         await await_until(lambda: is_(200), timeout=10)
-        await stop_hub()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -122,7 +119,7 @@ async def test_django_serves_health_checks() -> None:
 
 def test_a_process_without_sockets_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """As under WSGI."""
-    monkeypatch.setattr(base, "_serving", threading.Event())
+    monkeypatch.setattr(serving, "_loops", frozenset())
     assert Client().get("/live").status_code == 200
     response = Client().get("/ready")
     reason = "This process serves no sockets"

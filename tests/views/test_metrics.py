@@ -1,7 +1,6 @@
 """Metrics over HTTP: who may read them, and what they contain."""
 
 import sys
-import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 import pytest_asyncio
 from django.test import AsyncClient, override_settings
 
-from broadcasting.drivers import base
 from broadcasting.server.hubs import stop_hub
 from broadcasting.views.metrics import metrics
 from tests.api.api_calls import TWO_APPS, ask, body_of, get, post
@@ -94,9 +92,9 @@ async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     assert (answer.status, 'pip install "whik[metrics]"' in answer.body) == (501, True)
 
 
-async def test_a_process_without_sockets_has_no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_without_sockets_has_no_metrics() -> None:
     """As under WSGI."""
-    monkeypatch.setattr(base, "_serving", threading.Event())
+    await stop_hub()
     assert await status("127.0.0.1") == 503
 
 

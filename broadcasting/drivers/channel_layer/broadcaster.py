@@ -33,11 +33,11 @@ from ..base import (
     Broker,
     Listener,
     PublishQueue,
-    is_serving_here,
 )
 from ..diagnosis import Finding
 from ..presence import LocalPresence, PresenceStore
 from ..pusher import ServingProcess
+from ..serving import is_serving_here
 
 logger = logging.getLogger("broadcasting.drivers")
 

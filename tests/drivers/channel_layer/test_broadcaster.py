@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from broadcasting.applications import Application
-from broadcasting.drivers import base
+from broadcasting.drivers import serving
 from broadcasting.drivers.base import Broadcaster, Broker
 from broadcasting.drivers.channel_layer.broadcaster import (
     ChannelLayerBroadcaster,
@@ -301,7 +301,7 @@ class TestInMemoryLayer(LayerContract):
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """With no server at the address, the error says what to start."""
-        monkeypatch.setattr(base, "_serving", threading.Event())
+        monkeypatch.setattr(serving, "_loops", frozenset())
         broadcaster = self.make()
         with pytest.raises(BroadcastError, match=r"manage\.py runserver"):
             await broadcaster.abroadcast(["whik"], "Hello", "{}")
