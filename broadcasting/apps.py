@@ -1,10 +1,9 @@
 """The Django application."""
 
 from django.apps import AppConfig
-from django.core.checks import register
 from django.utils.module_loading import autodiscover_modules
 
-from .checks import CHECKS, DEPLOYMENT_CHECKS
+from .checks import register_checks
 from .model_events.relations import connect_relations
 
 
@@ -16,9 +15,6 @@ class BroadcastingConfig(AppConfig):
 
     def ready(self) -> None:
         """Set up what needs all apps to be loaded. Uses neither database nor network."""
-        for check in CHECKS:
-            register(check, "broadcasting")
-        for check in DEPLOYMENT_CHECKS:
-            register(check, "broadcasting", deploy=True)
+        register_checks()
         connect_relations()
         autodiscover_modules("listeners", "channel_auth")

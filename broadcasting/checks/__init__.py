@@ -1,4 +1,9 @@
-"""System checks, one module per thing that is looked at. docs/checks.md has a section on each."""
+"""System checks, one module for each thing they look at. docs/checks.md has a section on each."""
+
+from functools import partial
+
+from django.core.checks import CheckMessage, register
+from django.core.exceptions import ImproperlyConfigured
 
 from .applications import check_origins, check_secrets
 from .asgi import check_asgi_application, check_daphne_version, check_runserver
@@ -6,10 +11,11 @@ from .connections import check_encryption, check_settings, check_workers
 from .layers import check_in_memory_layers, check_layer_timeouts
 from .models import check_declared_fields, check_declared_names, check_model_events
 from .pages import check_middleware, check_urls
+from .problem import Check
 from .queue import check_queue
 from .rules import check_channel_auth, check_channel_patterns
 
-CHECKS = (
+CHECKS: tuple[Check, ...] = (
     check_settings,
     check_encryption,
     check_queue,
@@ -25,11 +31,27 @@ CHECKS = (
     check_declared_names,
     check_model_events,
 )
-# Of `manage.py check --deploy` only. Whoever looks at DEBUG cannot stand above: it is off
-# in tests, too, which run the checks.
-DEPLOYMENT_CHECKS = (
+# Of `manage.py check --deploy` only. A check that looked at DEBUG could not be one of the
+# others: DEBUG is off in tests too, which run the checks.
+DEPLOYMENT_CHECKS: tuple[Check, ...] = (
     check_secrets,
     check_origins,
     check_in_memory_layers,
     check_workers,
 )
+
+
+def register_checks() -> None:
+    """Register all checks with Django."""
+    for check in CHECKS:
+        register(partial(run, check), "broadcasting")
+    for check in DEPLOYMENT_CHECKS:
+        register(partial(run, check), "broadcasting", deploy=True)
+
+
+def run(check: Check, app_configs: object = None, **kwargs: object) -> list[CheckMessage]:
+    """Return what a check finds. Settings that make no sense are for `check_settings` alone."""
+    try:
+        return list(check())
+    except ImproperlyConfigured:
+        return []

@@ -2,15 +2,15 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 
-from django.apps import AppConfig
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import get_authenticators, get_settings
 from ..drivers.registry import broadcasters, server_alias, server_broadcaster
 from ..encryption import can_seal
+from .problem import problem
 
 # Where servers look for how many processes to run, and what stands before the number.
 _WORKERS = {
@@ -21,75 +21,53 @@ _WORKERS = {
 }
 
 
-def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
+def check_settings() -> Iterator[CheckMessage]:
     """Make the connections that the project uses, and ask each what it finds wrong."""
     try:
         settings = get_settings()
         get_authenticators()
-        # One and the same, unless SERVER says otherwise or the default one only writes.
-        used = dict.fromkeys([broadcasters[settings.default], server_broadcaster()])
-        return [message for broadcaster in used for message in broadcaster.check()]
+        # Both are the same, unless SERVER names another or the default one only writes.
+        for broadcaster in dict.fromkeys([broadcasters[settings.default], server_broadcaster()]):
+            yield from broadcaster.check()
     except ImproperlyConfigured as exc:
-        hint = "docs/settings.md lists the keys. See docs/checks.md#broadcastinge001"
-        return [Error(str(exc), hint=hint, id="broadcasting.E001")]
+        yield problem("broadcasting.E001", str(exc), "docs/settings.md lists the keys.")
 
 
-def check_encryption(
-    app_configs: Sequence[AppConfig] | None, **kwargs: object
-) -> list[CheckMessage]:
-    """Report applications whose events could not be sealed."""
-    try:
-        apps = get_settings().apps
-    except ImproperlyConfigured:
-        return []  # `check_settings` says so.
-    return [
-        Warning(
-            f"Application {app.id!r} has a master key for encrypted channels, and PyNaCl, which "
-            f"seals their events, is not installed.",
-            hint='pip install "whik[encrypted]". See docs/checks.md#broadcastingw003',
-            id="broadcasting.W003",
-        )
-        for app in apps
-        if app.encryption_master_key is not None and not can_seal()
-    ]
+def check_encryption() -> Iterator[CheckMessage]:
+    """Report applications whose events cannot be encrypted."""
+    for app in get_settings().apps:
+        if app.encryption_master_key is not None and not can_seal():
+            yield problem(
+                "broadcasting.W003",
+                f"Application {app.id!r} has a master key for encrypted channels, and PyNaCl, "
+                f"which encrypts their events, is not installed.",
+                'pip install "whik[encrypted]".',
+            )
 
 
-def check_workers(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
+def check_workers() -> Iterator[CheckMessage]:
     """Report several server processes with a connection that ends at each of them."""
-    try:
-        alias = server_alias()
-        if broadcasters[alias].posts_to is None:
-            return []
-    except ImproperlyConfigured:
-        return []  # `check_settings` reports it.
-    return [
-        Warning(
-            f"The environment asks for {number} server processes ({name}={os.environ[name]!r}), "
-            f"and the connection {alias!r} stays in one of them: a socket hears nothing of what "
-            f"happens in the others.",
-            hint="Use a redis connection, or one process. If these processes serve pages only, "
-            "and one broadcast_serve all sockets, silence this check. "
-            "See docs/checks.md#broadcastingw016",
-            id="broadcasting.W016",
-        )
-        for name, number in _workers_asked_for().items()
-        if number > 1
-    ]
+    alias = server_alias()
+    if broadcasters[alias].posts_to is None:
+        return
+    for name, before in _WORKERS.items():
+        number = re.search(rf"{before}(\d+)", os.environ.get(name, ""))
+        if number is not None and int(number[1]) > 1:
+            yield problem(
+                "broadcasting.W016",
+                f"The environment asks for {number[1]} server processes "
+                f"({name}={os.environ[name]!r}), and the connection {alias!r} stays in one of "
+                f"them: a socket hears nothing of what happens in the others.",
+                "Use a redis connection, or one process. If these processes serve pages only, "
+                "and one broadcast_serve all sockets, silence this check.",
+            )
 
 
 def serves_sockets() -> bool:
-    """Tell whether processes of this project may serve sockets, and not those of another one."""
+    """Whether processes of this project may serve sockets, and not those of another one."""
     try:
         settings = get_settings()
         is_read = broadcasters[settings.default].can_be_read
     except ImproperlyConfigured:
         return False
     return is_read or settings.server.connection is not None
-
-
-def _workers_asked_for() -> dict[str, int]:
-    found = {
-        name: re.search(rf"{before}(\d+)", os.environ.get(name, ""))
-        for name, before in _WORKERS.items()
-    }
-    return {name: int(match[1]) for name, match in found.items() if match}

@@ -1,25 +1,26 @@
 """What models declare that browsers may see."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 
-from django.apps import AppConfig, apps
-from django.core.checks import CheckMessage, Error, Warning
+from django.apps import apps
+from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import ForeignObjectRel, Model
 
 from ..events.payload import declaration_of
 from ..model_events.mixin import BroadcastsModelEvents
+from .problem import problem
 
-# Parts of names that say that what they hold is for one person, or for nobody.
+# Words in names of fields that are for one person, or for nobody.
 SENSITIVE = {
     *("password", "passwd", "passphrase", "pwd", "passcode", "pin", "otp", "totp"),
     *("secret", "secrets", "token", "tokens", "credential", "credentials", "apikey", "jwt"),
     *("ssn", "cvv", "cvc", "iban", "salt"),
 }
-# The same of parts that stand beside each other.
+# Pairs of such words.
 SENSITIVE_PAIRS = {
     *("api_key", "access_key", "auth_key", "private_key", "secret_key", "session_key"),
     *("encryption_key", "signing_key", "master_key", "recovery_code", "recovery_codes"),
@@ -29,94 +30,70 @@ SENSITIVE_PAIRS = {
 }
 
 
-def check_model_events(
-    app_configs: Sequence[AppConfig] | None, **kwargs: object
-) -> list[CheckMessage]:
+def check_model_events() -> Iterator[CheckMessage]:
     """Report models that are to broadcast what happens to them, and cannot."""
-    return [
-        Error(
-            text,
-            hint=f"{hint} See docs/checks.md#broadcastinge006",
-            obj=model,
-            id="broadcasting.E006",
-        )
-        for model in apps.get_models()
-        if issubclass(model, BroadcastsModelEvents)
-        for text, hint in _what_hinders(model)
-    ]
-
-
-def _what_hinders(model: type[Model]) -> Iterator[tuple[str, str]]:
-    bases = model.__mro__
-    if bases.index(BroadcastsModelEvents) > bases.index(Model):
-        yield (
-            "BroadcastsModelEvents stands behind the model's base class, which hides a part of it.",
-            f"Write class {model.__name__}(BroadcastsModelEvents, models.Model).",
-        )
-    with suppress(ImproperlyConfigured):  # `check_declared_fields` says so.
-        if declaration_of(model) is None:
-            yield (
-                "The model broadcasts its events and does not declare which fields may be sent: "
-                "it cannot be saved.",
-                'Write broadcast_fields = ("pk", …) in it.',
+    for model in apps.get_models():
+        if not issubclass(model, BroadcastsModelEvents):
+            continue
+        bases = model.__mro__
+        if bases.index(BroadcastsModelEvents) > bases.index(Model):
+            yield problem(
+                "broadcasting.E006",
+                "BroadcastsModelEvents stands behind the model's base class, which hides a part "
+                "of it.",
+                f"Write class {model.__name__}(BroadcastsModelEvents, models.Model).",
+                model,
             )
+        with suppress(ImproperlyConfigured):  # `check_declared_fields` reports it.
+            if declaration_of(model) is None:
+                yield problem(
+                    "broadcasting.E006",
+                    "The model broadcasts its events and does not declare which fields may be "
+                    "sent: it cannot be saved.",
+                    'Write broadcast_fields = ("pk", …) in it.',
+                    model,
+                )
 
 
-def check_declared_fields(
-    app_configs: Sequence[AppConfig] | None, **kwargs: object
-) -> list[CheckMessage]:
-    """Report declarations that are none, and fields whose names sound like secrets."""
-    found: list[CheckMessage] = []
+def check_declared_fields() -> Iterator[CheckMessage]:
+    """Report declarations of the wrong type, and fields whose names sound like secrets."""
     seen = set()
     for model in apps.get_models():
         try:
             declared = declaration_of(model)
         except ImproperlyConfigured as exc:
-            hint = 'broadcast_fields = ("pk", "name"). See docs/checks.md#broadcastinge005'
-            found.append(Error(str(exc), hint=hint, obj=model, id="broadcasting.E005"))
+            hint = 'broadcast_fields = ("pk", "name").'
+            yield problem("broadcasting.E005", str(exc), hint, model)
             continue
         if declared is None or declared.owner in seen:
-            continue  # A subclass that says nothing of its own.
+            continue  # A subclass without a declaration of its own.
         seen.add(declared.owner)
-        found += [
-            Warning(
-                f"The declared field {name!r} sounds like something that no browser may see.",
-                hint="Take it out of the broadcast fields, or name it among the harmless ones. "
-                "See docs/checks.md#broadcastingw010",
-                obj=model,
-                id="broadcasting.W010",
-            )
-            for name in declared.names
-            if name not in declared.harmless and sounds_sensitive(name)
-        ]
-    return found
+        for name in declared.names:
+            if name not in declared.harmless and sounds_sensitive(name):
+                yield problem(
+                    "broadcasting.W010",
+                    f"The declared field {name!r} sounds like something that no browser may see.",
+                    "Take it out of the broadcast fields, or name it among the harmless ones.",
+                    model,
+                )
 
 
-def check_declared_names(
-    app_configs: Sequence[AppConfig] | None, **kwargs: object
-) -> list[CheckMessage]:
+def check_declared_names() -> Iterator[CheckMessage]:
     """Report declared names that no event with such a row could send."""
-    return [
-        Warning(
-            text,
-            hint=f"{hint} See docs/checks.md#broadcastingw017",
-            obj=model,
-            id="broadcasting.W017",
-        )
-        for model in apps.get_models()
-        for text, hint in _what_cannot_be_sent(model)
-    ]
+    for model in apps.get_models():
+        for text, hint in _what_cannot_be_sent(model):
+            yield problem("broadcasting.W017", text, hint, model)
 
 
 def _what_cannot_be_sent(model: type[Model]) -> Iterator[tuple[str, str]]:
-    with suppress(ImproperlyConfigured):  # `check_declared_fields` says so.
+    with suppress(ImproperlyConfigured):  # `check_declared_fields` reports it.
         declared = declaration_of(model)
         if declared is None or _sends_data_of_its_own(model):
             return
         for name in declared.names:
             if not hasattr(model, name):
                 yield (
-                    f"The declared field {name!r} is none, nor a property or relation.",
+                    f"The declared field {name!r} is neither a field nor a property or relation.",
                     "Correct the name in its broadcast fields.",
                 )
             elif (far := _far_side(model, name)) is not None and declaration_of(far) is None:
@@ -129,14 +106,14 @@ def _what_cannot_be_sent(model: type[Model]) -> Iterator[tuple[str, str]]:
 
 
 def _sends_data_of_its_own(model: type[Model]) -> bool:
-    """Tell whether the declaration only says which changes the model tells of."""
+    """Whether the declaration only names the fields whose changes are broadcast."""
     if not issubclass(model, BroadcastsModelEvents):
         return False
     return model.broadcast_with is not BroadcastsModelEvents.broadcast_with
 
 
 def _far_side(model: type[Model], name: str) -> type[Model] | None:
-    """Return where a relation leads, by the attribute that rows have for it."""
+    """Return the model that a relation leads to, by the attribute that rows have for it."""
     for field in model._meta.get_fields():
         if name == (
             field.get_accessor_name() if isinstance(field, ForeignObjectRel) else field.name
@@ -147,7 +124,7 @@ def _far_side(model: type[Model], name: str) -> type[Model] | None:
 
 
 def sounds_sensitive(name: str) -> bool:
-    """Tell whether a word of a field's `name`, or two beside each other, say so."""
+    """Whether a word of a field's `name`, or two beside each other, sound like a secret."""
     # apiKey, APIKey and api_key are the same two words.
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     words = [word for word in spaced.lower().split("_") if word]

@@ -1,38 +1,31 @@
-"""The queue that events are to wait in."""
+"""The queue that events wait in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
-from django.apps import AppConfig
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import Queue, get_settings
 from ..queueing.backends import get_backend
+from .problem import problem
 
 
-def check_queue(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
-    """Report a queue that does not exist, or that is none."""
-    try:
-        queue = get_settings().queue
-    except ImproperlyConfigured:
-        return []  # `check_settings` says so.
+def check_queue() -> Iterator[CheckMessage]:
+    """Report a queue that does not exist, or that sends at once or never."""
+    queue = get_settings().queue
     if queue == Queue(all=False):  # Not asked for.
-        return []
+        return
     try:
         backend = get_backend()
         backend.check(queue.name)
         shortcoming = backend.shortcoming
     except ImproperlyConfigured as exc:
-        hint = "docs/queues.md shows how to set it up. See docs/checks.md#broadcastinge001"
-        return [Error(str(exc), hint=hint, id="broadcasting.E001")]
-    if shortcoming is None:
-        return []
-    return [
-        Warning(
+        yield problem("broadcasting.E001", str(exc), "docs/queues.md shows how to set it up.")
+        return
+    if shortcoming is not None:
+        yield problem(
+            "broadcasting.W005",
             f'BROADCASTING["QUEUE"] hands events to the task backend {queue.backend!r}, which '
             f"{shortcoming}.",
-            hint="Choose a backend with workers in TASKS, or leave QUEUE out. "
-            "See docs/checks.md#broadcastingw005",
-            id="broadcasting.W005",
+            "Choose a backend with workers in TASKS, or leave QUEUE out.",
         )
-    ]

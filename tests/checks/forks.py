@@ -1,9 +1,9 @@
 """
-Run ``manage.py check`` for one settings module after another, each in a fork of its own.
+Run ``manage.py check`` for one project after another, each in a fork of its own.
 
-Starting Python and importing Django takes longer than the check. A line of JSON on
-stdin asks, ``["tests.checks.projects.right", "--deploy"]``; one on stdout answers with the
-exit code and what was printed.
+Starting Python and importing Django takes longer than the check. A line of JSON on stdin
+asks, with the code that the settings of the project consist of and the options of the
+command; one on stdout answers with the exit code and what was printed.
 """
 
 import json
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
 # What takes long to import and knows no settings.
 import daphne.server  # noqa: F401
@@ -21,24 +22,27 @@ import prometheus_client  # noqa: F401
 import urllib3  # noqa: F401
 from django.core.management import execute_from_command_line
 
+PROJECT = "project"
 
-def check(settings: str, options: Sequence[str]) -> tuple[int, str]:
+
+def check(code: str, options: Sequence[str]) -> tuple[int, str]:
     """Return the exit code of a check, and its output."""
     with tempfile.TemporaryFile("w+") as output:
         child = os.fork()
         if child == 0:
-            os._exit(_run(settings, options, output.fileno()))
+            os._exit(_run(code, options, output.fileno()))
         _, status = os.waitpid(child, 0)
         output.seek(0)
         return os.waitstatus_to_exitcode(status), output.read()
 
 
-def _run(settings: str, options: Sequence[str], output: int) -> int:
+def _run(source: str, options: Sequence[str], output: int) -> int:
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.environ["DJANGO_SETTINGS_MODULE"] = settings
     code = 0
     try:
+        exec(source, vars(sys.modules.setdefault(PROJECT, ModuleType(PROJECT))))
+        os.environ["DJANGO_SETTINGS_MODULE"] = PROJECT
         execute_from_command_line(["manage.py", "check", "--tag", "broadcasting", *options])
     except SystemExit as exc:
         code = exc.code if isinstance(exc.code, int) else 1
@@ -52,5 +56,5 @@ def _run(settings: str, options: Sequence[str], output: int) -> int:
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        name, *rest = json.loads(line)
-        print(json.dumps(check(name, rest)), flush=True)
+        code, *rest = json.loads(line)
+        print(json.dumps(check(code, rest)), flush=True)

@@ -1,9 +1,7 @@
-"""What is reported of ``ASGI_APPLICATION``, daphne and ``runserver``."""
+"""``ASGI_APPLICATION``, daphne and ``runserver``."""
 
-import subprocess
 import sys
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType
@@ -11,23 +9,17 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.core.checks import CheckMessage
 from django.core.management.base import BaseCommand
 from django.core.management.commands.runserver import Command as RunserverCommand
-from django.test import override_settings
 
 from broadcasting.checks import asgi
 from broadcasting.checks.asgi import check_asgi_application, check_daphne_version, check_runserver
+from tests.checks.reported import ids, reported
 
-PUSHER = {
-    "DEFAULT": "x",
-    "CONNECTIONS": {
-        "x": {
-            "DRIVER": "broadcasting.drivers.pusher.PusherBroadcaster",
-            "URL": "https://ws.example.com",
-        }
-    },
-}
+DRIVER = "broadcasting.drivers.pusher.PusherBroadcaster"
+PUSHER = {"DEFAULT": "x", "CONNECTIONS": {"x": {"DRIVER": DRIVER, "URL": "https://a.example"}}}
+NEWBORN = "newborn_asgi.application"
+GET = "application = get_asgi_application()"
 
 
 @pytest.fixture
@@ -48,24 +40,6 @@ def runserver(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, type[BaseComman
     return install
 
 
-@pytest.fixture
-def asgi_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Return what writes ``newborn_asgi.py``, which fails when it is imported."""
-
-    def write(source: str) -> None:
-        text = textwrap.dedent(source)
-        (tmp_path / "newborn_asgi.py").write_text(f"raise AssertionError\n{text}")
-
-    monkeypatch.syspath_prepend(tmp_path)
-    with override_settings(ASGI_APPLICATION="newborn_asgi.application"):
-        yield write
-
-
-def ids(found: list[CheckMessage]) -> list[str | None]:
-    """Return the numbers only."""
-    return [message.id and message.id.removeprefix("broadcasting.") for message in found]
-
-
 @pytest.mark.parametrize(
     ("path", "text"),
     [
@@ -78,64 +52,50 @@ def ids(found: list[CheckMessage]) -> list[str | None]:
 )
 def test_e003_a_path_that_leads_nowhere(path: Any, text: str) -> None:
     """Whether or not daphne is there: `broadcast_serve` takes it, too."""
-    with override_settings(ASGI_APPLICATION=path):
-        (error,) = check_asgi_application(None)
-    assert error.id == "broadcasting.E003"
-    assert error.msg == f"ASGI_APPLICATION is {path!r}; {text}."
+    (error,) = reported(check_asgi_application, ASGI_APPLICATION=path)
+    assert error.startswith(f"E003 ASGI_APPLICATION is {path!r}; {text}.")
 
 
-def test_without_daphne_no_application_is_needed() -> None:
-    """`broadcast_serve` makes one."""
-    with override_settings():
-        from django.conf import settings
-
-        del settings.ASGI_APPLICATION
-        assert check_asgi_application(None) == []
-
-
-def test_e003_daphne_needs_an_application(daphne: None) -> None:
-    """Its runserver does not start without."""
-    with override_settings(ASGI_APPLICATION=None):
-        assert ids(check_asgi_application(None)) == ["E003"]
+def test_only_daphne_needs_an_application(request: pytest.FixtureRequest) -> None:
+    """`broadcast_serve` makes one; daphne's runserver does not start without."""
+    assert ids(check_asgi_application, ASGI_APPLICATION=None) == []
+    request.getfixturevalue("daphne")
+    assert ids(check_asgi_application, ASGI_APPLICATION=None) == ["E003"]
 
 
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("application = get_asgi_application()", ["W012"]),
+        (GET, ["W012"]),
         ("application: App = asgi.get_asgi_application()", ["W012"]),
         ("application = ProtocolTypeRouter({})", []),
-        ("application = get_asgi_application()\napplication = Router(application)", []),
-        ("if 1:\n    application = Router()\nelse:\n    application = get_asgi_application()", []),
+        (f"{GET}\napplication = Router(application)", []),
+        (f"if 1:\n    application = Router()\nelse:\n    {GET}", []),
         ("django = get_asgi_application()\nfrom shop.routing import application", []),
         ("application = Sentry(get_asgi_application())", []),
         ("not Python", []),
     ],
 )
 def test_w012_an_application_that_has_no_sockets(
-    daphne: None, asgi_module: Callable[[str], None], source: str, expected: list[str]
+    source: str,
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
-    """Only what is certain is told, and the module is not imported."""
-    asgi_module(source)
-    assert ids(check_asgi_application(None)) == expected
-    with override_settings(BROADCASTING=PUSHER):
-        assert check_asgi_application(None) == []  # The sockets are elsewhere.
+    """Only what is certain is reported, and the module is not imported."""
+    (tmp_path / "newborn_asgi.py").write_text(f"raise AssertionError\n{source}")
+    monkeypatch.syspath_prepend(tmp_path)
+    # Without daphne `broadcast_serve` brings the sockets.
+    assert ids(check_asgi_application, ASGI_APPLICATION=NEWBORN) == []
+    request.getfixturevalue("daphne")
+    assert ids(check_asgi_application, ASGI_APPLICATION=NEWBORN) == expected
+    # The sockets may be elsewhere.
+    assert ids(check_asgi_application, ASGI_APPLICATION=NEWBORN, BROADCASTING=PUSHER) == []
     assert "newborn_asgi" not in sys.modules
-
-
-def test_broadcast_serve_brings_the_sockets(asgi_module: Callable[[str], None]) -> None:
-    """So the application need not, where daphne does not run."""
-    asgi_module("application = get_asgi_application()")
-    assert check_asgi_application(None) == []
-
-
-def test_a_module_without_source_is_not_guessed_at(
-    daphne: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was made at run time, or compiled."""
+    # A module without source was made at run time, or compiled.
     monkeypatch.setitem(sys.modules, "newborn_asgi", ModuleType("newborn_asgi"))
-    with override_settings(ASGI_APPLICATION="newborn_asgi.application"):
-        assert check_asgi_application(None) == []
+    assert ids(check_asgi_application, ASGI_APPLICATION=NEWBORN) == []
 
 
 class OwnRunserver(RunserverCommand):
@@ -156,76 +116,37 @@ class BuiltOnDaphne(DaphneRunserver):
 def test_i002_a_runserver_without_sockets(
     runserver: Callable[[str, type[BaseCommand]], None],
 ) -> None:
-    """Told while somebody develops, and not where the sockets are served elsewhere."""
+    """With DEBUG only, and not if another server has the sockets."""
     for app in ("django.core", "django.contrib.staticfiles", "whitenoise.runserver_nostatic"):
         runserver(app, RunserverCommand)
-        assert check_runserver(None) == []
-        with override_settings(DEBUG=True):
-            assert ids(check_runserver(None)) == ["I002"]
-            for broadcasting in (PUSHER, {"DEFAULT": "log"}, {"DEFAULT": "radis"}):
-                with override_settings(BROADCASTING=broadcasting):
-                    assert check_runserver(None) == []
-
-
-def test_an_unknown_runserver_passes(runserver: Callable[[str, type[BaseCommand]], None]) -> None:
-    """It may well speak WebSocket."""
+        assert ids(check_runserver) == []
+        assert ids(check_runserver, DEBUG=True) == ["I002"]
+        for broadcasting in (PUSHER, {"DEFAULT": "log"}, {"DEFAULT": "radis"}):
+            assert ids(check_runserver, DEBUG=True, BROADCASTING=broadcasting) == []
     runserver("shop", OwnRunserver)
-    with override_settings(DEBUG=True):
-        assert check_runserver(None) == []
+    assert ids(check_runserver, DEBUG=True) == []
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"), [(OwnRunserver, ["W006"]), (DaphneRunserver, []), (BuiltOnDaphne, [])]
+)
 def test_w006_a_runserver_before_daphnes(
-    daphne: None, runserver: Callable[[str, type[BaseCommand]], None]
+    daphne: None,
+    runserver: Callable[[str, type[BaseCommand]], None],
+    command: type[BaseCommand],
+    expected: list[str],
 ) -> None:
-    """Of whatever app, which is named."""
-    runserver("shop", OwnRunserver)
-    (warning,) = check_runserver(None)
-    assert warning.id == "broadcasting.W006"
-    assert "'shop' before 'daphne'" in warning.msg
-
-
-@pytest.mark.parametrize("command", [DaphneRunserver, BuiltOnDaphne])
-def test_a_runserver_of_daphne_passes(
-    daphne: None, runserver: Callable[[str, type[BaseCommand]], None], command: type[BaseCommand]
-) -> None:
-    """Itself, and what builds upon it."""
-    runserver("whichever", command)
-    with override_settings(DEBUG=True):
-        assert check_runserver(None) == []
-
-
-def test_the_demos_runserver_is_daphnes() -> None:
-    """The name by which the check knows it, seen where daphne is really there."""
-    code = (
-        "import django; django.setup()\n"
-        "from broadcasting.checks.asgi import check_runserver\n"
-        "from django.core.management import get_commands\n"
-        "print(get_commands()['runserver'], check_runserver(None))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=Path(__file__).resolve().parents[2],
-        env={"DJANGO_SETTINGS_MODULE": "tests.checks.projects.right"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stdout == "daphne []\n", done.stderr
+    """Its app is named. A command that builds on daphne's passes."""
+    runserver("shop", command)
+    assert ids(check_runserver) == expected
+    assert all("'shop' before 'daphne'" in text for text in reported(check_runserver))
 
 
 @pytest.mark.parametrize(
     ("installed", "expected"),
     [
-        ("3.0.2", ["W007"]),
-        ("4.1.2", ["W007"]),
-        ("4.2.1", ["W007"]),
-        ("4.2", ["W007"]),
-        ("4.2.2", []),
-        ("4.2.3", []),
-        ("4.10.0", []),
-        ("5.0.dev1", []),
-        (None, []),
+        *((old, ["W007"]) for old in ("3.0.2", "4.1.2", "4.2.1", "4.2")),
+        *((new, []) for new in ("4.2.2", "4.10.0", "5.0.dev1", None)),
     ],
 )
 def test_w007_an_old_daphne(
@@ -234,12 +155,10 @@ def test_w007_an_old_daphne(
     """Numbers are compared as numbers; without daphne nothing is wrong."""
 
     def version(package: str) -> str:
-        assert package == "daphne"
         if installed is None:
             raise PackageNotFoundError(package)
         return installed
 
     monkeypatch.setattr(asgi, "version", version)
-    found = check_daphne_version(None)
-    assert ids(found) == expected
-    assert all(str(installed) in message.msg for message in found)
+    assert ids(check_daphne_version) == expected
+    assert all(str(installed) in text for text in reported(check_daphne_version))

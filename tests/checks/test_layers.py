@@ -1,15 +1,14 @@
-"""What is reported of ``CHANNEL_LAYERS``."""
+"""``CHANNEL_LAYERS``."""
 
 from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import pytest
 from channels_redis.core import RedisChannelLayer
-from django.core.checks import CheckMessage
-from django.test import override_settings
 
 from broadcasting.checks import layers
 from broadcasting.checks.layers import check_in_memory_layers, check_layer_timeouts
+from tests.checks.reported import ids, reported
 
 CORE = "channels_redis.core.RedisChannelLayer"
 URL = "redis://127.0.0.1:6379/0"
@@ -21,7 +20,7 @@ class PatientLayer(RedisChannelLayer):  # type: ignore[misc]  # channels_redis h
     brpop_timeout = 2
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def redis_py(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Return what is installed, to be altered: redis-py 8 at first."""
     installed = {"redis": "8.1.0"}
@@ -35,48 +34,38 @@ def redis_py(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return installed
 
 
-def check(hosts: Any = None, backend: str = CORE) -> list[CheckMessage]:
-    """Return what is said of a layer with these hosts; `None` is for none at all."""
+def check(hosts: Any, backend: str = CORE) -> list[str]:
+    """Return what is reported of a layer with these hosts; `None` is for none at all."""
     config = {} if hosts is None else {"hosts": hosts}
-    with override_settings(CHANNEL_LAYERS={"jobs": {"BACKEND": backend, "CONFIG": config}}):
-        return check_layer_timeouts(None)
-
-
-CUT_OFF: list[Any] = [
-    None,
-    [],
-    [URL],
-    [("127.0.0.1", 6379)],
-    [{"address": URL}],
-    [{"host": "127.0.0.1", "port": 6379}],
-    [{"sentinels": [("127.0.0.1", 26379)], "master_name": "main"}],
-    [{"address": f"{URL}?socket_timeout=3", "socket_timeout": None}],
-    [{"address": URL, "socket_timeout": None}, URL, URL],
-]
-
-
-@pytest.mark.parametrize("hosts", CUT_OFF, ids=str)
-def test_w008_a_layer_whose_reads_are_cut_off(redis_py: dict[str, str], hosts: Any) -> None:
-    """Told once of each layer, however its hosts are written."""
-    (warning,) = check(hosts)
-    assert warning.id == "broadcasting.W008"
-    assert "CHANNEL_LAYERS['jobs'] waits 5 seconds" in warning.msg
+    entry = {"BACKEND": backend, "CONFIG": config}
+    return reported(check_layer_timeouts, CHANNEL_LAYERS={"jobs": entry})
 
 
 @pytest.mark.parametrize(
-    "hosts",
+    ("hosts", "is_cut_off"),
     [
-        [{"address": URL, "socket_timeout": None}],
-        [{"address": URL, "socket_timeout": 30}],
-        [f"{URL}?socket_timeout=30"],
-        [{"address": f"{URL}?socket_timeout=never"}],
-        [{"sentinels": [], "master_name": "main", "socket_timeout": None}],
+        (None, True),
+        ([], True),
+        ([URL], True),
+        ([("127.0.0.1", 6379)], True),
+        ([{"host": "127.0.0.1", "port": 6379}], True),
+        ([{"sentinels": [("127.0.0.1", 26379)], "master_name": "main"}], True),
+        ([{"address": f"{URL}?socket_timeout=3", "socket_timeout": None}], True),
+        ([{"address": URL, "socket_timeout": None}, URL, URL], True),
+        ([{"address": URL, "socket_timeout": None}], False),
+        ([{"address": URL, "socket_timeout": 30}], False),
+        ([f"{URL}?socket_timeout=30"], False),
+        ([f"{URL}?socket_timeout=never"], False),  # For redis-py to refuse.
+        ([{"sentinels": [], "master_name": "main", "socket_timeout": None}], False),
     ],
     ids=str,
 )
-def test_a_layer_with_time_to_wait_passes(redis_py: dict[str, str], hosts: Any) -> None:
-    """A value that is none is for redis-py to refuse."""
-    assert check(hosts) == []
+def test_w008_a_layer_whose_reads_are_cut_off(hosts: Any, is_cut_off: bool) -> None:
+    """Each layer is reported once, however its hosts are written."""
+    found = check(hosts)
+    assert len(found) == is_cut_off
+    for warning in found:
+        assert warning.startswith("W008 CHANNEL_LAYERS['jobs'] waits 5 seconds")
 
 
 @pytest.mark.parametrize("installed", ["7.4.0", "5.2.1", None])
@@ -89,55 +78,39 @@ def test_before_redis_py_8_only_a_timeout_of_ones_own_counts(
         redis_py["redis"] = installed
     assert check([URL]) == []
     (warning,) = check([{"address": URL, "socket_timeout": 1.5}])
-    assert "end a read after 1.5" in warning.msg
+    assert "end a read after 1.5" in warning
 
 
-def test_subclasses_count_with_the_time_that_they_wait(redis_py: dict[str, str]) -> None:
+def test_subclasses_count_with_the_time_that_they_wait() -> None:
     """Five seconds suffice for two."""
     patient = f"{__name__}.PatientLayer"
     assert check([URL], patient) == []
     (warning,) = check([f"{URL}?socket_timeout=2"], patient)
-    assert "waits 2 seconds" in warning.msg
+    assert "waits 2 seconds" in warning
 
 
 @pytest.mark.parametrize(
-    "entry",
+    "entries",
     [
-        {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"},
-        {"BACKEND": "no.such.Layer"},
-        {"BACKEND": "os.path.join"},
-        {"CONFIG": {}},
+        {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}},
+        {"default": {"BACKEND": "no.such.Layer"}},
+        {"default": {"BACKEND": "os.path.join"}},
+        {"default": {"CONFIG": {}}},
+        {},
+        None,
     ],
     ids=str,
 )
-def test_other_layers_pass(redis_py: dict[str, str], entry: dict[str, Any]) -> None:
-    """Those that cannot be made are told of where they are used."""
-    with override_settings(CHANNEL_LAYERS={"default": entry}):
-        assert check_layer_timeouts(None) == []
-        assert check_in_memory_layers(None) == []
+def test_other_layers_and_none_at_all_pass(entries: object) -> None:
+    """Those that cannot be made are reported with the connection that uses them."""
+    assert ids(check_layer_timeouts, CHANNEL_LAYERS=entries) == []
+    assert ids(check_in_memory_layers, CHANNEL_LAYERS=entries) == []
 
 
 def test_w015_every_in_memory_layer_is_named() -> None:
     """Also those that carry no broadcasts."""
     in_memory = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
     entries = {"default": {"BACKEND": CORE}, "jobs": in_memory, "mail": in_memory}
-    with override_settings(CHANNEL_LAYERS=entries):
-        first, second = check_in_memory_layers(None)
-    assert (first.id, second.id) == ("broadcasting.W015",) * 2
-    assert "'jobs'" in first.msg
-    assert "'mail'" in second.msg
-
-
-def test_a_project_without_layers_passes() -> None:
-    """It needs none."""
-    with override_settings():
-        from django.conf import settings
-
-        del settings.CHANNEL_LAYERS
-        assert check_layer_timeouts(None) == check_in_memory_layers(None) == []
-
-
-def test_no_layers_at_all() -> None:
-    """A project may say so with `None`."""
-    with override_settings(CHANNEL_LAYERS=None):
-        assert check_layer_timeouts(None) == check_in_memory_layers(None) == []
+    first, second = reported(check_in_memory_layers, CHANNEL_LAYERS=entries)
+    assert first.startswith("W015 CHANNEL_LAYERS['jobs']")
+    assert second.startswith("W015 CHANNEL_LAYERS['mail']")

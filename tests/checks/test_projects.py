@@ -1,4 +1,4 @@
-"""What ``manage.py check --deploy`` says of whole projects. Each spoils one thing, or nothing."""
+"""What ``manage.py check --deploy`` reports of whole projects. Each spoils one thing or nothing."""
 
 import json
 import os
@@ -12,44 +12,58 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Settings module in projects/ -> the ids that it triggers, all of them.
+RIGHT = "from tests.checks.right import *"
+APP = 'INSTALLED_APPS += ["tests.checks.apps.{}"]'
+MISSING = "import sys; sys.modules['{}'] = None"  # As if it were not installed.
+REDIS = """BROADCASTING = {"DEFAULT": "redis", "CONNECTIONS": {"redis": {
+    "DRIVER": "broadcasting.drivers.redis.RedisBroadcaster"}}}"""
+APPS = 'BROADCASTING = {{"DEFAULT": "memory", "APPS": [{}]}}'
+LAYER = 'CHANNEL_LAYERS = {{"default": {{"BACKEND": "{}"}}}}'
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+CHANNELS = 'BROADCASTING = {"DEFAULT": "channels"}'
+
+# What is done to a right project -> the ids that it triggers, all of them.
 PROJECTS = {
-    "right": "",
-    "unknown_driver": "E001",
-    "missing_package": "E001",
-    "no_layer": "E002",
-    "layer_without_package": "E002",
-    "no_asgi": "E003",
-    "asgi_of_nobody": "E003",
-    "known_secret_key": "E004",
-    "known_secret": "E004",
-    "declaration_of_nothing": "E005",
-    "undeclared_events": "E006",
-    "no_daphne": "I002",
-    "no_middleware": "I003",
-    "overlapping": "W001",
-    "shared_layer": "I001 W002",
-    "no_pynacl": "W003",
-    "no_hiredis": "W004",
-    "unknown_queue": "E001",
-    "inline_queue": "W005",
-    "daphne_last": "W006",
-    "old_daphne": "W007",
-    "blocking_layer": "W008",
-    "forgotten_rules": "W009",
-    "sensitive_fields": "W010",
-    "no_urls": "W011",
-    "pages_only": "W012",
-    "short_secret": "W013",
-    "any_origin": "W014",
-    "any_host": "W014",
-    "in_memory_layer": "W015",
-    "many_workers": "W016",
-    "unsendable_fields": "W017",
+    "": "",
+    'BROADCASTING = {"DEFAULT": "x", "CONNECTIONS": {"x": {"DRIVER": "no.such.Driver"}}}': "E001",
+    f"{MISSING.format('redis')}\n{REDIS}": "E001",
+    'BROADCASTING = {"DEFAULT": "memory", "QUEUE": {"BACKEND": "shop.tasks.enqueue"}}': "E001",
+    CHANNELS: "E002",
+    f"{MISSING.format('channels_redis')}\n{CHANNELS}\n{LAYER.format(PUBSUB)}": "E002",
+    "del ASGI_APPLICATION": "E003",
+    'ASGI_APPLICATION = "shop.asgi.application"': "E003",
+    'SECRET_KEY = "django-insecure-3q2hD0kZ8vT5mWb7yXc1nRf4sLp6uJg9aEoi"': "E004",
+    APPS.format('{"ID": "1", "KEY": "shop", "SECRET": "7ad3773142a6692b25b8"}'): "E004",
+    APP.format("typo"): "E005",
+    APP.format("undeclared"): "E006",
+    'DEBUG = True; INSTALLED_APPS.remove("daphne")': "I002",
+    'MIDDLEWARE = [path for path in MIDDLEWARE if not path.endswith("SocketIdMiddleware")]': "I003",
+    APP.format("overlapping"): "W001",
+    f"{CHANNELS}\n{LAYER.format(PUBSUB)}": "I001 W002",
+    f"{MISSING.format('nacl')}\n"
+    + APPS.format(
+        '{"ENCRYPTION_MASTER_KEY_BASE64": "1VZ0pVv1lQ3yq0WQp2b5cXkQm0zS8oG1Yj3tRk5uA7c="}'
+    ): "W003",
+    f"{MISSING.format('hiredis')}\n{REDIS}": "W004",
+    # Unless a project says otherwise, its tasks run at once.
+    'BROADCASTING = {"DEFAULT": "memory", "QUEUE": {}}': "W005",
+    'INSTALLED_APPS = [*INSTALLED_APPS[1:], "daphne"]': "W006",
+    # Metadata of an older daphne.
+    'import sys; sys.path.insert(0, "tests/checks/packages")': "W007",
+    LAYER.format("channels_redis.core.RedisChannelLayer"): "W008",
+    APP.format("forgotten"): "W009",
+    APP.format("fields"): "W010",
+    'ROOT_URLCONF = "django.contrib.auth.urls"': "W011",
+    'ASGI_APPLICATION = "tests.checks.apps.startproject_asgi.application"': "W012",
+    APPS.format('{"ID": "1", "KEY": "shop", "SECRET": "hunter2"}'): "W013",
+    APPS.format('{"ALLOWED_ORIGINS": ["*"]}'): "W014",
+    'ALLOWED_HOSTS = ["*"]': "W014",
+    LAYER.format("channels.layers.InMemoryChannelLayer"): "W015",
+    'import os; os.environ["WEB_CONCURRENCY"] = "4"': "W016",
+    APP.format("unsendable"): "W017",
 }
 DEPLOYMENT = {"E004", "W013", "W014", "W015", "W016"}
 
-HOME = "tests.checks.projects"
 SILENCE = "System check identified no issues (0 silenced).\n"
 
 Check = Callable[..., tuple[int, str]]
@@ -57,7 +71,7 @@ Check = Callable[..., tuple[int, str]]
 
 @pytest.fixture(scope="module")
 def check() -> Iterator[Check]:
-    """Return what checks a settings module, and returns exit code and output."""
+    """Return what checks a project by its settings, and returns exit code and output."""
     # Whatever a shell or a platform has set for its own servers.
     unwanted = ("WEB_CONCURRENCY", "UVICORN_WORKERS", "GRANIAN_WORKERS", "GUNICORN_CMD_ARGS")
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
@@ -73,11 +87,11 @@ def check() -> Iterator[Check]:
         assert asked is not None
         assert answered is not None
 
-        def run(settings: str, *options: str) -> tuple[int, str]:
-            asked.write(json.dumps([settings, *options]) + "\n")
+        def run(code: str, *options: str) -> tuple[int, str]:
+            asked.write(json.dumps([code, *options]) + "\n")
             asked.flush()
-            code, output = json.loads(answered.readline())
-            return code, output
+            status, output = json.loads(answered.readline())
+            return status, output
 
         yield run
         asked.close()
@@ -92,23 +106,23 @@ def ids_in(output: str) -> set[str]:
     return {id_ for id_, _ in reported}
 
 
-@pytest.mark.parametrize(("project", "ids"), PROJECTS.items())
-def test_project_is_told_what_is_wrong_with_it(check: Check, project: str, ids: str) -> None:
+@pytest.mark.parametrize(("change", "ids"), PROJECTS.items(), ids=list(PROJECTS.values()))
+def test_what_is_wrong_with_a_project(check: Check, change: str, ids: str) -> None:
     """That and nothing else, each with a hint that leads to its section of docs/checks.md."""
-    code, output = check(f"{HOME}.{project}", "--deploy")
+    code, output = check(f"{RIGHT}\n{change}", "--deploy")
     assert ids_in(output) == set(ids.split()), output
     assert code == ("E" in ids), output
 
 
-@pytest.mark.parametrize("project", [name for name, ids in PROJECTS.items() if ids in DEPLOYMENT])
-def test_what_matters_in_production_is_said_with_deploy_only(check: Check, project: str) -> None:
-    """Whoever develops is left alone."""
-    assert check(f"{HOME}.{project}") == (0, SILENCE)
+@pytest.mark.parametrize("change", [code for code, ids in PROJECTS.items() if ids in DEPLOYMENT])
+def test_what_matters_in_production_is_reported_with_deploy_only(check: Check, change: str) -> None:
+    """It is harmless while a project is developed."""
+    assert check(f"{RIGHT}\n{change}") == (0, SILENCE)
 
 
 def test_the_demo_passes(check: Check) -> None:
     """As it is started without a setting of one's own, but for the one that it silences."""
-    code, output = check("whik.settings")
+    code, output = check("from whik.settings import *")
     assert (code, ids_in(output)) == (0, set())
     assert "(1 silenced)" in output
 

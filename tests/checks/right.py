@@ -1,4 +1,4 @@
-"""A project that does everything right. The others spoil one thing each."""
+"""The settings of a project that does everything right. ``test_projects.py`` spoils one thing."""
 
 from tests.settings import *  # noqa: F403
 from tests.settings import INSTALLED_APPS as _APPS

@@ -1,3 +1,0 @@
-from tests.checks.projects.right import *  # noqa: F403
-
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

@@ -1,3 +1,0 @@
-from tests.checks.projects.right import *  # noqa: F403
-
-del ASGI_APPLICATION  # noqa: F821

@@ -1,3 +1,0 @@
-from tests.checks.projects.right import *  # noqa: F403
-
-ROOT_URLCONF = "django.contrib.auth.urls"

@@ -1,3 +1,0 @@
-from tests.checks.projects.right import *  # noqa: F403
-
-BROADCASTING = {"DEFAULT": "x", "CONNECTIONS": {"x": {"DRIVER": "no.such.Driver"}}}

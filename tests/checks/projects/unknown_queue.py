@@ -1,3 +1,0 @@
-from tests.checks.projects.right import *  # noqa: F403
-
-BROADCASTING = {"DEFAULT": "memory", "QUEUE": {"BACKEND": "shop.tasks.enqueue"}}
