@@ -1,5 +1,7 @@
 """What can go wrong on the publishing side. Bad settings are `ImproperlyConfigured`."""
 
+from collections.abc import Mapping
+
 
 class BroadcastError(Exception):
     """A broadcast could not be made or could not be handed over."""
@@ -23,6 +25,20 @@ class InvalidUserId(BroadcastError, ValueError):
 
 class PublisherBusy(BroadcastError):
     """Too many messages wait to be published; try again, nothing was sent."""
+
+
+class ChannelsRefused(BroadcastError):
+    """
+    Some channels of a broadcast were refused; the others have it.
+
+    Attributes:
+        refused: Why, by the full name of each channel that is without the event.
+    """
+
+    def __init__(self, refused: Mapping[str, BroadcastError]) -> None:
+        reason = next(iter(refused.values()))
+        super().__init__(f"Refused on {', '.join(refused)}: {reason}")
+        self.refused = refused
 
 
 class CircuitOpen(BroadcastError):

@@ -28,7 +28,7 @@ from ..conf import QUEUEING, get_settings
 from ..drivers.circuit_breaker import breakers
 from ..drivers.registry import broadcasters
 from ..encryption import seal
-from ..exceptions import BroadcastError, CircuitOpen, PayloadError
+from ..exceptions import BroadcastError, ChannelsRefused, CircuitOpen, PayloadError
 from ..middleware import current_socket_id
 from ..protocol.names import MAX_EVENT_LENGTH, is_encrypted, is_event_name
 from ..signals import broadcast_failed, broadcast_sent
@@ -158,22 +158,34 @@ class OutgoingEvent(NamedTuple):
         self.release()
 
     def _send_through(self, alias: str, parts: tuple[Part, ...]) -> Failure | None:
-        sent = 0
-        failure = None
-        try:
-            broadcast, breaker = broadcasters[alias].broadcast, breakers[alias]
-            for part in parts:
-                breaker.call(
-                    broadcast, part.channels, self.event, part.data, socket_id=self.socket_id
+        sent: list[str] = []
+        failed: list[Part] = []
+        error: Exception | None = None
+        for number, (channels, data) in enumerate(parts):
+            try:
+                breakers[alias].call(
+                    broadcasters[alias].broadcast,
+                    channels,
+                    self.event,
+                    data,
+                    socket_id=self.socket_id,
+                    message_id=self.id,
                 )
-                sent += 1
-        except Exception as exc:  # Whatever a driver raises; the callers log or raise it.
-            # The rest is not tried: a bus that is away would take its time for each.
-            failure = Failure(exc, parts[sent:])
+                sent += channels
+            except ChannelsRefused as exc:
+                error = error or exc
+                sent += (channel for channel in channels if channel not in exc.refused)
+                failed.append(Part(tuple(exc.refused), data))
+            except Exception as exc:  # Whatever a driver raises; the callers log or raise it.
+                error = error or exc
+                # The rest is not tried: a bus that is away would take its time for each.
+                failed += parts[number:]
+                break
         if sent and broadcast_sent.has_listeners():
-            channels = _channels_of(parts[:sent])
-            broadcast_sent.send_robust(None, event=self.event, channels=channels, connection=alias)
-        return failure
+            broadcast_sent.send_robust(
+                None, event=self.event, channels=tuple(sent), connection=alias
+            )
+        return None if error is None else Failure(error, tuple(failed))
 
     def _signal(self, failures: Mapping[str, Failure]) -> None:
         if broadcast_failed.has_listeners():

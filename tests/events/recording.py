@@ -8,6 +8,7 @@ from django.dispatch import Signal
 
 from broadcasting.drivers.base import Broadcaster
 from broadcasting.drivers.registry import broadcasters
+from broadcasting.exceptions import BroadcastError, ChannelsRefused
 from broadcasting.protocol.messages import decode
 
 
@@ -26,11 +27,17 @@ class RecordingBroadcaster(Broadcaster):
 
     Args:
         error: Raised by every broadcast.
+
+    Attributes:
+        refuses: Channels that are refused, while others get the event.
+        ids: The ids of the messages, one for each call.
     """
 
     def __init__(self, *, error: Exception | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.error = error
+        self.refuses: set[str] = set()
+        self.ids: list[str | None] = []
         self.calls = 0
         self.sent: list[Sent] = []
 
@@ -45,9 +52,14 @@ class RecordingBroadcaster(Broadcaster):
         is_transient: bool = False,
     ) -> None:
         self.calls += 1
+        self.ids.append(message_id)
         if self.error is not None:
             raise self.error
-        self.sent.append(Sent(tuple(channels), event, decode(data), socket_id))
+        taken = tuple(channel for channel in channels if channel not in self.refuses)
+        if taken:
+            self.sent.append(Sent(taken, event, decode(data), socket_id))
+        if refused := self.refuses & set(channels):
+            raise ChannelsRefused(dict.fromkeys(sorted(refused), BroadcastError("no permission")))
 
     @property
     def names(self) -> list[str]:

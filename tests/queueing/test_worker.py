@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from broadcasting import BroadcastError, Channel, EncryptedPrivateChannel, event
+from broadcasting import EncryptedPrivateChannel, event
 from broadcasting.exceptions import PayloadError
 from broadcasting.queueing import worker
 from broadcasting.queueing.backends import CustomBackend
@@ -52,23 +52,16 @@ class TestRetries:
         assert (recording().calls, recording("second").calls) == (1, 1)
         assert recording("away").calls == 5
 
-    def test_rest_of_an_event_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of several messages those are sent that were not."""
-        taken: list[Any] = []
-
-        def broadcast(channels: Any, event: str, data: str, *, socket_id: str | None) -> None:
-            if len(taken) == 1 and len(jobs.tasks) == 0 and not failed:
-                failed.append(channels)
-                raise BroadcastError("away for a moment")
-            taken.append(channels)
-
-        failed: list[Any] = []
-        monkeypatch.setattr(recording(), "broadcast", broadcast)
-        names = [EncryptedPrivateChannel("a"), EncryptedPrivateChannel("b"), Channel("c")]
-        event(Said(on=names))
+    def test_only_refused_channels_are_tried_again(self) -> None:
+        """The others have the event already; it keeps its id."""
+        recording().refuses = {"b"}
+        event(Said(on=["a", "b", EncryptedPrivateChannel("c")]))
+        send_queued(jobs.tasks.pop().envelope)
+        recording().refuses = set()
         jobs.work()
-        assert taken == [("private-encrypted-a",), ("private-encrypted-b",), ("c",)]
-        assert failed == [("private-encrypted-b",)]
+        channels = [sent.channels for sent in recording().sent]
+        assert channels == [("a",), ("private-encrypted-c",), ("b",)]
+        assert len(set(recording().ids)) == 1
 
     def test_bus_that_comes_back_gets_the_event(self) -> None:
         """A restart between two tries is not noticed."""
