@@ -14,7 +14,17 @@ from broadcasting.drivers.registry import get_broker
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import Message
-from tests.api.api_calls import body_of, event_of, get, handle, occupy, one_app, post, signed
+from tests.api.api_calls import (
+    batch_of,
+    body_of,
+    event_of,
+    get,
+    handle,
+    occupy,
+    one_app,
+    post,
+    signed,
+)
 
 pytestmark = pytest.mark.usefixtures("two_apps")
 
@@ -30,19 +40,12 @@ async def ask(call: str, **parameters: str) -> Any:
 
 
 async def test_occupied_channels_are_listed() -> None:
-    """With an empty object each; an empty object too where there are none."""
+    """Those of this application that have subscribers, whatever else is known of others."""
     assert await ask("channels") == {"channels": {}}
     await occupy()
+    await post(body_of(channels=["cache-x"]))
     await get_broker().presence.count({"42:b": 0, "43:of-another": 5})
     assert await ask("channels") == {"channels": {"a": {}, "presence-p": {}}}
-
-
-async def test_a_vacated_channel_is_listed_no_more() -> None:
-    """Also while its cached event is kept and reports of it still wait."""
-    await occupy()
-    await post(body_of(channels=["a", "cache-x"]))
-    await get_broker().presence.count({"42:a": 0})
-    assert await ask("channels") == {"channels": {"presence-p": {}}}
 
 
 @pytest.mark.parametrize(
@@ -53,22 +56,20 @@ async def test_a_vacated_channel_is_listed_no_more() -> None:
         ("a", ["a"]),
         ("p", ["presence-p"]),
         ("resence-", []),
-        ("x", []),
         ("%", []),
         ("*", []),
         ("é", []),
         ("4", []),
-        ("#", []),
     ],
 )
 async def test_channels_are_filtered_by_prefix(prefix: str, names: list[str]) -> None:
-    """By the beginning of the name, and no other way."""
+    """The beginning of their names."""
     await occupy()
     assert list((await ask("channels", filter_by_prefix=prefix))["channels"]) == names
 
 
-async def test_users_channels_and_servers_are_never_listed() -> None:
-    """Whatever begins with a `#`."""
+async def test_channels_of_users_and_servers_are_never_listed() -> None:
+    """Their names begin with `#`."""
     await get_broker().presence.count({"42:#server-to-user-1": 1, "42:#control": 1, "42:b": 1})
     assert await ask("channels", info="subscription_count") == {
         "channels": {"b": {"subscription_count": 1}}
@@ -77,7 +78,7 @@ async def test_users_channels_and_servers_are_never_listed() -> None:
 
 
 async def test_info_of_all_channels() -> None:
-    """Sockets of every channel; users where all are presence channels."""
+    """Users only if all channels are presence channels."""
     await occupy()
     assert await ask("channels", info="subscription_count") == {
         "channels": {"a": {"subscription_count": 3}, "presence-p": {"subscription_count": 3}}
@@ -88,7 +89,7 @@ async def test_info_of_all_channels() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "presence", "private-", "not-presence-", "Presence-"])
-async def test_users_of_all_channels_are_refused(prefix: str) -> None:
+async def test_users_of_all_channels_cannot_be_counted(prefix: str) -> None:
     """Unless the filter leaves presence channels only."""
     answer = await get("channels", info="user_count", filter_by_prefix=prefix)
     assert answer.status == 400
@@ -99,14 +100,14 @@ async def test_users_of_all_channels_are_refused(prefix: str) -> None:
 
 @pytest.mark.parametrize("info", ["cache", "members", "user_count;", "USER_COUNT", "\ud800"])
 async def test_unknown_info_is_refused(info: str) -> None:
-    """A misspelt attribute must not look like one without a value."""
+    """Otherwise a misspelled attribute would look like one without a value."""
     info = info.encode(errors="replace").decode()
     assert (await get("channels", info=info, filter_by_prefix="presence-")).status == 400
 
 
 @pytest.mark.parametrize("call", ["channels", "channels/presence-p", "channels/presence-p/users"])
 async def test_unknown_parameters_are_refused(call: str) -> None:
-    """A misspelt filter would list everything; the answer names what it does not know."""
+    """With a misspelled filter, everything would be listed."""
     answer = await get(call, filter_by_prefx="a", ZZ="1")
     assert (answer.status, answer.body) == (
         400,
@@ -118,7 +119,7 @@ async def test_unknown_parameters_are_refused(call: str) -> None:
 
 
 async def test_an_occupied_channel() -> None:
-    """Alone, and with what is asked of it."""
+    """With the attributes that `info` names."""
     await occupy()
     assert await ask("channels/a") == {"occupied": True}
     assert await ask("channels/a", info="subscription_count") == {
@@ -136,8 +137,8 @@ async def test_an_occupied_channel() -> None:
     }
 
 
-async def test_a_channel_without_sockets() -> None:
-    """Is no error: 200."""
+async def test_a_channel_without_subscribers() -> None:
+    """It is no error."""
     assert await ask("channels/a") == {"occupied": False}
     assert await ask("channels/presence-p", info="user_count,subscription_count") == {
         "occupied": False,
@@ -146,17 +147,11 @@ async def test_a_channel_without_sockets() -> None:
     }
 
 
-async def test_another_applications_channel_is_not_seen() -> None:
-    """Names are the application's own."""
-    await get_broker().presence.count({"43:a": 1})
-    assert await ask("channels/a") == {"occupied": False}
-
-
 @pytest.mark.parametrize(
     "name", ["a@b=c,d.e;f", "presence-cache-x", "private-encrypted-x", "x" * 200, "-", "_"]
 )
 async def test_any_channel_may_be_asked_for(name: str) -> None:
-    """By every character that a name may have, escaped or not."""
+    """With every character that a name may have, escaped or not."""
     await get_broker().presence.count({f"42:{name}": 1})
     assert await ask(f"channels/{name}") == {"occupied": True}
     path = f"/apps/42/channels/{name}"
@@ -170,37 +165,34 @@ async def test_any_channel_may_be_asked_for(name: str) -> None:
     ["%23server-to-user-1", "%23control", "a%20b", "a:b", "%C3%A9", "x" * 201, "a%0A", "%ED%A0%80"],
 )
 @pytest.mark.parametrize("call", ["", "/users"])
-async def test_what_is_no_channel_cannot_be_asked_for(name: str, call: str) -> None:
-    """Least of all whether a user is there."""
+async def test_an_invalid_name_is_refused(name: str, call: str) -> None:
+    """And nobody learns whether a user is there."""
     answer = await get(f"channels/{name}{call}")
     assert (answer.status, "is not a valid channel name" in answer.body) == (400, True)
 
 
-async def test_a_name_over_the_applications_limit_is_none() -> None:
-    """As when publishing."""
+async def test_a_name_has_the_applications_limit() -> None:
+    """As in events."""
     with override_settings(BROADCASTING=one_app(MAX_CHANNEL_NAME_LENGTH=10)):
         assert (await get("channels/" + "x" * 10)).status == 200
         assert (await get("channels/" + "x" * 11)).status == 400
 
 
 @pytest.mark.parametrize("name", ["a", "private-p", "not-presence-p"])
-async def test_users_are_of_presence_channels(name: str) -> None:
-    """Their number and their names are refused elsewhere."""
-    answer = await get(f"channels/{name}", info="user_count")
-    assert (answer.status, answer.body) == (
-        400,
-        "Cannot retrieve the user count unless the channel is a presence channel",
-    )
-    answer = await get(f"channels/{name}/users")
-    assert answer.status == 400
-    assert "presence channel" in answer.body
+async def test_only_presence_channels_have_users(name: str) -> None:
+    """Other channels have neither their number nor their names."""
+    for answer in (
+        await get(f"channels/{name}", info="user_count"),
+        await get(f"channels/{name}/users"),
+    ):
+        assert (answer.status, "presence channel" in answer.body) == (400, True)
 
 
 # The cached event
 
 
 async def test_the_cached_event_of_a_channel() -> None:
-    """As it was published, with the seconds that it is kept; null where there is none."""
+    """As it was published, with the seconds for which it is kept, or null."""
     assert await ask("channels/cache-x", info="cache") == {"occupied": False, "cache": None}
     data = '{"a" :1, "é":"휙"}'
     await post(body_of(channels=["cache-x"], data=data))
@@ -211,8 +203,8 @@ async def test_the_cached_event_of_a_channel() -> None:
     assert 1790 < ttl <= 1800
 
 
-async def test_a_clients_event_is_not_cached() -> None:
-    """Nor does one take the place of what was published."""
+async def test_a_client_event_is_not_cached() -> None:
+    """It does not replace the cached event."""
     await post(body_of(channels=["private-cache-x"], data="1"))
     await get_broker().publish(Message("42:private-cache-x", "client-x", "2", "1.1"))
     answer = await ask("channels/private-cache-x", info="cache")
@@ -220,8 +212,8 @@ async def test_a_clients_event_is_not_cached() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "my-cache-x", "presence-p", "private-x"])
-async def test_the_cache_is_of_cache_channels(name: str) -> None:
-    """By the beginning of the name."""
+async def test_other_channels_have_no_cache(name: str) -> None:
+    """The beginning of the name decides."""
     answer = await get(f"channels/{name}", info="cache")
     assert (answer.status, "unless the channel is a cache channel" in answer.body) == (400, True)
 
@@ -230,7 +222,7 @@ async def test_the_cache_is_of_cache_channels(name: str) -> None:
 
 
 async def test_each_user_is_listed_once() -> None:
-    """With an id that is text, however many sockets there are."""
+    """The id is text, however many connections the user has."""
     assert await ask("channels/presence-p/users") == {"users": []}
     await occupy()
     await get_broker().presence.join(
@@ -242,7 +234,7 @@ async def test_each_user_is_listed_once() -> None:
 
 
 async def test_users_take_no_info() -> None:
-    """In Pusher's words."""
+    """The error is Pusher's."""
     answer = await get("channels/presence-p/users", info="user_count")
     assert (answer.status, answer.body) == (
         400,
@@ -250,7 +242,7 @@ async def test_users_take_no_info() -> None:
     )
 
 
-# When who is there is not known
+# Unknown subscribers
 
 
 @pytest.mark.parametrize(
@@ -260,7 +252,7 @@ async def test_users_take_no_info() -> None:
 async def test_a_bus_that_does_not_answer_is_503(
     call: str, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its reason."""
+    """With the reason."""
 
     async def refuse(*args: object) -> None:
         raise BroadcastError("Redis is away")
@@ -271,10 +263,10 @@ async def test_a_bus_that_does_not_answer_is_503(
 
 
 @pytest.mark.parametrize("call", ["channels", "channels/a", "channels/presence-a/users"])
-def test_a_process_that_knows_of_no_socket_says_so(
+def test_a_process_without_sockets_refuses_questions(
     call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under WSGI an empty list would be a lie."""
+    """An empty list would be wrong."""
     monkeypatch.setattr(serving, "_loops", frozenset())
     path = f"/apps/42/{call}"
     response = Client().get(f"{path}?{signed(b'', path, method='GET')}")
@@ -282,27 +274,20 @@ def test_a_process_that_knows_of_no_socket_says_so(
     assert "serves no sockets" in response.content.decode()
 
 
-def test_presence_that_is_not_shared_is_asked_where_the_sockets_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A bus may be shared while who is there is not: publishing goes, asking does not."""
-    monkeypatch.setattr(serving, "_loops", frozenset())
-    monkeypatch.setattr("broadcasting.drivers.memory.MemoryBroker.is_shared", True)
-    body = body_of()
-    assert asyncio.run(post(body)).status == 200
-    for call in (get("channels"), post(body_of(info="subscription_count"))):
-        answer = asyncio.run(call)
-        assert answer.status == 503
-        assert "does not share" in answer.body
-
-
-def test_nothing_is_published_whose_info_cannot_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The caller would send it again."""
+def test_presence_that_is_not_shared_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the bus can be published to, unless an event of the request has `info`."""
     monkeypatch.setattr(serving, "_loops", frozenset())
     monkeypatch.setattr("broadcasting.drivers.memory.MemoryBroker.is_shared", True)
     published: list[Message] = []
     monkeypatch.setattr(MemoryBus, "publish", lambda self, message: published.append(message))
     event = event_of(channel="a", info="subscription_count")
-    body = json.dumps({"batch": [event_of(channel="a"), event]}).encode()
-    assert asyncio.run(post(body, "/apps/42/batch_events")).status == 503
+    for call in (
+        get("channels"),
+        post(body_of(info="subscription_count")),
+        post(batch_of(event_of(channel="a"), event), "/apps/42/batch_events"),
+    ):
+        answer = asyncio.run(call)
+        assert (answer.status, "does not share" in answer.body) == (503, True)
     assert not published
+    assert asyncio.run(post(body_of())).status == 200
+    assert len(published) == 1

@@ -47,22 +47,16 @@ async def test_event_reaches_each_channel(heard: list[Message]) -> None:
     assert heard == [Message(f"42:{c}", "Né", data, "5.7") for c in ("a", "b")]
 
 
-async def test_a_single_channel_may_be_named(heard: list[Message]) -> None:
-    """`channel` in place of `channels`, as SDKs write it."""
+async def test_a_channel_gets_an_event_once(heard: list[Message]) -> None:
+    """Named by `channel`, or twice in `channels`."""
     assert (await post(body_of(channels=None, channel="c"))).status == 200
-    await settle(heard, 1)
-    assert heard[0].channel == "c"
-
-
-async def test_a_channel_that_is_named_twice_gets_one_message(heard: list[Message]) -> None:
-    """Duplicates publish once, in the order of their first mention."""
     assert (await post(body_of(channels=["b", "a", "b"]))).status == 200
-    await settle(heard, 2)
-    assert [m.channel for m in heard] == ["b", "a"]
+    await settle(heard, 3)
+    assert [m.channel for m in heard] == ["c", "b", "a"]
 
 
 async def test_requests_in_a_row_keep_their_order(heard: list[Message]) -> None:
-    """Successive requests of one caller arrive in order."""
+    """If one caller makes them."""
     for number in range(50):
         await post(body_of(data=str(number)))
     await settle(heard, 50)
@@ -71,38 +65,26 @@ async def test_requests_in_a_row_keep_their_order(heard: list[Message]) -> None:
 
 @pytest.mark.parametrize(("length", "status"), [(10_240, 200), (10_241, 413)])
 async def test_data_has_a_limit_in_bytes(length: int, status: int) -> None:
-    """10 240 bytes of UTF-8 pass, one more does not, however few characters they are."""
-    data = "휙" * (length // 3) + "x" * (length % 3)
-    answer = await post(body_of(data=data))
-    assert answer.status == status
-    if status == 413:
-        assert "10240 bytes" in answer.body
-
-
-async def test_the_limit_is_the_applications() -> None:
-    """`MAX_EVENT_SIZE` decides, and data that takes six bytes a character in JSON passes it."""
-    with override_settings(BROADCASTING=one_app(MAX_EVENT_SIZE=100_000)):
-        assert (await post(body_of(data="\0" * 100_000))).status == 200
-        assert (await post(body_of(data="\0" * 100_001))).status == 413
-
-
-async def test_a_huge_body_is_refused_before_it_is_parsed() -> None:
-    """No limit of the protocol admits it."""
-    assert (await post(b"[" * 200_000)).status == 413
+    """`MAX_EVENT_SIZE` of UTF-8, however many characters or bytes of JSON that is."""
+    answer = await post(body_of(data="휙" * (length // 3) + "x" * (length % 3)))
+    assert (answer.status, "10240 bytes" in answer.body) == (status, status == 413)
+    with override_settings(BROADCASTING=one_app(MAX_EVENT_SIZE=10 * 10_240)):
+        assert (await post(body_of(data="\0" * (10 * 10_240 + length - 10_240)))).status == status
 
 
 async def test_a_body_has_a_limit_of_its_own() -> None:
-    """What one event can need, and not a byte more; it is looked at before it is parsed."""
+    """What one event can need, and not a byte more. It is checked before the body is parsed."""
     for path, limit, body in (
         (PATH, max_event_body(application()), body_of()),
         (BATCH, max_batch_body(application()), batch_of(event_of(channel="a"))),
     ):
         for size, status in ((limit, 200), (limit + 1, 413)):
             assert (await post(body.ljust(size), path)).status == status
+        assert (await post(b"[" * (limit + 1), path)).status == 413
 
 
-async def test_the_largest_request_fits_its_body() -> None:
-    """Whatever the limits of the protocol admit, however an SDK escapes it."""
+async def test_the_largest_event_fits_its_body() -> None:
+    """Within the limits of the protocol, however an SDK escapes it."""
     worst = event_of(name="\U0001f600" * 200, data="\0" * 10_240, socket_id=f"{10**19}.{10**19}")
     channels = [f"#server-to-user-{n:0200}" for n in range(100)]
     assert (await post(json.dumps(worst | {"channels": channels}).encode())).status == 200
@@ -129,31 +111,25 @@ async def test_channels_have_a_limit(count: int, status: int) -> None:
         body_of(name=None),
         body_of(name=""),
         body_of(name=7),
-        body_of(name="x" * 201),
         body_of(name="pusher:error"),
         body_of(name="pusher_internal:member_added"),
         body_of(name="\ud800"),
         body_of(data=None),
-        body_of(data={"a": 1}),
         body_of(data=7),
         body_of(data="\udfff"),
         body_of(channels=None),
         body_of(channels="a"),
-        body_of(channels={"a": 1}),
         body_of(channels=["a", 7]),
         body_of(channels=["a", "b c"]),
         body_of(channels=["a", "a\n"]),
-        body_of(channels=["x" * 201]),
         body_of(channels=["#server-to-user-"]),
         body_of(channels=["#server-to-user-a b"]),
         body_of(channels=["#server-to-user-" + "x" * 201]),
         body_of(channels=["#control"]),
-        body_of(channels=["#"]),
         body_of(channels=[""]),
         body_of(channels=["a:b"]),
         body_of(channels=["é"]),
         body_of(channels=["\ud800"]),
-        body_of(channels=[None]),
         body_of(channels=["a", ["a"]]),
         body_of(channel="a"),
         body_of(channels=None, channel=""),
@@ -182,22 +158,14 @@ async def test_malformed_requests_publish_nothing(body: bytes, heard: list[Messa
     await settle(heard, 1)
 
 
-async def test_a_failed_validation_names_what_is_wrong() -> None:
-    """An answer says which field it is, and repeats no more of it than fits a line."""
+async def test_an_error_names_what_is_wrong() -> None:
+    """It repeats no more of it than fits a line."""
     answer = await post(body_of(channels=["a", "x y" * 1000]))
     assert answer.body == f'"{("x y" * 1000)[:100]}"… is not a valid channel name'
-    assert "pusher:" in (await post(body_of(name="pusher:error"))).body
-
-
-@pytest.mark.parametrize("prefix", ["not-private-", "my-cache-", "private-encrypted-"])
-async def test_a_kind_is_a_prefix_and_no_kind_is_refused(prefix: str) -> None:
-    """What the server merely carries may go to several channels at once."""
-    channels = [f"{prefix}{n}" for n in range(2)]
-    assert (await post(body_of(channels=channels))).status == 200
 
 
 async def test_other_fields_and_nulls_are_no_error(heard: list[Message]) -> None:
-    """SDKs write null for what is not given, and may add fields of their own."""
+    """SDKs write null for what is not given, and add fields of their own."""
     body = json.dumps(
         event_of(channels=["a"], more=[1]) | {"channel": None, "socket_id": None, "info": None}
     ).encode()
@@ -207,15 +175,14 @@ async def test_other_fields_and_nulls_are_no_error(heard: list[Message]) -> None
 
 @pytest.mark.parametrize(("length", "status"), [(30, 200), (31, 400)])
 async def test_channel_names_have_the_applications_limit(length: int, status: int) -> None:
-    """`MAX_CHANNEL_NAME_LENGTH` holds for channels, and not for the channels of users."""
+    """`MAX_CHANNEL_NAME_LENGTH` does not limit the channels of users."""
     with override_settings(BROADCASTING=one_app(MAX_CHANNEL_NAME_LENGTH=30)):
         assert (await post(body_of(channels=["x" * length]))).status == status
-        user = "#server-to-user-" + "x" * 200
-        assert (await post(body_of(channels=[user]))).status == 200
+        assert (await post(body_of(channels=["#server-to-user-" + "x" * 200]))).status == 200
 
 
 async def test_a_user_is_a_channel(two_apps: None) -> None:
-    """`sendToUser` of the SDKs: the only name with a `#` that is taken."""
+    """`sendToUser` of the SDKs."""
     heard = Inbox()
     broker = server_broadcaster().get_broker()
     await broker.connect(heard)
@@ -227,14 +194,14 @@ async def test_a_user_is_a_channel(two_apps: None) -> None:
 
 @pytest.mark.parametrize("name", ["name", "data", "channel", "channels", "socket_id", "info"])
 async def test_fields_in_the_query_are_refused(name: str, heard: list[Message]) -> None:
-    """To overlook a `socket_id` there would send the event to whom it must not reach."""
+    """If a `socket_id` there were ignored, that socket would get the event."""
     answer = await post(body_of(), **{name: "5.7"})
     assert (answer.status, name in answer.body) == (400, True)
     assert not heard
 
 
 async def test_a_cache_channel_keeps_what_is_published() -> None:
-    """Also with nobody there, and whoever was left out."""
+    """Also without subscribers, and whichever socket was excluded."""
     assert (await post(body_of(channels=["cache-x"], data="1", socket_id="5.7"))).status == 200
     assert (await post(batch_of(event_of(channel="cache-y", data="2")), BATCH)).status == 200
     for name, data in (("cache-x", "1"), ("cache-y", "2")):
@@ -243,7 +210,7 @@ async def test_a_cache_channel_keeps_what_is_published() -> None:
         assert kept.data == data
 
 
-# What is known of the channels afterwards
+# Info
 
 
 @pytest.mark.parametrize(
@@ -263,7 +230,7 @@ async def test_a_cache_channel_keeps_what_is_published() -> None:
 async def test_info_is_answered_for_each_channel(
     info: str, of_a: dict[str, int], of_p: dict[str, int]
 ) -> None:
-    """As far as it fits the channel; users' channels tell nothing."""
+    """If it fits the channel. Nothing is answered for the channels of users."""
     await occupy()
     names = ["presence-p", "a", "empty", "#server-to-user-u"]
     answer = await post(body_of(channels=names, info=info))
@@ -274,12 +241,12 @@ async def test_info_is_answered_for_each_channel(
 
 @pytest.mark.parametrize("info", ["", ",", None])
 async def test_no_info_is_an_empty_object(info: str | None) -> None:
-    """The SDK for Python parses it: nothing at all would fail there."""
+    """The SDK for Python parses it."""
     assert (await post(body_of(info=info))).body == "{}"
 
 
 async def test_info_is_asked_after_publishing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counts are of the moment after the event."""
+    """The counts are those after the event."""
     steps: list[str] = []
     broker, publish, sizes = get_broker(), MemoryBroker.publish, LocalPresence.sizes
 
@@ -300,7 +267,7 @@ async def test_info_is_asked_after_publishing(monkeypatch: pytest.MonkeyPatch) -
 async def test_an_event_that_was_published_is_no_error(
     heard: list[Message], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where counting fails afterwards: an error would make the caller send it again."""
+    """Although counting fails: an error would make the caller send it again."""
 
     async def refuse(self: LocalPresence, topics: Sequence[str]) -> None:
         raise BroadcastError("Redis is away")
@@ -312,7 +279,7 @@ async def test_an_event_that_was_published_is_no_error(
     await settle(heard, 1)
 
 
-# Several events
+# Batches
 
 
 async def test_a_batch_is_published_in_order(heard: list[Message]) -> None:
@@ -350,7 +317,7 @@ async def test_a_batch_has_a_limit(count: int, status: int) -> None:
 async def test_one_bad_event_publishes_nothing(
     changes: dict[str, Any], status: int, heard: list[Message]
 ) -> None:
-    """The answer says which event is to blame; those before it are not sent either."""
+    """The answer says which event is invalid."""
     bad = event_of(**({"channel": "b"} | changes))
     answer = await post(batch_of(event_of(channel="a"), bad), BATCH)
     assert answer.status == status
@@ -380,10 +347,9 @@ async def test_a_batch_is_a_list_of_events(body: bytes) -> None:
 
 
 async def test_a_batch_may_mix_channels() -> None:
-    """Encrypted ones, plain ones and users': every event has data of its own."""
+    """Encrypted and other channels: every event has its own data."""
     names = ["private-encrypted-a", "private-encrypted-b", "c", "#server-to-user-1"]
-    answer = await post(batch_of(*[event_of(channel=name) for name in names]), BATCH)
-    assert answer.status == 200
+    assert (await post(batch_of(*[event_of(channel=n) for n in names]), BATCH)).status == 200
 
 
 async def test_info_of_a_batch_is_aligned_with_it() -> None:
@@ -408,11 +374,11 @@ async def test_info_of_a_batch_is_aligned_with_it() -> None:
     }
 
 
-# The end of a user's connections
+# Terminating connections
 
 
-async def told(path: str, body: bytes, **options: Any) -> tuple[Response, list[Message]]:
-    """Post to `path` and return what servers are told about application 42."""
+async def control(path: str, body: bytes, **options: Any) -> tuple[Response, list[Message]]:
+    """Post to `path` and return the answer, and the messages to servers about application 42."""
     heard = Inbox()
     broker = server_broadcaster().get_broker()
     await broker.connect(heard)
@@ -428,34 +394,36 @@ async def told(path: str, body: bytes, **options: Any) -> tuple[Response, list[M
 @pytest.mark.parametrize("body", [b"", b"{}"])
 @pytest.mark.parametrize("prefix", ["/apps/42", ""])
 @pytest.mark.parametrize("user_id", ["u-1", "a@b=c,d.e;f", "terminate_connections", "users"])
-async def test_servers_are_told_to_end_connections(body: bytes, prefix: str, user_id: str) -> None:
-    """Whether the user is there or not, and without the application, as in Python's SDK."""
-    answer, heard = await told(f"{prefix}/users/{user_id}/terminate_connections", body)
+async def test_servers_are_told_to_close_connections(
+    body: bytes, prefix: str, user_id: str
+) -> None:
+    """The SDK for Python leaves the application out of the path."""
+    answer, heard = await control(f"{prefix}/users/{user_id}/terminate_connections", body)
     assert (answer.status, answer.body) == (200, "{}")
     assert heard == [Message(f"42:{CONTROL}", TERMINATE, json.dumps(user_id))]
 
 
 @pytest.mark.parametrize("user_id", ["a b", "a%2Fb", "%F0%9F%98%80", "x" * 201, "a:b", "%0A"])
-async def test_no_other_user_is_ended(user_id: str) -> None:
-    """400 for what cannot be a user's id."""
-    answer, heard = await told(f"/apps/42/users/{user_id}/terminate_connections", b"")
+async def test_an_invalid_user_id_is_refused(user_id: str) -> None:
+    """With 400."""
+    answer, heard = await control(f"/apps/42/users/{user_id}/terminate_connections", b"")
     assert answer.status == 400
     assert not heard
 
 
 async def test_without_an_application_the_key_names_it() -> None:
-    """401 where it names none, or where another one's secret has signed."""
+    """401 if the key is unknown, or another application's secret has signed."""
     path = "/users/u-1/terminate_connections"
     for options in ({"key": "key-44"}, {"key": "key-43"}):
-        answer, heard = await told(path, b"", **options)
+        answer, heard = await control(path, b"", **options)
         assert answer.status == 401
         assert not heard
-    answer, heard = await told(path, b"", key="key-43", secret="secret-43")
+    answer, heard = await control(path, b"", key="key-43", secret="secret-43")
     assert answer.status == 200
-    assert not heard  # It was the other application's to know.
+    assert not heard  # It was for the other application.
 
 
-# When the bus is not well
+# Refused by the bus
 
 
 @pytest.fixture
@@ -496,10 +464,10 @@ async def test_a_refused_event_of_a_batch_fails_alone(
     assert [message.channel for message in heard] == ["a", "c"]
 
 
-async def test_a_request_that_was_refused_as_a_whole_says_so(
+async def test_a_batch_that_is_refused_as_a_whole_has_the_reason_alone(
     heard: list[Message], refusing: set[str]
 ) -> None:
-    """With the reason alone, and the caller may send all of it again."""
+    """The caller may send all of it again."""
     refusing |= {"a", "b"}
     answer = await post(batch_of(*[event_of(channel=name) for name in "ab"]), BATCH)
     assert (answer.status, answer.body) == (503, "No permission for a")
@@ -510,7 +478,7 @@ async def test_a_request_that_was_refused_as_a_whole_says_so(
 async def test_a_bus_that_is_away_is_503(
     error: Exception, heard: list[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The caller may try again."""
+    """The reason is that of the bus."""
 
     async def refuse(self: Broker, message: Message) -> None:
         raise error
@@ -520,7 +488,7 @@ async def test_a_bus_that_is_away_is_503(
     assert (answer.status, answer.body) == (503, str(error))
 
 
-# Whatever comes
+# Random bodies
 
 
 json_values: st.SearchStrategy[Any] = st.recursive(
@@ -542,5 +510,5 @@ bodies = st.one_of(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=bodies, path=st.sampled_from([PATH, BATCH, "/apps/42/users/u/terminate_connections"]))
 async def test_no_signed_body_is_a_server_error(value: object, path: str) -> None:
-    """Any JSON in any field, rightly signed, is taken or answered with 400 or 413."""
+    """Any JSON in any field is accepted, or answered with 400 or 413."""
     assert (await post(json.dumps(value).encode(), path)).status in {200, 400, 413}

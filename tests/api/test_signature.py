@@ -1,0 +1,241 @@
+"""Who has signed a request of the HTTP API, when, and what exactly."""
+
+import time
+from types import SimpleNamespace
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+from django.test import override_settings
+
+from broadcasting.api import signature
+from broadcasting.protocol.signatures import request_text, sign
+from tests.api.api_calls import PATH, application, body_of, get, handle, one_app, post, signed
+
+pytestmark = pytest.mark.usefixtures("two_apps")
+
+EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
+BRACES_MD5 = "99914b932bd37a50b983c5e7c90ae93b"
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, now: int) -> None:
+    """Stop the server's clock at `now`."""
+    monkeypatch.setattr(signature, "time", SimpleNamespace(time=lambda: now))
+
+
+# The query
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"auth_key": "key-43"}, "auth_key is not the key of application 42"),
+        ({"auth_key": "\ud800"}, "auth_key is not the key of application 42"),
+        ({"auth_version": "1"}, "auth_version must be 1.0"),
+        ({"auth_timestamp": "soon"}, "auth_timestamp is not a number of seconds"),
+        ({"auth_timestamp": "1"}, "Timestamp expired"),
+        ({"body_md5": "0" * 32}, "Invalid signature: you should have sent HmacSHA256Hex("),
+        ({"auth_signature": "0" * 64}, "Invalid signature"),
+        ({"auth_signature": "é"}, "Invalid signature"),
+        ({"extra": "1"}, "Invalid signature"),
+    ],
+)
+async def test_an_altered_query_is_refused(change: dict[str, str], text: str) -> None:
+    """The reason says what is wrong. Every parameter is covered, known or not."""
+    query = dict(parse_qsl(signed(body_of()))) | change
+    answer = await handle("POST", PATH, urlencode(query, errors="surrogatepass"), body_of())
+    assert (answer.status, answer.body[: len(text)]) == (401, text)
+
+
+@pytest.mark.parametrize("name", ["auth_key", "auth_version", "auth_timestamp", "auth_signature"])
+async def test_no_parameter_may_be_missing(name: str) -> None:
+    """An item of a list does not stand for it."""
+    body = body_of()
+    query = dict(parse_qsl(signed(body)))
+    value = query.pop(name)
+    for altered in (query, query | {f"{name}[]": value}):
+        answer = await handle("POST", PATH, urlencode(altered), body)
+        assert (answer.status, name in answer.body) == (401, True)
+
+
+async def test_other_parameters_may_be_signed() -> None:
+    """SDKs may add what they like."""
+    assert (await post(body_of(), whatever="a b&c=d")).status == 200
+
+
+async def test_a_wrong_signature_is_answered_with_the_text_to_sign() -> None:
+    """As Pusher does, and encodable whatever the request contains."""
+    query = {
+        "auth_key": "key-42",
+        "auth_timestamp": str(int(time.time())),
+        "auth_version": "1.0",
+        "auth_signature": "é\n\ud800",
+        "x": "\ud800" + "x" * 5000,
+    }
+    answer = await handle("GET", "/apps/42/channels", urlencode(query, errors="surrogatepass"), b"")
+    assert answer.status == 401
+    assert (
+        'HmacSHA256Hex("GET\\n/apps/42/channels\\n'
+        f"auth_key=key-42&auth_timestamp={query['auth_timestamp']}&auth_version=1.0&x="
+    ) in answer.body
+    assert ', your_secret_key), but you sent "é\\n' in answer.body
+    assert len(answer.body.encode()) < 5000
+
+
+# The body
+
+
+async def test_the_body_must_be_hashed() -> None:
+    """Otherwise the signature would be right for any body."""
+    body, app = body_of(), application()
+    assert (await handle("POST", PATH, signed(body), body + b" ")).status == 401
+    query = {
+        "auth_key": app.key,
+        "auth_timestamp": str(int(time.time())),
+        "auth_version": "1.0",
+    }
+    query["auth_signature"] = sign(app.secret, request_text("POST", PATH, query))
+    assert (await handle("POST", PATH, urlencode(query), body)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status"),
+    [
+        ({}, 200),
+        ({"body_md5": EMPTY_MD5}, 200),
+        ({"body_md5": "0" * 32}, 401),
+        ({"body_md5": EMPTY_MD5.upper()}, 401),
+    ],
+)
+async def test_an_empty_body_may_be_hashed(parameters: dict[str, str], status: int) -> None:
+    """The SDK for Python does so, others do not."""
+    assert (await get("channels", **parameters)).status == status
+
+
+# The time
+
+
+@pytest.mark.parametrize(("offset", "status"), [(600, 200), (601, 401), (-600, 200), (-601, 401)])
+async def test_a_request_is_fresh_for_ten_minutes(
+    offset: int, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In both directions."""
+    set_clock(monkeypatch, 1_700_000_000)
+    assert (await post(body_of(), at=1_700_000_000 + offset)).status == status
+
+
+async def test_an_expired_request_is_answered_with_both_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Usually a clock is wrong."""
+    set_clock(monkeypatch, 1_380_444_393 + 86_400)
+    answer = await post(body_of(), at=1_380_444_393)
+    for time_of in ("2013-09-29T08:46:33Z", "2013-09-30T08:46:33Z"):
+        assert time_of in answer.body
+
+
+@pytest.mark.parametrize(
+    "value", ["", "x", "-1", "1e9", "٣", "9" * 30, "1.5", "1700000000000", "9" * 19]
+)
+async def test_a_timestamp_is_a_number_of_seconds(value: str) -> None:
+    """Not of milliseconds."""
+    assert (await post(body_of(), auth_timestamp=value)).status == 401
+
+
+# The application
+
+
+async def test_a_signature_is_for_one_application() -> None:
+    """The key must be that of the application in the path."""
+    body = body_of()
+    for query in (signed(body), signed(body, "/apps/43/events")):
+        assert (await handle("POST", "/apps/43/events", query, body)).status == 401
+
+
+@pytest.mark.parametrize(("secret", "status"), [("old", 200), ("older", 200), ("other", 401)])
+async def test_former_secrets_are_accepted(secret: str, status: int) -> None:
+    """While they are in `SECRET_FALLBACKS`."""
+    with override_settings(BROADCASTING=one_app(SECRET_FALLBACKS=["old", "older"])):
+        assert (await post(body_of(), secret=secret)).status == status
+        assert (await post(body_of())).status == 200
+
+
+async def test_a_disabled_application_is_403() -> None:
+    """But only a caller with the right signature learns that."""
+    with override_settings(BROADCASTING=one_app(ENABLED=False)):
+        for answer in (await post(body_of()), await get("channels")):
+            assert (answer.status, "disabled" in answer.body) == (403, True)
+        assert (await handle("POST", PATH, "", body_of())).status == 401
+        assert (await post(body_of(), secret="wrong")).status == 401
+
+
+# Test vectors
+
+PAIR_1 = {"ID": "3", "KEY": "278d425bdf160c739803", "SECRET": "7ad3773142a6692b25b8"}
+PAIR_2 = {"ID": "4242", "KEY": "whik-key", "SECRET": "whik-secret-ż"}
+USER = "users/u-1/terminate_connections"
+USERS_OF = "c0a08984531c5939e2e33f7e6eed32ef8ead7f5063b7a4036d76220720dd43b6"
+
+
+@pytest.mark.parametrize(
+    ("app", "method", "path", "parameters", "expected", "body"),
+    [
+        (
+            PAIR_1,
+            "POST",
+            "/apps/3/events",
+            "auth_timestamp=1353088179&body_md5=ec365a775a4cd0599faeb73354201b6f",
+            "da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c",
+            rb'{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}',
+        ),
+        (
+            PAIR_2,
+            "GET",
+            "/apps/4242/channels",
+            "filter_by_prefix=presence-&info=user_count%2Csubscription_count",
+            "e0705e13257c0a04902f6ac96d230213a6b26bdc73c9bbf78ad24f8935c85528",
+            b"",
+        ),
+        *(
+            (
+                PAIR_2,
+                "GET",
+                f"/apps/4242/channels/presence-a{at}b",
+                f"body_md5={EMPTY_MD5}&info=user_count",
+                USERS_OF,
+                b"",
+            )
+            for at in ("@", "%40")
+        ),
+        *(
+            (PAIR_2, "POST", f"{prefix}/{USER}", f"body_md5={BRACES_MD5}", expected, b"{}")
+            for prefix, expected in (
+                (
+                    "/apps/4242",
+                    "90970772835c6b48ac081de1f2e5d1532f6b589bfffdf39195eda147ec873641",
+                ),
+                ("", "909a5be6cd5049626722d835eb177e98004032bdd91514a8c032e7ca28047c8a"),
+            )
+        ),
+    ],
+)
+async def test_published_vectors_are_accepted(
+    app: dict[str, str],
+    method: str,
+    path: str,
+    parameters: str,
+    expected: str,
+    body: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Signatures that were computed elsewhere, but not for another path, body or query."""
+    set_clock(monkeypatch, 1353088179 if app is PAIR_1 else 1_700_000_000)
+    query = f"auth_key={app['KEY']}&auth_version=1.0&auth_signature={expected}&{parameters}"
+    if "auth_timestamp" not in parameters:
+        query += "&auth_timestamp=1700000000"
+    other = path.replace("u-1", "u-2").replace("events", "batch_events")
+    other = other.replace("/channels", "/channels/x")
+    with override_settings(BROADCASTING={"DEFAULT": "memory", "APPS": [app]}):
+        assert (await handle(method, path, query, body)).status == 200
+        assert (await handle(method, path, query, body + b" ")).status == 401
+        assert (await handle(method, other, query, body)).status in {401, 404}
+        assert (await handle(method, path, query + "&more=1", body)).status == 401
