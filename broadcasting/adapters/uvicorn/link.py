@@ -6,8 +6,7 @@ from multiprocessing.connection import Connection
 
 READY = b"ready"  # The worker serves.
 REPLACE = b"replace"  # It wants another worker started, and to drain then.
-KEEP = b"keep"  # The other one did not start: the worker goes on.
-HURRY = b"hurry"  # The worker leaves without waiting for clients.
+HURRY = b"hurry"  # The worker shall leave without waiting for clients.
 
 
 class Link:

@@ -4,7 +4,8 @@ import errno
 import os
 import socket
 import stat
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 BACKLOG = 2048  # Clients that may wait to be accepted.
 
@@ -41,9 +42,10 @@ def listen(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def listen_on_path(path: str) -> list[socket.socket]:
+@contextmanager
+def listen_on_path(path: str) -> Iterator[socket.socket]:
     """
-    Listen on the Unix socket `path`, which `identity` and `remove` see to afterwards.
+    Listen on the Unix socket `path`, and remove it in the end.
 
     What a server left there that has died is replaced. Every user of the machine may
     connect; the permissions of the directory can narrow that.
@@ -61,29 +63,20 @@ def listen_on_path(path: str) -> list[socket.socket]:
                 os.unlink(path)
             else:
                 raise OSError(errno.EADDRINUSE, "Somebody listens there already", path)
-    with ExitStack() as opened:
-        listener = opened.enter_context(socket.socket(socket.AF_UNIX))
+    with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         os.chmod(path, 0o666)  # noqa: S103  (the proxy is another user)
         listener.listen(BACKLOG)
-        opened.pop_all()
-    return [listener]
+        own = _identity(path)
+        try:
+            yield listener
+        finally:
+            with suppress(FileNotFoundError):
+                if _identity(path) == own:  # Another server may listen there by now.
+                    os.unlink(path)
 
 
-def identity(path: str) -> tuple[int, int, int]:
-    """Return what tells the socket at `path` from any that will be there later."""
-    found = os.stat(path)
-    return found.st_dev, found.st_ino, found.st_ctime_ns
-
-
-def remove(path: str, what: tuple[int, int, int]) -> None:
-    """Remove `path` if `what` is still there: another server may listen there by now."""
-    with suppress(FileNotFoundError):
-        if identity(path) == what:
-            os.unlink(path)
-
-
-def take_over(descriptor: int) -> list[socket.socket]:
+def take_over(descriptor: int) -> socket.socket:
     """
     Return the listening socket that another program has opened, systemd for one.
 
@@ -95,4 +88,9 @@ def take_over(descriptor: int) -> list[socket.socket]:
     if listener.type != socket.SOCK_STREAM or not accepts:
         listener.close()
         raise OSError(errno.EINVAL, "It is no socket that listens")
-    return [listener]
+    return listener
+
+
+def _identity(path: str) -> tuple[int, int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_ctime_ns

@@ -1,8 +1,8 @@
 """
-A restart that was asked for on the bus.
+A restart of all server processes, asked for on the bus.
 
-All server processes hear the wish at once, and restart one after the other: each waits for
-the *lease* that the bus gives to one of them at a time, and keeps it until it has gone.
+All hear the wish at once, and restart one after the other: each waits for a *lease*, which
+the bus gives to one process at a time, and keeps it until it has gone.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from ...exceptions import BroadcastError
 logger = logging.getLogger("broadcasting.server")
 
 LEASE = "restart"
-RETRY = 1.0  # Seconds, more or less, between two attempts to get it.
 LEASE_SPARE = 60.0  # Seconds of a lease beside the drain: a new worker has to start.
+RETRY = 1.0  # Seconds, more or less, between two attempts to get it.
 PAUSE = 5.0  # Seconds between two processes: clients come back meanwhile.
 
 
@@ -26,7 +26,6 @@ class Restart:
     The restart of this process, when its turn comes.
 
     Args:
-        broker: The bus that gives the lease.
         seconds: How long it takes to leave.
         begin: Called when it is this process's turn.
     """
@@ -39,34 +38,27 @@ class Restart:
         self._has_lease = False
 
     def want(self) -> None:
-        """Restart when it is this process's turn. Once is enough, however often it is wanted."""
+        """Restart in turn. Once is enough, however often it is wanted meanwhile."""
         if self._task is None or self._task.done():
             logger.info("Asked to restart; waiting for the turn of this process")
-            self._task = asyncio.create_task(self._run())
+            self._task = asyncio.create_task(self._begin_in_turn())
 
-    def call_off(self) -> None:
-        """Stay, and let the next process have its turn."""
-        self.stop_waiting()
-        if self._has_lease:
-            self._task = asyncio.create_task(self._release())
-
-    def stop_waiting(self) -> None:
-        """Keep the lease, if this process has it: it is about to go."""
+    def cancel(self) -> None:
+        """Wait no longer: the process leaves anyway."""
         if self._task is not None:
             self._task.cancel()
 
     async def finish(self) -> None:
         """Let the next process have its turn soon: this one has gone."""
-        await self._release(PAUSE)
+        if self._has_lease:
+            await self._broker.end_turn(LEASE, PAUSE)
 
-    async def _run(self) -> None:
+    async def _begin_in_turn(self) -> None:
         while not await self._acquire():  # noqa: ASYNC110  (others end it elsewhere)
             await asyncio.sleep(RETRY * random.uniform(0.5, 1.5))  # noqa: S311  (no secret)
+        # A worker that is kept, since another could not start, lets its lease run out.
         self._has_lease = True
         self._begin()
-        while True:  # Until another process has taken this one's place, or could not.
-            await asyncio.sleep(LEASE_SPARE / 6)
-            await self._acquire()
 
     async def _acquire(self) -> bool:
         try:
@@ -74,8 +66,3 @@ class Restart:
         except BroadcastError as exc:
             logger.debug("Cannot ask for a turn: %s", exc)
             return False
-
-    async def _release(self, after: float = 0) -> None:
-        if self._has_lease:
-            await self._broker.end_turn(LEASE, after)
-            self._has_lease = False

@@ -4,14 +4,13 @@ One process that serves: uvicorn's server, with a hub and another way of leaving
 Theory of operation
 -------------------
 
-`SIGTERM`, and `SIGHUP` where no supervisor is, begin a `Drain`. `SIGINT` does the same in a
-hurry; a second one waits for nothing. Then the hub stops: graces of presence channels go on
-elsewhere, webhooks are sent. The exit status is 0 every time.
+``SIGTERM``, and ``SIGHUP`` where no supervisor is, begin a `Drain`. ``SIGINT`` does the same
+in a hurry; a second one waits for nothing. Then the hub stops: graces of presence channels
+go on elsewhere, webhooks are sent. The exit status is 0 every time.
 
-A worker is told the same by its supervisor, through a pipe; and one whose supervisor has
-died drains, since nobody else would ever end it. When it is this process's turn in a
-`Restart` of all, the supervisor starts another worker in its place; a process without one
-just leaves.
+A worker is told the same by its supervisor, by signal or through a pipe. One whose
+supervisor has died drains, since nobody else would ever end it. When it is this process's
+turn in a `Restart` of all, the supervisor replaces it; a process without one just leaves.
 """
 
 import asyncio
@@ -34,7 +33,7 @@ from ...server.hubs import get_hub, stop_hub, trace
 from .access_log import log_requests, mask_signatures
 from .drain import HURRY_GRACE, Drain
 from .http import HttpProtocol
-from .link import HURRY, KEEP, READY, REPLACE, Link
+from .link import HURRY, READY, REPLACE, Link
 from .options import Options
 from .restart import Restart
 from .state import State
@@ -47,12 +46,16 @@ STOP_TIMEOUT = 6.0  # Seconds that the hub has to stop.
 LAST_GRACE = 3.0
 
 
+def _nothing() -> None:
+    pass
+
+
 def serve(
     options: Options,
     sockets: list[socket],
     link: Link | None = None,
-    on_ready: Callable[[], object] | None = None,
-    on_end: Callable[[], object] | None = None,
+    on_ready: Callable[[], object] = _nothing,
+    on_end: Callable[[], object] = _nothing,
 ) -> None:
     """
     Serve in this process, where Django is set up, until told to leave.
@@ -62,13 +65,14 @@ def serve(
         sockets: What to listen on.
         link: The pipe to whoever started this process as one of several.
         on_ready: Called when clients are served.
-        on_end: Called when all is done; this function may not return if a thread hangs.
+        on_end: Called when all is done; where a thread hangs this function does not return.
     """
 
     def end() -> None:
-        if on_end is not None:
-            on_end()
-        _end_for_sure()
+        on_end()
+        timer = threading.Timer(LAST_GRACE, _exit)
+        timer.daemon = True
+        timer.start()
 
     get_admission().max_connections = options.max_sockets
     Server(options, link, on_ready, end).run(sockets)
@@ -81,8 +85,8 @@ class Server(uvicorn.Server):
         self,
         options: Options,
         link: Link | None = None,
-        on_ready: Callable[[], object] | None = None,
-        on_end: Callable[[], object] | None = None,
+        on_ready: Callable[[], object] = _nothing,
+        on_end: Callable[[], object] = _nothing,
     ) -> None:
         super().__init__(options.config())
         self.server_state: State = State(options.max_open, options.handshake_timeout)
@@ -109,23 +113,18 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Obey signals meanwhile, and do not raise them again: to obey is no failure."""
-        numbers = [signal.SIGTERM]
-        if sys.platform == "win32":
-            numbers += [signal.SIGBREAK]
-        elif self._link is None and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers += [signal.SIGHUP]  # Under nohup it is ignored, and stays so.
-        if self._link is None:
-            numbers += [signal.SIGINT]
-        former = {number: signal.signal(number, self.handle_exit) for number in numbers}
-        try:
+        """Obey SIGHUP, too. Under nohup, and in a worker, it is ignored, and stays so."""
+        with super().capture_signals():
+            if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+                yield
+                return
+            former = signal.signal(signal.SIGHUP, self.handle_exit)
             yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
+            signal.signal(signal.SIGHUP, former)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Leave: in a hurry when somebody waits at the terminal."""
+        # Unlike uvicorn's, it does not raise the signal again: to obey is no failure.
         if sig == signal.SIGINT:
             self._drain.is_forced = self._drain.is_hurried
         if sig == signal.SIGINT or self._options.reload:
@@ -138,8 +137,8 @@ class Server(uvicorn.Server):
         """Start the project and the hub, then listen."""
         await super().startup(sockets=[])  # The project's lifespan alone.
         hub = get_hub()
-        leave = self._options.drain_delay + self._options.drain_seconds
-        self._restart = Restart(hub.broker, leave, self._leave_for_another)
+        seconds = self._options.drain_delay + self._options.drain_seconds
+        self._restart = Restart(hub.broker, seconds, self._leave_for_another)
         if not self._options.reload:  # Its reloader would wait for a change.
             hub.on_restart = self._restart.want
         self.server_state.refused = hub.stats.refused
@@ -159,10 +158,7 @@ class Server(uvicorn.Server):
             )
             self.servers.append(listener)
         self._listen_to_parent(loop)
-        if self._link is not None:
-            self._link.tell(READY)
-        if self._on_ready is not None:
-            self._on_ready()
+        self._on_ready()
 
     async def on_tick(self, counter: int) -> bool:
         """Do what is due ten times a second; return whether to leave."""
@@ -178,6 +174,7 @@ class Server(uvicorn.Server):
             loop.add_reader(parent.sentinel, self._orphaned, loop, parent.sentinel)
         if self._link is not None:
             loop.add_reader(self._link.connection, self._hear, loop, self._link)
+            self._link.tell(READY)
 
     def _orphaned(self, loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
         loop.remove_reader(sentinel)
@@ -185,12 +182,9 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def _hear(self, loop: asyncio.AbstractEventLoop, link: Link) -> None:
-        for message in link.messages():
-            if message == HURRY:
-                self._drain.hurry()
-                self.should_exit = True
-            elif message == KEEP:
-                self._restart.call_off()
+        if HURRY in link.messages():
+            self._drain.hurry()
+            self.should_exit = True
         if link.is_over:
             loop.remove_reader(link.connection)
 
@@ -209,15 +203,14 @@ class Server(uvicorn.Server):
             for listener in (*self.servers, *(sockets or ())):
                 listener.close()
 
-        self._restart.stop_waiting()
+        self._restart.cancel()
         # Answers still want the time of day, and late heads their end.
         ticks = asyncio.create_task(self._go_on_ticking())
         await self._drain.run(get_hub(), stop_listening)
         if not self._drain.is_forced:
             await self._stop()
         ticks.cancel()
-        if self._on_end is not None:
-            self._on_end()
+        self._on_end()
 
     async def _stop(self) -> None:
         try:
@@ -234,13 +227,6 @@ class Server(uvicorn.Server):
             await asyncio.sleep(1)
 
 
-def _end_for_sure() -> None:
-    """End the process soon, also where a thread of some view never returns."""
-
-    def end() -> None:
-        logging.shutdown()
-        os._exit(0)
-
-    timer = threading.Timer(LAST_GRACE, end)
-    timer.daemon = True
-    timer.start()
+def _exit() -> None:
+    logging.shutdown()
+    os._exit(0)

@@ -27,16 +27,13 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import wait
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from ...server.metrics.workers import Worker
-from .link import HURRY, KEEP, READY, REPLACE
+from .link import HURRY, READY, REPLACE
 from .options import Options
-from .worker import WorkerProcess, start_worker
+from .worker import WorkerProcess
 
 logger = logging.getLogger("broadcasting.server")
 
@@ -46,7 +43,7 @@ BACKOFF = 0.5  # Seconds before a second attempt; each further one doubles it.
 MAX_BACKOFF = 30.0
 KILL_AFTER = 15.0  # Seconds beside the drain after which a worker is killed.
 KILL_AFTER_HURRY = 10.0
-LOOK_EVERY = 0.5  # Seconds, where nothing happens.
+STEP = 0.1  # Seconds between two steps.
 
 
 def supervise(
@@ -56,7 +53,7 @@ def supervise(
     on_ready: Callable[[], object],
 ) -> bool:
     """
-    Serve with several workers until told to leave. Return `False` if none could start.
+    Serve with several workers until told to leave. Return whether any could start.
 
     Args:
         options: How they serve.
@@ -66,13 +63,21 @@ def supervise(
     """
 
     def start(number: int) -> WorkerProcess:
-        return start_worker(options, sockets, Worker(number, directory, options.workers))
+        return WorkerProcess(options, sockets, Worker(number, directory, options.workers))
 
     def stop_listening() -> None:
         for sock in sockets:
             sock.close()
 
-    return Supervisor(options, start, stop_listening, on_ready).run()
+    supervisor = Supervisor(options, start, stop_listening, on_ready)
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)  # Under nohup it is ignored, and stays so.
+    for number in numbers:
+        signal.signal(number, lambda number, frame: supervisor.signals.append(number))
+    while supervisor.step():
+        time.sleep(STEP)
+    return not supervisor.is_broken
 
 
 class Supervisor:
@@ -101,7 +106,7 @@ class Supervisor:
         self._on_ready: Callable[[], object] | None = on_ready
         self._clock = clock
         self._workers: list[WorkerProcess] = []
-        self._signals: deque[int] = deque()
+        self.signals: deque[int] = deque()
         # Being replaced: the old one and the new one, then those that come after it.
         self._old: WorkerProcess | None = None
         self._new: WorkerProcess | None = None
@@ -112,23 +117,15 @@ class Supervisor:
         self._has_served = False
         self._stillborn = 0  # Workers that died before any has served.
         # The end.
-        self._is_broken = False
+        self.is_broken = False
         self._is_leaving = False
         self._is_hurried = False
         self._close_at: float | None = None
 
-    def run(self) -> bool:
-        """Supervise until told to leave. Return `False` if no worker could start."""
-        with self._listen_to_signals() as woken:
-            while self.step():
-                self._sleep(woken)
-        self._stop_listening()
-        return not self._is_broken
-
     def step(self) -> bool:
         """Do what is due. Return whether there is anything left to supervise."""
-        while self._signals:
-            self._obey(self._signals.popleft())
+        while self.signals:
+            self._obey(self.signals.popleft())
         for worker in list(self._workers):
             self._hear(worker)
             if not worker.is_alive():
@@ -147,35 +144,6 @@ class Supervisor:
         return bool(self._workers) or not self._is_leaving
 
     # Signals
-
-    @contextmanager
-    def _listen_to_signals(self) -> Iterator[socket.socket]:
-        reader, writer = socket.socketpair()
-        with reader, writer:
-            reader.setblocking(False)
-            writer.setblocking(False)
-            numbers = [signal.SIGTERM, signal.SIGINT]
-            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-                numbers.append(signal.SIGHUP)  # Under nohup it is ignored, and stays so.
-            former = {number: signal.signal(number, self.handle) for number in numbers}
-            descriptor = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-            try:
-                yield reader
-            finally:
-                signal.set_wakeup_fd(descriptor)
-                for number, handler in former.items():
-                    signal.signal(number, handler)
-
-    def _sleep(self, woken: socket.socket) -> None:
-        """Wait until something happens."""
-        sources = [source for worker in self._workers for source in worker.sources()]
-        wait([woken, *sources], LOOK_EVERY)
-        with suppress(BlockingIOError):
-            woken.recv(4096)
-
-    def handle(self, number: int, frame: FrameType | None = None) -> None:
-        """Take note of a signal. The next step obeys it."""
-        self._signals.append(number)
 
     def _obey(self, number: int) -> None:
         if number == signal.SIGINT:
@@ -244,7 +212,7 @@ class Supervisor:
         self._stillborn += not self._has_served
         if self._stillborn >= self._options.workers:
             logger.error("No worker could start; the server ends")
-            self._is_broken = True
+            self.is_broken = True
             self._hurry()
 
     def _retire(self, worker: WorkerProcess) -> None:
@@ -265,13 +233,12 @@ class Supervisor:
 
     def _bury(self, worker: WorkerProcess) -> None:
         self._workers.remove(worker)
-        status = worker.join()
         if self._is_leaving or worker.kill_at is not None:
             return
         if worker is self._new:  # Not in its place yet, even if it was ready for a moment.
             self._keep_the_old("ended before it took over")
             return
-        logger.error("Worker %d ended by itself, with status %s", worker.number, status)
+        logger.error("Worker %d ended by itself, with status %s", worker.number, worker.status)
         if worker is self._old:  # The one that is starting takes its place.
             self._old = None
             return
@@ -309,12 +276,8 @@ class Supervisor:
 
     def _keep_the_old(self, what: str) -> None:
         logger.error("The replacement of a worker %s; the others stay as they are", what)
-        kept = [self._old, *self._queue]
         self._start_at = self._clock() + BACKOFF  # Where the old one died meanwhile.
         self._forget_replacements()
-        for worker in kept:
-            if worker is not None:
-                worker.tell(KEEP)
 
     def _forget_replacements(self) -> None:
         self._old = self._new = None

@@ -3,8 +3,6 @@
 import multiprocessing
 import signal
 import socket
-from multiprocessing.context import SpawnProcess
-from typing import Any
 
 import django
 
@@ -14,25 +12,16 @@ from .options import Options
 from .server import serve
 
 _spawn = multiprocessing.get_context("spawn")
-# Ctrl+C reaches every process of the terminal. The supervisor says what follows.
-_SUPERVISORS_SIGNALS = (signal.SIGINT, signal.SIGHUP)
-
-
-def serve_as_worker(
-    options: Options, sockets: list[socket.socket], worker: Worker, link: Link
-) -> None:
-    """Serve in a process that a supervisor has just started."""
-    for number in _SUPERVISORS_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SUPERVISORS_SIGNALS)
-    django.setup()
-    set_worker(worker)
-    serve(options, sockets, link)
+# They reach every process of a terminal, and are the supervisor's to obey.
+_TERMINAL = {signal.SIGINT, signal.SIGHUP}
 
 
 class WorkerProcess:
     """
     A worker, as its supervisor knows it.
+
+    Raises:
+        OSError: The system has no room for another process.
 
     Attributes:
         number: From 1 on, and none that another living worker has.
@@ -41,44 +30,34 @@ class WorkerProcess:
         kill_at: When it is to be killed; set when it was told to leave.
     """
 
-    def __init__(self, number: int, process: SpawnProcess, link: Link) -> None:
-        self.number = number
+    def __init__(self, options: Options, sockets: list[socket.socket], worker: Worker) -> None:
+        self.number = worker.number
         self.started = 0.0
         self.is_ready = False
         self.kill_at: float | None = None
-        self._process = process
-        self._link = link
-        self.tell = link.tell
-        self.messages = link.messages
-        self.is_alive = process.is_alive
-        self.terminate = process.terminate
-        self.kill = process.kill
+        ours, theirs = map(Link, _spawn.Pipe())
+        self._process = _spawn.Process(target=_serve, args=(options, sockets, worker, theirs))
+        # A Ctrl+C meant for the supervisor must not meet a process that is not prepared.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL)
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINAL)
+            theirs.connection.close()
+        self.tell, self.messages = ours.tell, ours.messages
+        self.is_alive = self._process.is_alive
+        self.terminate, self.kill = self._process.terminate, self._process.kill
 
-    def sources(self) -> list[Any]:
-        """Return what to wait on for something to happen."""
-        sources: list[Any] = [self._process.sentinel]
-        return sources if self._link.is_over else [*sources, self._link.connection]
-
-    def join(self) -> int | None:
-        """Return the exit status of a process that has ended."""
-        self._process.join()
-        self._link.connection.close()
+    @property
+    def status(self) -> int | None:
+        """The exit status of a process that has ended."""
         return self._process.exitcode
 
 
-def start_worker(options: Options, sockets: list[socket.socket], worker: Worker) -> WorkerProcess:
-    """Start a process that serves. Raise `OSError` if the system has no room for one."""
-    ours, theirs = _spawn.Pipe()
-    process = _spawn.Process(
-        target=serve_as_worker,
-        args=(options, sockets, worker, Link(theirs)),
-        name=f"broadcast-worker-{worker.number}",
-    )
-    # A Ctrl+C meant for the supervisor must not meet a worker that is not prepared.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SUPERVISORS_SIGNALS)
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SUPERVISORS_SIGNALS)
-        theirs.close()
-    return WorkerProcess(worker.number, process, Link(ours))
+def _serve(options: Options, sockets: list[socket.socket], worker: Worker, link: Link) -> None:
+    for number in _TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINAL)
+    django.setup()
+    set_worker(worker)
+    serve(options, sockets, link)

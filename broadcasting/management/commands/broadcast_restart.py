@@ -21,7 +21,6 @@ class Command(BaseCommand):
     help = "Restart all workers of broadcast_serve, on every machine, one after the other."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Say it on the bus, or why that is impossible."""
         try:
             connection = find_server_connection()
             if not connection.is_shared:

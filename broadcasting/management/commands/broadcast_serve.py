@@ -1,20 +1,20 @@
 """Serve the site and its sockets, in production."""
 
 import argparse
-import shutil
 import socket
 import ssl
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...adapters.uvicorn.listeners import identity, listen, listen_on_path, remove, take_over
+from ...adapters.uvicorn.listeners import listen, listen_on_path, take_over
 from ...conf import get_settings
 from ...conf.schema import Server as ServerSettings
 from ...drivers.registry import warn_of_other_address
@@ -45,67 +45,39 @@ class Command(BaseCommand):
     requires_system_checks = "__all__"
 
     def add_arguments(self, parser: CommandParser) -> None:
-        where = parser.add_argument_group("where to listen")
-        where.add_argument("--host", help='Default: BROADCASTING["SERVER"]["HOST"].')
-        where.add_argument(
-            "--port", type=_port, help='Default: BROADCASTING["SERVER"]["PORT"]; 0 is a free one.'
+        add = parser.add_argument_group("where to listen").add_argument
+        add("--host", help='Default: BROADCASTING["SERVER"]["HOST"].')
+        port = 'Default: BROADCASTING["SERVER"]["PORT"]; 0 is a free one.'
+        add("--port", type=_number(int, 0, 65_535), metavar="NUMBER", help=port)
+        add("--uds", metavar="PATH", help="A Unix socket in place of a port.")
+        add("--fd", type=int, metavar="NUMBER", help="A listening socket: systemd's is 3.")
+        add("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
+        add("--tls-key", metavar="FILE", help="Its key, if it is not in that file.")
+
+        add = parser.add_argument_group("behind a proxy").add_argument
+        proxies = (
+            "Addresses and networks of trusted proxies, with commas. "
+            "Default: FORWARDED_ALLOW_IPS of the environment, else 127.0.0.1,::1."
         )
-        where.add_argument("--uds", metavar="PATH", help="A Unix socket in place of a port.")
-        where.add_argument(
-            "--fd",
-            type=int,
-            metavar="NUMBER",
-            help="A socket that listens already: systemd's is 3.",
-        )
-        where.add_argument("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
-        where.add_argument("--tls-key", metavar="FILE", help="Its key, if it is not in that file.")
-        proxies = parser.add_argument_group("behind a proxy")
-        proxies.add_argument(
-            "--forwarded-allow-ips",
-            metavar="LIST",
-            help="Addresses and networks of trusted proxies, with commas. "
-            "Default: FORWARDED_ALLOW_IPS of the environment, else 127.0.0.1,::1.",
-        )
-        proxies.add_argument(
-            "--keep-alive",
-            type=_natural,
-            default=5,
-            metavar="SECONDS",
-            help="How long an HTTP connection may be idle. Default: 5.",
-        )
-        processes = parser.add_argument_group("processes")
-        processes.add_argument(
-            "--workers", type=_natural, default=1, metavar="NUMBER", help="Default: 1."
-        )
-        processes.add_argument(
-            "--drain-delay",
-            type=_seconds,
-            default=5.0,
-            metavar="SECONDS",
-            help="Between being not ready and accepting nobody. Default: 5.",
-        )
-        processes.add_argument(
-            "--drain-seconds",
-            type=_seconds,
-            default=10.0,
-            metavar="SECONDS",
-            help="Over which sockets are closed. Default: 10.",
-        )
-        processes.add_argument(
-            "--sockets-only",
-            action="store_true",
-            help="No pages: only sockets, the HTTP API, health and metrics.",
-        )
-        development = parser.add_argument_group("development")
-        development.add_argument(
-            "--reload", action="store_true", help="Start again when a file changes."
-        )
-        development.add_argument(
-            "--debug", action="store_true", help="Print every frame and decision."
-        )
-        development.add_argument(
-            "--access-log", action="store_true", help="Log requests, signatures masked."
-        )
+        add("--forwarded-allow-ips", metavar="LIST", help=proxies)
+        idle = "How long an HTTP connection may be idle. Default: 5."
+        whole = _number(int, 1, 10_000)
+        add("--keep-alive", type=whole, default=5, metavar="SECONDS", help=idle)
+
+        add = parser.add_argument_group("processes").add_argument
+        add("--workers", type=whole, default=1, metavar="NUMBER", help="Default: 1.")
+        seconds = _number(float, 0, 3_600)
+        delay = "Between being not ready and accepting nobody. Default: 5."
+        add("--drain-delay", type=seconds, default=5.0, metavar="SECONDS", help=delay)
+        drain = "Over which sockets are closed. Default: 10."
+        add("--drain-seconds", type=seconds, default=10.0, metavar="SECONDS", help=drain)
+        only = "No pages: only sockets, the HTTP API, health and metrics."
+        add("--sockets-only", action="store_true", help=only)
+
+        add = parser.add_argument_group("development").add_argument
+        add("--reload", action="store_true", help="Start again when a file changes.")
+        add("--debug", action="store_true", help="Print every frame and decision.")
+        add("--access-log", action="store_true", help="Log requests, signatures masked.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if missing is not None:
@@ -119,16 +91,12 @@ class Command(BaseCommand):
             alias = _check_connection(options["workers"])
             wanted = _options(options, *self._limits(settings.server.max_connections))
             with ExitStack() as stack:
-                sockets = _listen(options, settings.server)
-                for sock in sockets:
-                    stack.callback(sock.close)
-                if options["uds"] is not None:
-                    stack.callback(remove, options["uds"], identity(options["uds"]))
+                sockets = _listen(stack, options, settings.server)
                 if _has_port(sockets[0]):
                     warn_of_other_address(sockets[0].getsockname()[1])
                 directory = self._make_directory(stack, options["workers"])
-                line = _line(options, sockets[0], alias)
-                if not self._serve(wanted, sockets, directory, line, stack.close):
+                on_ready = partial(self._say, _line(options, sockets[0], alias))
+                if not _serve(wanted, sockets, directory, on_ready, stack.close):
                     raise CommandError("No worker could start. The lines above say why.")
         except ImproperlyConfigured as exc:
             raise CommandError(str(exc)) from exc
@@ -136,7 +104,9 @@ class Command(BaseCommand):
     def _make_directory(self, stack: ExitStack, workers: int) -> Path | None:
         """Return where workers meet, `None` on a machine where nothing can be written."""
         try:
-            directory = tempfile.mkdtemp(prefix="broadcast-serve-")
+            directory = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="broadcast-serve-", ignore_cleanup_errors=True)
+            )
         except OSError as exc:
             if workers > 1:
                 self._warn(
@@ -145,36 +115,7 @@ class Command(BaseCommand):
                     f"write to."
                 )
             return None
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
         return Path(directory)
-
-    def _serve(
-        self,
-        wanted: "Options",
-        sockets: list[socket.socket],
-        directory: Path | None,
-        line: str,
-        on_end: Callable[[], object],
-    ) -> bool:
-        """Serve until told to leave. Return whether that was possible."""
-
-        def say() -> None:
-            self.stdout.write(line)
-            self.stdout.flush()
-
-        if wanted.workers > 1:
-            # SIGHUP and the like are not there on Windows.
-            from ...adapters.uvicorn.supervisor import supervise
-
-            return supervise(wanted, sockets, directory, say)
-        worker = Worker(1, directory, 1)
-        if wanted.reload:
-            say()
-            serve_until_changed(wanted, sockets, worker)
-        else:
-            set_worker(worker)
-            serve(wanted, sockets, on_ready=say, on_end=on_end)
-        return True
 
     def _limits(self, wanted: int | None) -> tuple[int | None, int | None]:
         """Return how many sockets, and how many connections of all kinds, a process has."""
@@ -195,6 +136,33 @@ class Command(BaseCommand):
 
     def _warn(self, text: str) -> None:
         self.stderr.write(self.style.WARNING(text))
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+
+def _serve(
+    options: "Options",
+    sockets: list[socket.socket],
+    directory: Path | None,
+    on_ready: Callable[[], object],
+    on_end: Callable[[], object],
+) -> bool:
+    """Serve until told to leave. Return whether that was possible."""
+    if options.workers > 1:
+        # SIGHUP and the like are not there on Windows.
+        from ...adapters.uvicorn.supervisor import supervise
+
+        return supervise(options, sockets, directory, on_ready)
+    worker = Worker(1, directory, 1)
+    if options.reload:
+        on_ready()
+        serve_until_changed(options, sockets, worker)
+    else:
+        set_worker(worker)
+        serve(options, sockets, on_ready=on_ready, on_end=on_end)
+    return True
 
 
 def _options(options: dict[str, Any], max_sockets: int | None, max_open: int | None) -> "Options":
@@ -255,20 +223,27 @@ def _check_connection(workers: int) -> str:
     return connection.alias
 
 
-def _listen(options: dict[str, Any], server: ServerSettings) -> list[socket.socket]:
+def _listen(
+    stack: ExitStack, options: dict[str, Any], server: ServerSettings
+) -> list[socket.socket]:
+    """Return sockets that listen, and are closed with `stack`."""
     host = server.host if options["host"] is None else options["host"]
     port = server.port if options["port"] is None else options["port"]
     place = f"{host} port {port}"
     try:
         if options["fd"] is not None:
             place = f"file descriptor {options['fd']}"
-            return take_over(options["fd"])
-        if options["uds"] is not None:
+            sockets = [take_over(options["fd"])]
+        elif options["uds"] is not None:
             place = options["uds"]
-            return listen_on_path(place)
-        return listen(host, port)
+            sockets = [stack.enter_context(listen_on_path(place))]
+        else:
+            sockets = listen(host, port)
     except OSError as exc:
         raise CommandError(f"Cannot listen on {place}: {exc.strerror or exc}.") from exc
+    for sock in sockets:
+        stack.enter_context(sock)
+    return sockets
 
 
 def _line(options: dict[str, Any], sock: socket.socket, alias: str) -> str:
@@ -293,23 +268,15 @@ def _has_port(sock: socket.socket) -> bool:
     return sock.family in (socket.AF_INET, socket.AF_INET6)
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; it must be from 0 to 65535")
-    return int(text)
+def _number(kind: type[int | float], low: int, high: int) -> Callable[[str], float]:
+    """Return what reads a number of an option."""
 
+    def read(text: str) -> float:
+        with suppress(ValueError):
+            value = kind(text)
+            if low <= value <= high:
+                return value
+        what = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} from {low} to {high}")
 
-def _natural(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3600")
-    return value
+    return read
