@@ -20,8 +20,8 @@ from ..protocol.names import (
     is_utf8,
 )
 from ..server.hubs import find_hub
-from .channels import Info, infos, open_broker, parse_info
-from .request import ApiError, SignedRequest, check_channel_name, quoted, shown
+from .channels import infos, open_broker, parse_info
+from .request import ApiError, SignedRequest, check_channel_name, shown
 
 MAX_CHANNELS = 100
 MAX_BATCH = 10
@@ -33,17 +33,23 @@ BYTES_PER_CHARACTER = 6
 # Fields of the body. Ignored in the query, an event might reach a socket that it must not.
 _IN_BODY = {"name", "data", "channel", "channels", "socket_id", "info", "batch"}
 
+# What is answered about one message: attributes of its channel, or an ``error``.
+Entry = dict[str, object]
+
 logger = logging.getLogger("broadcasting.server")
 
 
-class PartlyPublished(ApiError):
-    """Raised when the bus has taken some messages of a request and refused others."""
+class PartlyPublished(Exception):
+    """
+    Raised when the bus has accepted some messages of a request and refused others.
 
-    def __init__(self, refused: Mapping[str, BroadcastError]) -> None:
-        reasons = "; ".join(
-            f"{place}: {str(error).rstrip('.')}" for place, error in refused.items()
-        )
-        super().__init__(503, f"Not published: {reasons}. Everything else was published")
+    Attributes:
+        answer: As if all had been accepted, with an ``error`` in place of what was not.
+    """
+
+    def __init__(self, answer: Mapping[str, object]) -> None:
+        super().__init__(answer["error"])
+        self.answer = answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +80,9 @@ async def post_event(request: SignedRequest) -> object:
     """Answer ``POST events``: one event on up to a hundred channels."""
     body = _body(request)
     event = _event(request.app, body, _channels(request.app, body))
+    entries = await _publish(request.app, [event])
     names = [message.channel for message in event.messages]
-    known = await _publish(request.app, [event], [quoted(name) for name in names])
-    return {"channels": dict(zip(names, known, strict=True))} if event.attributes else {}
+    return _answer("channels", dict(zip(names, entries, strict=True)), entries, [event])
 
 
 async def post_batch(request: SignedRequest) -> object:
@@ -84,15 +90,14 @@ async def post_batch(request: SignedRequest) -> object:
     batch = _body(request).get("batch")
     if not isinstance(batch, list) or not 1 <= len(batch) <= MAX_BATCH:
         raise ApiError(400, f"batch must be a list of 1 to {MAX_BATCH} events")
-    places = [f"batch[{number}]" for number in range(len(batch))]
     events = []
-    for place, value in zip(places, batch, strict=True):
+    for number, value in enumerate(batch):
         try:
             events.append(_batched(request.app, value))
         except ApiError as error:
-            raise ApiError(error.status, f"{place}: {error}") from None
-    known = await _publish(request.app, events, places)
-    return {"batch": known} if any(event.attributes for event in events) else {}
+            raise ApiError(error.status, f"batch[{number}]: {error}") from None
+    entries = await _publish(request.app, events)
+    return _answer("batch", entries, entries, events)
 
 
 async def terminate(request: SignedRequest) -> object:
@@ -106,30 +111,38 @@ async def terminate(request: SignedRequest) -> object:
     return {}
 
 
-async def _publish(app: Application, events: Sequence[Event], places: Sequence[str]) -> list[Info]:
+async def _publish(app: Application, events: Sequence[Event]) -> list[Entry]:
     """
-    Publish all messages in order, and return what is known of the channel of each.
+    Publish all messages in order, and return what is answered about each.
 
-    `places` are the caller's names of the messages.
-
-    Raises:
-        BroadcastError: Nothing was published.
-        PartlyPublished: Some messages were refused.
+    Raise `BroadcastError` if nothing was published.
     """
     broker = open_broker(for_presence=any(event.attributes for event in events))
     messages = [message for event in events for message in event.messages]
     errors = await _publish_each(broker, messages)
-    if refused := {place: error for place, error in zip(places, errors, strict=True) if error}:
-        if len(refused) == len(messages):
-            raise next(iter(refused.values()))
-        raise PartlyPublished(refused)
+    if all(errors):
+        raise next(error for error in errors if error)
     wanted = [(message.channel, event.attributes) for event in events for message in event.messages]
     try:
-        return await infos(broker, app, wanted)
+        known = await infos(broker, app, wanted)
     except BroadcastError as exc:
         # An error would make callers send again what has been published.
         logger.warning("Events were published, but their channels cannot be counted: %s", exc)
-        return [{} for _ in wanted]
+        known = [{} for _ in wanted]
+    return [
+        {"error": str(error)} if error else {**info}
+        for error, info in zip(errors, known, strict=True)
+    ]
+
+
+def _answer(
+    key: str, value: object, entries: Sequence[Entry], events: Sequence[Event]
+) -> Mapping[str, object]:
+    """Return what is answered under `key`. Raise `PartlyPublished` if an entry has an error."""
+    if refused := sum("error" in entry for entry in entries):
+        error = f"{refused} of {len(entries)} messages were not published"
+        raise PartlyPublished({"error": error, key: value})
+    return {key: value} if any(event.attributes for event in events) else {}
 
 
 async def _publish_each(broker: Broker, messages: Sequence[Message]) -> list[BroadcastError | None]:

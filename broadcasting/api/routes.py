@@ -84,6 +84,8 @@ async def _response(request: Request) -> Response:
         return Response(200, encode(await _dispatch(request)), JSON)
     except ApiError as error:
         return Response(error.status, str(error), allow=error.allow)
+    except PartlyPublished as error:
+        return Response(503, encode(error.answer), JSON)
     except BroadcastError as error:
         return Response(503, str(error))
 
@@ -99,9 +101,7 @@ async def _dispatch(request: Request) -> object:
     await replay.admit(signed)
     try:
         return await route.answer(signed)
-    except PartlyPublished:
-        raise  # Sent again as it is, it would publish the rest twice.
-    except (ApiError, BroadcastError):
+    except (ApiError, BroadcastError):  # Nothing was published, unlike with PartlyPublished.
         await replay.forget(signed)
         raise
 

@@ -442,12 +442,15 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 async def test_a_refused_channel_fails_alone(heard: list[Message], refusing: set[str]) -> None:
-    """The other channels get the event once, and the answer says which one did not."""
+    """The other channels get the event once, and the answer has an error for each refused one."""
     refusing |= {"b", "d"}
-    answer = await post(body_of(channels=["a", "b", "c", "d"], info="subscription_count"))
-    assert answer.status == 503
-    assert '"b": No permission for b; "d": No permission for d.' in answer.body
-    assert '"a"' not in answer.body
+    answer = await post(body_of(channels=["a", "b", "c", "d"]))
+    assert (answer.status, answer.content_type) == (503, "application/json")
+    body = json.loads(answer.body)
+    assert "2 of 4" in body.pop("error")
+    error = "No permission for "
+    refusals = {"b": {"error": error + "b"}, "d": {"error": error + "d"}}
+    assert body == {"channels": {"a": {}, "c": {}} | refusals}
     await settle(heard, 2)
     assert [message.channel for message in heard] == ["a", "c"]
 
@@ -455,11 +458,13 @@ async def test_a_refused_channel_fails_alone(heard: list[Message], refusing: set
 async def test_a_refused_event_of_a_batch_fails_alone(
     heard: list[Message], refusing: set[str]
 ) -> None:
-    """The other events are published once, in order."""
+    """The other events are published once, in order, and have their info."""
     refusing.add("b")
-    answer = await post(batch_of(*[event_of(channel=name) for name in "abc"]), BATCH)
-    assert answer.status == 503
-    assert "batch[1]: No permission for b." in answer.body
+    events = [event_of(channel=name, info="subscription_count") for name in "abc"]
+    answer = await post(batch_of(*events), BATCH)
+    assert (answer.status, answer.content_type) == (503, "application/json")
+    count = {"subscription_count": 0}
+    assert json.loads(answer.body)["batch"] == [count, {"error": "No permission for b"}, count]
     await settle(heard, 2)
     assert [message.channel for message in heard] == ["a", "c"]
 
