@@ -1,4 +1,4 @@
-"""An application: whom a socket or a signed request claims to speak for."""
+"""Applications, which sockets and signed requests belong to."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,8 +10,7 @@ from .protocol.names import MAX_CHANNEL_LENGTH
 
 _PORTS = {"http": 80, "https": 443}
 
-
-# What a webhook may tell of (Pusher, "Webhooks").
+# What webhooks report (Pusher, "Webhooks").
 WEBHOOK_EVENTS = (
     "channel_occupied",
     "channel_vacated",
@@ -29,10 +28,10 @@ class Webhook:
     One entry of an application's ``WEBHOOKS``.
 
     Attributes:
-        url: Where signed reports are posted to.
+        url: Where signed reports are posted.
         events: Which of `WEBHOOK_EVENTS` are reported.
-        channel_prefix: Only channels of this prefix are reported on.
-        channel_suffix: Only channels of this suffix are.
+        channel_prefix: Only channels with this prefix are reported.
+        channel_suffix: Only channels with this suffix are reported.
         allow_private: Whether `url` may lead to a private address, and be without TLS.
     """
 
@@ -49,40 +48,40 @@ class Application:
     One entry of ``BROADCASTING["APPS"]``.
 
     Attributes:
-        id: Names the application in HTTP API addresses and on the bus.
-        key: Public; names it in the address of a socket.
-        secret: Signs requests. Never leaves the server, nor appears in a `repr`.
-        secret_fallbacks: Former secrets whose signatures still count, while the
-            processes that sign learn of the new one.
-        enabled: Whether it takes part at all.
+        id: Identifies the application in HTTP API addresses and on the bus.
+        key: Public; identifies it in the address of a socket.
+        secret: Signs requests. It never leaves the server, nor appears in a `repr`.
+        secret_fallbacks: Former secrets whose signatures are still accepted, until all
+            processes sign with the new one.
+        enabled: Whether it can be used.
         force_tls: Whether it refuses sockets without TLS.
-        allowed_origins: ``scheme://host[:port]``, a host may begin with ``*.``;
+        allowed_origins: ``scheme://host[:port]``; a host may begin with ``*.``, and
             ``*`` admits every page.
         allowed_hosts: Hosts in the notation of Django's ``ALLOWED_HOSTS``, admitted
             over http and https on any port.
         activity_timeout: Seconds of silence after which a side pings the other.
         authorization_timeout: Seconds in which a connection must sign in or join a
-            guarded channel; `None` asks for neither.
-        presence_grace: Seconds that a member whose connection was lost may take to
-            come back unnoticed.
+            guarded channel; `None` requires neither.
+        presence_grace: Seconds in which a member whose connection was lost may return
+            unnoticed.
         client_events: Whether clients may send events to each other.
-        subscription_count: Whether subscribers are told how many they are.
-        watchlist: Whether users are told when those on their watchlist come and go.
+        subscription_count: Whether subscribers receive their number.
+        watchlist: Whether users are notified when those on their watchlist come and go.
         max_connections: Open sockets, in all server processes; `None` for no limit.
         max_channels: Subscriptions of one connection.
         max_channel_name_length: Characters of a channel's name.
-        max_subscription_rate: Subscriptions that one connection may ask for per
-            second, once it has asked for `max_channels` of them.
+        max_subscription_rate: Subscriptions that one connection may request per second,
+            beyond the first `max_channels`.
         max_client_event_rate: Client events of one connection per second.
         max_frame_size: Bytes of one frame from a client.
         max_event_size: Bytes of the data of one event.
         max_members: Users in one presence channel.
-        max_user_info_size: Bytes of what others are told of one user, as JSON.
+        max_user_info_size: Bytes of one user's information for others, as JSON.
         encryption_master_key: 32 bytes from which the keys of encrypted channels are
-            derived; `None` where there are none.
-        replay_cache: Alias in ``CACHES`` that remembers signed requests, so that none
-            is accepted twice; `None` to accept them again while they are fresh.
-        webhooks: Who is told what happens on the sockets.
+            derived; `None` if there are none.
+        replay_cache: The alias in ``CACHES`` of the cache that prevents a signed request
+            from being accepted twice; `None` to accept it again while it is fresh.
+        webhooks: Where events on the sockets are reported.
     """
 
     id: str
@@ -114,15 +113,15 @@ class Application:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The secret that signs, then those whose signatures still count."""
+        """The secret, then those whose signatures are still accepted."""
         return (self.secret, *self.secret_fallbacks)
 
     def accepts_origin(self, origin: str | None) -> bool:
         """
-        Tell whether a page on `origin` may open a socket.
+        Whether a page on `origin` may open a socket.
 
-        A client that sends no origin is not a browser and is admitted: the socket
-        carries no cookie, so there is nothing that another site could misuse.
+        A client without an origin is not a browser and is admitted: the socket carries
+        no cookie that another site could misuse.
         """
         if origin is None or "*" in self.allowed_origins:
             return True

@@ -1,8 +1,8 @@
 """
 Channels, as events name them.
 
-A class adds the prefix of its kind; whether a name is allowed is decided in one
-place, so that a driver never sees one that the protocol refuses.
+A class adds the prefix of its kind. Names are checked here, so drivers get only names
+that the protocol allows.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ class Channel:
             called ``<app label>.<model>.<primary key>``, for example ``auth.User.7``.
 
     Raises:
-        InvalidChannel: The name holds what the protocol does not allow, or the model
-            has not been saved.
+        InvalidChannel: The protocol does not allow the name, or the model has not been
+            saved.
     """
 
     prefix: ClassVar[str] = ""
@@ -64,14 +64,14 @@ class Channel:
 
 
 class PrivateChannel(Channel):
-    """A channel whose subscribers the project authorizes one by one."""
+    """A channel that needs an authorization by the project."""
 
     prefix = "private-"
     __slots__ = ()
 
 
 class PresenceChannel(Channel):
-    """A private channel whose subscribers learn of each other."""
+    """A private channel whose subscribers see each other."""
 
     prefix = "presence-"
     __slots__ = ()
@@ -79,10 +79,9 @@ class PresenceChannel(Channel):
 
 class EncryptedPrivateChannel(Channel):
     """
-    A private channel whose events nobody but its subscribers can read.
+    A private channel whose events only its subscribers can read.
 
-    Their data is sealed before it leaves the process; `docs/encryption.md` says what
-    that needs.
+    The data is encrypted before it leaves the process. See `docs/encryption.md`.
     """
 
     prefix = "private-encrypted-"
@@ -96,11 +95,11 @@ def channel_names(channels: Channels) -> tuple[str, ...]:
     """
     Return the names of `channels` in order, each of them once.
 
-    A string is a full name, prefix included; ``#server-to-user-<id>`` addresses the
-    sockets that are signed in as one user.
+    A string is a full name with its prefix. ``#server-to-user-<id>`` addresses the sockets
+    that are signed in as one user.
 
     Raises:
-        InvalidChannel: Something in `channels` is not a channel.
+        InvalidChannel: An item of `channels` is not a channel.
     """
     if isinstance(channels, Channel | str):
         channels = [channels]

@@ -1,10 +1,9 @@
 """
-Encrypted channels: only those who may subscribe can read what is sent on them.
+Encrypted channels: only their subscribers can read the events (Pusher, "Encrypted channels").
 
 Each channel has a key of its own, derived from the application's master key. The
-publisher seals with it, the auth endpoint hands it to whoever may join, and whatever
-lies between, our server included, carries sealed text only (Pusher, "Encrypted
-channels").
+publisher encrypts with it, and the auth endpoint gives it to clients that may join. What
+lies between, including the socket server, carries encrypted text only.
 """
 
 import base64
@@ -17,44 +16,54 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .applications import Application
 
-NONCE_SIZE = 24  # Bytes; so many that a random one never comes twice.
+NONCE_SIZE = 24  # Bytes: enough for a random one never to repeat.
 
 
 def shared_secret(app: Application, channel: str) -> bytes:
     """
-    Return the key of one channel: 32 bytes, the same for everybody who may read it.
+    Return the key of one channel, 32 bytes.
 
-    Give it, in standard base64, to none but those whom the project has let in.
+    Give it, in standard base64, only to clients that may join the channel.
 
     Raises:
         ImproperlyConfigured: The application has no master key.
     """
     if app.encryption_master_key is None:
         raise ImproperlyConfigured(
-            f"{channel} is encrypted, and application {app.id!r} has no master key. Make one "
-            f"with `openssl rand -base64 32` and put it into "
-            f'BROADCASTING["APPS"][...]["ENCRYPTION_MASTER_KEY_BASE64"].'
+            f"{channel} is encrypted, and application {app.id!r} has no master key. Generate "
+            f"one with `openssl rand -base64 32` and set "
+            f'BROADCASTING["APPS"][...]["ENCRYPTION_MASTER_KEY_BASE64"] to it.'
         )
     return hashlib.sha256(channel.encode() + app.encryption_master_key).digest()
 
 
 def seal(app: Application, channel: str, data: str) -> str:
     """
-    Return `data` sealed for `channel`: JSON text that holds a nonce and a NaCl secretbox.
+    Return `data` encrypted for `channel`: JSON with a nonce and a NaCl secretbox.
 
-    It is about a third longer than `data`, and another text on each call.
+    It is about a third longer than `data`, and different on each call.
 
     Raises:
         ImproperlyConfigured: The application has no master key, or PyNaCl is missing.
     """
-    return _seal(shared_secret(app, channel), data, secrets.token_bytes(NONCE_SIZE))
+    key = shared_secret(app, channel)
+    try:
+        from nacl.secret import SecretBox
+    except ImportError as exc:
+        raise ImproperlyConfigured(
+            'Events on encrypted channels need PyNaCl: pip install "whik[encrypted]".'
+        ) from exc
+    nonce = secrets.token_bytes(NONCE_SIZE)
+    ciphertext = SecretBox(key).encrypt(data.encode(), nonce).ciphertext
+    fields = {"nonce": _base64(nonce), "ciphertext": _base64(ciphertext)}
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def unseal(app: Application, channel: str, sealed: str) -> str | None:
     """
-    Return what `seal` was given; `None` if this is not it, or the key or PyNaCl is missing.
+    Return the data that `seal` encrypted, `None` if that is not possible.
 
-    For who looks after the server: pages open events with the key of their channel.
+    It is for operators. Pages decrypt events with the key of their channel.
     """
     if app.encryption_master_key is None or not can_seal():
         return None
@@ -70,20 +79,8 @@ def unseal(app: Application, channel: str, sealed: str) -> str | None:
 
 
 def can_seal() -> bool:
-    """Tell whether PyNaCl is installed, without importing it."""
+    """Whether PyNaCl is installed."""
     return find_spec("nacl") is not None
-
-
-def _seal(key: bytes, data: str, nonce: bytes) -> str:
-    try:
-        from nacl.secret import SecretBox
-    except ImportError as exc:
-        raise ImproperlyConfigured(
-            'Events on encrypted channels need PyNaCl: pip install "whik[encrypted]".'
-        ) from exc
-    ciphertext = SecretBox(key).encrypt(data.encode(), nonce).ciphertext
-    fields = {"nonce": _base64(nonce), "ciphertext": _base64(ciphertext)}
-    return json.dumps(fields, separators=(",", ":"))
 
 
 def _base64(value: bytes) -> str:

@@ -1,8 +1,8 @@
 """
-Guests: visitors who have not logged in, and are told apart all the same.
+Guests: visitors who have not logged in, each with an id.
 
-A guest is a random id in a signed cookie. It proves that the same browser is back, and
-nothing about who sits before it.
+A guest is a random id in a signed cookie. It proves that a request comes from the same
+browser as an earlier one, and nothing about the person.
 """
 
 import re
@@ -29,9 +29,9 @@ class Guest:
     """
     A visitor who has not logged in.
 
-    Answers what code asks of ``request.user``, as Django's `AnonymousUser` does, but
-    has an `id`. No user of the project has an id of this form: the auth endpoints
-    refuse one whose primary key has.
+    It has the attributes that code reads of ``request.user``, like Django's
+    `AnonymousUser`, and an `id`. The auth endpoints refuse a user whose primary key has
+    the form of such an id.
     """
 
     id: str
@@ -44,11 +44,11 @@ class Guest:
 
     @property
     def pk(self) -> str:
-        """The `id`. There is no row of this key."""
+        """The `id`. There is no row with this key."""
         return self.id
 
     def has_perm(self, perm: str, obj: object = None) -> bool:
-        """Tell that a guest has no permission."""
+        """Return `False`: a guest has no permissions."""
         return False
 
     def __str__(self) -> str:
@@ -57,11 +57,11 @@ class Guest:
 
 def get_guest(request: HttpRequest) -> Guest:
     """
-    Return the guest whose browser sent `request`, a new one if the cookie names none.
+    Return the guest of `request`, a new one if it has no valid cookie.
 
-    Call it in the view of a page whose scripts will join a channel as a guest, and let
-    `GuestMiddleware` send the cookie: a page that comes without it, and joins two
-    channels at once, would be two guests.
+    Call it in the view of a page that joins channels as a guest, and install
+    `GuestMiddleware`, which sends the cookie. A page without the cookie that joins two
+    channels at once would be two guests.
     """
     guest: Guest | None = getattr(request, _GUEST, None)
     if guest is None:
@@ -73,12 +73,12 @@ def get_guest(request: HttpRequest) -> Guest:
 
 
 def is_guest_id(value: str) -> bool:
-    """Tell whether `value` has the form of a guest's id."""
+    """Whether `value` has the form of a guest's id."""
     return _ID.fullmatch(value) is not None
 
 
 def remember_guest(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Set the cookie on `response` if the guest of `request` is a new one."""
+    """Set the cookie on `response` if the guest of `request` is new."""
     if not hasattr(request, _GUEST):
         return
     patch_vary_headers(response, ["Cookie"])
@@ -88,7 +88,7 @@ def remember_guest(request: HttpRequest, response: HttpResponseBase) -> None:
             get_guest(request).id,
             salt=_SALT,
             max_age=COOKIE_AGE,
-            # Behind a proxy that is not trusted to say so, as the session's cookie.
+            # A proxy may have terminated TLS without Django knowing.
             secure=request.is_secure() or sends_secure_cookies(),
             httponly=True,
             samesite="Lax",
@@ -96,13 +96,13 @@ def remember_guest(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def forget_guest(request: HttpRequest) -> None:
-    """Let no cookie be set for the guest of `request`, whatever middleware there is."""
+    """Prevent that a cookie is set for the guest of `request`."""
     if hasattr(request, _GUEST):
         setattr(request, _IS_NEW, False)
 
 
 def _guest_in_cookie(request: HttpRequest) -> Guest | None:
-    if not request.COOKIES.get(COOKIE_NAME, "").isascii():  # Django encodes what it compares.
+    if not request.COOKIES.get(COOKIE_NAME, "").isascii():  # Django cannot check others.
         return None
     guest_id = request.get_signed_cookie(COOKIE_NAME, None, salt=_SALT, max_age=COOKIE_AGE)
     return Guest(guest_id) if guest_id and is_guest_id(guest_id) else None

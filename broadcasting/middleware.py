@@ -1,4 +1,4 @@
-"""What is known of the page that sent a request: its socket id, and the guest before it."""
+"""Middleware for the page that sent a request: its socket id, and its guest."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -16,12 +16,12 @@ _socket_id: ContextVar[str | None] = ContextVar("broadcasting.socket_id", defaul
 
 
 def current_socket_id() -> str | None:
-    """Return the socket id that the current request carries, `None` if there is none."""
+    """Return the socket id of the current request, `None` if there is none."""
     return _socket_id.get()
 
 
 class _Middleware:
-    """What Django asks of a middleware that serves sync and async handlers alike."""
+    """A middleware for sync and async handlers alike."""
 
     sync_capable = True
     async_capable = True
@@ -36,55 +36,55 @@ class _Middleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        raise NotImplementedError
+        if self._is_async:
+            return self._acall(request)
+        with self.around(request):
+            response = cast(HttpResponseBase, self.get_response(request))
+            self.finish(request, response)
+            return response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        with self.around(request):
+            response = await cast(Awaitable[HttpResponseBase], self.get_response(request))
+            self.finish(request, response)
+            return response
+
+    @contextmanager
+    def around(self, request: HttpRequest) -> Iterator[None]:
+        """Surround the request."""
+        yield
+
+    def finish(self, request: HttpRequest, response: HttpResponseBase) -> None:
+        """Change the response."""
 
 
 class SocketIdMiddleware(_Middleware):
     """
-    Remember the header ``X-Socket-ID`` while a request is served.
+    Remembers the header ``X-Socket-ID`` during a request.
 
-    Pages send it as `docs/frontend.md` says; ``to_others=True`` leaves that page's socket
-    out. Any value that is not a socket id is ignored. Neither an address nor a form's
-    field is looked at: another site can send those, but no header.
+    Pages send it as `docs/frontend.md` describes, and ``to_others=True`` excludes that
+    page's socket. A value that is not a socket id is ignored. The header alone is read:
+    another site could send a query parameter or a field of a form.
     """
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self._is_async:
-            return self._acall(request)
-        with _remembered(request):
-            return self.get_response(request)
-
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        with _remembered(request):
-            return await cast(Awaitable[HttpResponseBase], self.get_response(request))
+    @contextmanager
+    def around(self, request: HttpRequest) -> Iterator[None]:
+        """Set the socket id, and reset it after the request."""
+        value = request.headers.get("X-Socket-ID")
+        token = _socket_id.set(value if is_socket_id(value) else None)
+        try:
+            yield
+        finally:
+            _socket_id.reset(token)
 
 
 class GuestMiddleware(_Middleware):
     """
-    Send the cookie of a guest whom `get_guest` has made.
+    Sends the cookie of a guest that `get_guest` has made.
 
-    Where it stands among the others does not matter, unless one of them asks for the
-    guest: then above that one.
+    If another middleware calls `get_guest`, put this one above it.
     """
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self._is_async:
-            return self._acall(request)
-        response = cast(HttpResponseBase, self.get_response(request))
+    def finish(self, request: HttpRequest, response: HttpResponseBase) -> None:
+        """Set the cookie of a new guest."""
         remember_guest(request, response)
-        return response
-
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        response = await cast(Awaitable[HttpResponseBase], self.get_response(request))
-        remember_guest(request, response)
-        return response
-
-
-@contextmanager
-def _remembered(request: HttpRequest) -> Iterator[None]:
-    value = request.headers.get("X-Socket-ID")
-    token = _socket_id.set(value if is_socket_id(value) else None)
-    try:
-        yield
-    finally:
-        _socket_id.reset(token)

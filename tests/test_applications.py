@@ -29,169 +29,131 @@ def application(*origins: str, hosts: tuple[str, ...] = ()) -> Application:
 
 class TestOrigins:
     def test_a_client_without_an_origin_is_admitted(self) -> None:
-        """It is no browser, and there is no cookie to misuse."""
+        """It is not a browser. Pages need an entry."""
         assert application().accepts_origin(None)
-
-    def test_an_asterisk_admits_every_page(self) -> None:
-        """Even one whose origin is opaque."""
-        assert application("*").accepts_origin("https://anywhere.example")
-        assert application("*").accepts_origin("null")
-
-    @pytest.mark.parametrize(
-        "origin",
-        [
-            "https://example.com",
-            "https://example.com:443",
-            "https://EXAMPLE.com",
-            "HTTPS://example.com",
-        ],
-    )
-    def test_scheme_host_and_port_must_be_those(self, origin: str) -> None:
-        """The default port may be written, and case does not matter."""
-        assert application("https://example.com").accepts_origin(origin)
-        assert application("https://example.com:443").accepts_origin(origin)
-
-    @pytest.mark.parametrize(
-        "origin",
-        [
-            "http://example.com",
-            "https://example.com:8443",
-            "https://sub.example.com",
-            "https://example.com.evil.example",
-            "https://evilexample.com",
-            "https://example.com@evil.example",
-            "https://evil.example/https://example.com",
-            "wss://example.com",
-            "example.com",
-            "//example.com",
-            "null",
-            "",
-            "https://",
-            "https://example.com:port",
-            "https://example.com:99999",
-            "https://example.com:0",
-            "https://example.com:443@evil.example",
-            "https://evil.example\\.example.com",
-            "https://evil.example#https://example.com",
-            "https://[example.com",
-            "file:///example.com",
-        ],
-    )
-    def test_anything_else_is_refused(self, origin: str) -> None:
-        """Another scheme, port or host, a name that only looks alike, and no origin at all."""
-        assert not application("https://example.com").accepts_origin(origin)
-
-    def test_a_port_that_is_written_must_be_met(self) -> None:
-        """Development servers tell their pages apart by it."""
-        app = application("http://localhost:3000")
-        assert app.accepts_origin("http://localhost:3000")
-        assert not app.accepts_origin("http://localhost")
-        assert not app.accepts_origin("http://localhost:3001")
-
-    @pytest.mark.parametrize(
-        ("origin", "accepted"),
-        [
-            ("https://a.example.com", True),
-            ("https://a.b.example.com", True),
-            ("https://example.com", False),
-            ("https://evilexample.com", False),
-            ("https://a.example.com.evil.example", False),
-            ("http://a.example.com", False),
-            ("https://a.example.com:8443", False),
-        ],
-    )
-    def test_a_wildcard_stands_for_subdomains(self, origin: str, accepted: bool) -> None:
-        """Of any depth, on the same scheme and port, and not for the domain itself."""
-        assert application("https://*.example.com").accepts_origin(origin) is accepted
-
-    def test_nothing_is_admitted_by_default(self) -> None:
-        """No origins and no hosts: only clients that are no browsers."""
         assert not application().accepts_origin("http://localhost")
+
+    @pytest.mark.parametrize(
+        ("allowed", "origin", "accepted"),
+        [
+            ("*", "https://anywhere.example", True),
+            ("*", "null", True),
+            # The default port may be written.
+            ("https://example.com", "https://example.com:443", True),
+            ("https://example.com:443", "https://example.com", True),
+            ("https://example.com", "https://EXAMPLE.com", True),
+            ("https://example.com", "HTTPS://example.com", True),
+            ("https://example.com", "http://example.com", False),
+            ("https://example.com", "https://example.com:8443", False),
+            ("https://example.com", "https://sub.example.com", False),
+            ("https://example.com", "https://example.com.evil.example", False),
+            ("https://example.com", "https://evilexample.com", False),
+            ("https://example.com", "https://example.com@evil.example", False),
+            ("https://example.com", "https://evil.example/https://example.com", False),
+            ("https://example.com", "https://example.com:443@evil.example", False),
+            ("https://example.com", "https://evil.example\\.example.com", False),
+            ("https://example.com", "https://evil.example#https://example.com", False),
+            ("https://example.com", "wss://example.com", False),
+            ("https://example.com", "example.com", False),
+            ("https://example.com", "//example.com", False),
+            ("https://example.com", "null", False),
+            ("https://example.com", "", False),
+            ("https://example.com", "https://", False),
+            ("https://example.com", "https://example.com:port", False),
+            ("https://example.com", "https://example.com:99999", False),
+            ("https://example.com", "https://example.com:0", False),
+            ("https://example.com", "https://[example.com", False),
+            ("https://example.com", "file:///example.com", False),
+            ("http://localhost:3000", "http://localhost:3000", True),
+            ("http://localhost:3000", "http://localhost", False),
+            ("http://localhost:3000", "http://localhost:3001", False),
+            ("https://*.example.com", "https://a.example.com", True),
+            ("https://*.example.com", "https://a.b.example.com", True),
+            ("https://*.example.com", "https://example.com", False),
+            ("https://*.example.com", "https://evilexample.com", False),
+            ("https://*.example.com", "https://a.example.com.evil.example", False),
+            ("https://*.example.com", "http://a.example.com", False),
+            ("https://*.example.com", "https://a.example.com:8443", False),
+            ("http://[2001:DB8::1]:8000", "http://[2001:db8::1]:8000", True),
+            ("http://[2001:DB8::1]:8000", "http://[2001:db8::1]:8001", False),
+            ("http://[2001:DB8::1]:8000", "http://[2001:db8::2]:8000", False),
+        ],
+    )
+    def test_scheme_host_and_port_must_match(
+        self, allowed: str, origin: str, accepted: bool
+    ) -> None:
+        """A wildcard matches subdomains of any depth, but not the domain itself."""
+        assert application(allowed).accepts_origin(origin) is accepted
 
     @given(st.text(st.characters(codec=None, exclude_categories=())))
     def test_no_origin_raises(self, origin: str) -> None:
-        """The header comes from anybody."""
+        """Anybody may send the header."""
         assert application("https://example.com").accepts_origin(origin) in {True, False}
 
     @given(ADDRESSES, ADDRESSES)
     def test_nothing_like_an_address_raises(self, origin: str, host: str) -> None:
-        """Brackets, ports and users in the wrong places, against any ALLOWED_HOSTS."""
+        """With any ALLOWED_HOSTS."""
         app = application("https://*.example.com", "http://[::1]:8000", hosts=(host,))
         assert app.accepts_origin(origin) in {True, False}
 
     @given(LABELS)
-    def test_nothing_may_be_added_to_a_name(self, label: str) -> None:
-        """Whoever owns a name that merely contains the admitted one stays outside."""
+    def test_a_longer_name_is_refused(self, label: str) -> None:
+        """Others may own a name that contains the admitted one."""
         app = application("https://example.com", hosts=("example.org",))
         for name in ("example.com", "example.org"):
             assert app.accepts_origin(f"https://{name}")
             assert not app.accepts_origin(f"https://{name}{label}")
             assert not app.accepts_origin(f"https://{label}{name}")
 
-    def test_an_ipv6_address_is_met_with_its_port(self) -> None:
-        """In brackets on both sides, whatever the case of its letters."""
-        app = application("http://[2001:DB8::1]:8000")
-        assert app.accepts_origin("http://[2001:db8::1]:8000")
-        assert not app.accepts_origin("http://[2001:db8::1]:8001")
-        assert not app.accepts_origin("http://[2001:db8::2]:8000")
-
 
 class TestHosts:
     @pytest.mark.parametrize(
-        "origin",
+        ("origin", "accepted"),
         [
-            *("http://example.com", "https://example.com", "http://example.com:8000"),
-            *("https://www.example.org", "https://example.org"),
-            *("http://[::1]:8000", "http://[::1]"),
+            ("http://example.com", True),
+            ("https://example.com", True),
+            ("http://example.com:8000", True),
+            ("https://www.example.org", True),
+            ("https://example.org", True),
+            ("http://[::1]:8000", True),
+            ("http://[::1]", True),
+            ("http://example.com.evil.example", False),
+            ("http://www.example.com", False),
+            ("http://evilexample.org", False),
+            ("ws://example.com", False),
+            ("http://[::2]", False),
+            ("null", False),
         ],
     )
-    def test_a_host_is_admitted_over_both_schemes_on_any_port(self, origin: str) -> None:
-        """In Django's notation: a leading dot takes the domain and its subdomains."""
+    def test_a_host_is_admitted_over_both_schemes_on_any_port(
+        self, origin: str, accepted: bool
+    ) -> None:
+        """In Django's notation: a leading dot matches the domain and its subdomains."""
         app = application(hosts=("Example.com", ".example.org", "[::1]"))
-        assert app.accepts_origin(origin)
-
-    @pytest.mark.parametrize(
-        "origin",
-        [
-            *("http://example.com.evil.example", "http://www.example.com"),
-            *("http://evilexample.org", "ws://example.com", "http://[::2]", "null"),
-        ],
-    )
-    def test_other_hosts_are_not(self, origin: str) -> None:
-        """Nor other schemes."""
-        app = application(hosts=("example.com", ".example.org", "[::1]"))
-        assert not app.accepts_origin(origin)
+        assert app.accepts_origin(origin) is accepted
 
     def test_an_asterisk_admits_every_host(self) -> None:
-        """As in ALLOWED_HOSTS; yet only web pages."""
+        """But only of pages."""
         assert application(hosts=("*",)).accepts_origin("https://anywhere.example")
         assert not application(hosts=("*",)).accepts_origin("null")
 
 
-class TestFinding:
-    FIRST = Application(id="1", key="a", secret="x")
-    SECOND = Application(id="a", key="1", secret="y")
+FIRST = Application(id="1", key="a", secret="very-secret")
+SECOND = Application(id="a", key="1", secret="y")
 
-    def test_by_key_or_by_id(self) -> None:
-        """The two are never mixed up."""
-        apps = (self.FIRST, self.SECOND)
-        assert find_application(apps, key="a") is self.FIRST
-        assert find_application(apps, key="1") is self.SECOND
-        assert find_application(apps, app_id="1") is self.FIRST
-        assert find_application(apps, app_id="a") is self.SECOND
 
-    @pytest.mark.parametrize("value", ["", "b", "A", " a", "None"])
-    def test_nothing_else_is_found(self, value: str) -> None:
-        """Names are compared exactly."""
-        assert find_application((self.FIRST,), key=value) is None
-        assert find_application((self.FIRST,), app_id=value) is None
-        assert find_application((), key=value) is None
-        assert find_application((self.FIRST,)) is None
+def test_an_application_is_found_by_key_or_by_id() -> None:
+    """Exactly."""
+    apps = (FIRST, SECOND)
+    assert find_application(apps, key="a") is find_application(apps, app_id="1") is FIRST
+    assert find_application(apps, key="1") is find_application(apps, app_id="a") is SECOND
+    for value in ("", "b", "A", " a", "None"):
+        assert find_application((FIRST,), key=value) is None
+        assert find_application((FIRST,), app_id=value) is None
+    assert find_application((FIRST,)) is None
 
 
 def test_the_secret_is_not_shown() -> None:
-    """Neither in a traceback nor in a log."""
-    app = Application(id="1", key="key", secret="very-secret")
-    assert "very-secret" not in repr(app)
-    assert "very-secret" not in str(app)
-    assert "key" in repr(app)
+    """In tracebacks and logs."""
+    assert "very-secret" not in repr(FIRST)
+    assert "key" in repr(FIRST)

@@ -1,9 +1,8 @@
-"""Guests: who they are, and what proves it."""
+"""Guests and their cookie."""
 
 import time
 from collections.abc import Callable
 from http.cookies import Morsel
-from typing import TypeAlias
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
@@ -22,7 +21,7 @@ from broadcasting.guests import (
 from broadcasting.protocol.members import MAX_MEMBER_ID_LENGTH
 from broadcasting.protocol.names import is_user_id
 
-Tamper: TypeAlias = Callable[[Guest, str], str]
+Tamper = Callable[[Guest, str], str]
 
 
 def request_with(cookie: str | None = None, *, secure: bool = False) -> HttpRequest:
@@ -40,6 +39,16 @@ def cookie_for(request: HttpRequest) -> "Morsel[str] | None":
     return response.cookies.get(COOKIE_NAME)
 
 
+def new_guest(*, secure: bool = False) -> "tuple[Guest, Morsel[str]]":
+    """Return a new guest and the cookie that is set for it."""
+    request = request_with(secure=secure)
+    guest = get_guest(request)
+    assert get_guest(request) is guest
+    morsel = cookie_for(request)
+    assert morsel is not None
+    return guest, morsel
+
+
 def signed(text: str, salt: str) -> str:
     """Return a cookie's value as Django signs it."""
     response = HttpResponse()
@@ -47,17 +56,8 @@ def signed(text: str, salt: str) -> str:
     return response.cookies[COOKIE_NAME].value
 
 
-def signed_cookie() -> tuple[Guest, str]:
-    """Return a guest and the value of their cookie."""
-    request = request_with()
-    guest = get_guest(request)
-    morsel = cookie_for(request)
-    assert morsel is not None
-    return guest, morsel.value
-
-
-def test_a_guest_is_asked_like_an_anonymous_user() -> None:
-    """Code that is written for `request.user` works, and grants nothing."""
+def test_a_guest_is_like_an_anonymous_user() -> None:
+    """Code for `request.user` works with it, and it has no permissions."""
     guest, nobody = get_guest(request_with()), AnonymousUser()
     for name in ("is_authenticated", "is_anonymous", "is_active", "is_staff", "is_superuser"):
         assert getattr(guest, name) is getattr(nobody, name)
@@ -65,79 +65,56 @@ def test_a_guest_is_asked_like_an_anonymous_user() -> None:
     assert str(guest) == guest.pk == guest.id
 
 
-def test_an_id_is_long_random_and_fit_for_the_protocol() -> None:
-    """Nobody guesses another's, and it may name a user, a member and a channel."""
+def test_an_id_is_random_and_valid_in_the_protocol() -> None:
+    """It may identify a user, a member and a channel."""
     ids = {get_guest(request_with()).id for _ in range(50)}
     assert len(ids) == 50
     for guest_id in ids:
         assert is_guest_id(guest_id)
         assert is_user_id(guest_id)
-        assert len(guest_id) <= MAX_MEMBER_ID_LENGTH
-        assert len(guest_id.removeprefix("guest-")) == 32
+        assert len("guest-") + 32 == len(guest_id) <= MAX_MEMBER_ID_LENGTH
 
 
 @pytest.mark.parametrize(
     "value", ["", "7", "guest", "guest-", "guest-1", f"guest-{'g' * 32}", f"xguest-{'0' * 32}"]
 )
-def test_other_ids_are_no_guests(value: str) -> None:
-    """A user may be called so."""
+def test_other_ids_are_not_those_of_guests(value: str) -> None:
+    """A user may have one."""
     assert not is_guest_id(value)
     assert not is_guest_id(f"guest-{'0' * 32}\n")
 
 
-def test_a_request_has_one_guest() -> None:
-    """However often it is asked, before the cookie is there."""
-    request = request_with()
-    assert get_guest(request) is get_guest(request)
-
-
-def test_the_cookie_brings_the_same_guest_back() -> None:
-    """And is not sent again."""
-    guest, value = signed_cookie()
-    request = request_with(value)
+def test_the_cookie_identifies_the_guest() -> None:
+    """It is not sent again. Caches may not share the page."""
+    guest, morsel = new_guest()
+    request, response = request_with(morsel.value), HttpResponse()
     assert get_guest(request) == guest
-    assert cookie_for(request) is None
+    remember_guest(request, response)
+    assert not response.cookies
+    assert response["Vary"] == "Cookie"
 
 
-def test_the_cookie_is_kept_from_scripts_and_from_other_sites() -> None:
-    """For a year, and from plain connections where the request was encrypted."""
-    for secure in (False, True):
-        request = request_with(secure=secure)
-        get_guest(request)
-        morsel = cookie_for(request)
-        assert morsel is not None
-        assert morsel["httponly"] is True
-        assert morsel["samesite"] == "Lax"
-        assert morsel["path"] == "/"
-        assert morsel["max-age"] == COOKIE_AGE == 365 * 86_400
-        assert bool(morsel["secure"]) is secure
+@pytest.mark.parametrize(
+    ("request_is_secure", "setting", "expected"),
+    [(False, False, False), (True, False, True), (False, True, True)],
+)
+def test_scripts_and_other_sites_cannot_use_the_cookie(
+    request_is_secure: bool, setting: bool, expected: bool, settings: Settings
+) -> None:
+    """It is kept for a year. It is secure if the request is, or the session's cookie."""
+    settings.SESSION_COOKIE_SECURE = setting
+    _, morsel = new_guest(secure=request_is_secure)
+    assert (morsel["httponly"], morsel["samesite"], morsel["path"]) == (True, "Lax", "/")
+    assert morsel["max-age"] == COOKIE_AGE == 365 * 86_400
+    assert bool(morsel["secure"]) is expected
 
 
-def test_the_cookie_is_as_secure_as_that_of_the_session(settings: Settings) -> None:
-    """A proxy may have taken the encryption off, and Django not know."""
-    settings.SESSION_COOKIE_SECURE = True
-    request = request_with(secure=False)
-    get_guest(request)
-    morsel = cookie_for(request)
-    assert morsel is not None
-    assert morsel["secure"] is True
-
-
-def test_a_request_that_asks_for_no_guest_gets_no_cookie() -> None:
-    """A page that has nothing to do with guests can be cached."""
+def test_a_request_without_a_guest_gets_no_cookie() -> None:
+    """The page can be cached."""
     response = HttpResponse()
     remember_guest(request_with(), response)
     assert not response.cookies
     assert not response.has_header("Vary")
-
-
-def test_a_page_that_knows_its_guest_is_kept_for_no_other() -> None:
-    """A cache between must not give one guest's page, or cookie, to the next."""
-    request = request_with(signed_cookie()[1])
-    get_guest(request)
-    response = HttpResponse()
-    remember_guest(request, response)
-    assert response["Vary"] == "Cookie"
 
 
 @pytest.mark.parametrize(
@@ -155,37 +132,30 @@ def test_a_page_that_knows_its_guest_is_kept_for_no_other() -> None:
     ids=["empty", "bare", "signature", "id", "case", "salt", "no guest", "garbage"],
 )
 def test_a_tampered_cookie_is_a_new_guest(tampered: Tamper) -> None:
-    """Nobody becomes another, and nobody is shut out."""
-    guest, value = signed_cookie()
-    request = request_with(tampered(guest, value))
+    """Nobody becomes another guest, and nobody is refused."""
+    guest, morsel = new_guest()
+    request = request_with(tampered(guest, morsel.value))
     other = get_guest(request)
     assert other != guest
     assert is_guest_id(other.id)
-    morsel = cookie_for(request)
-    assert morsel is not None
-    assert other.id in morsel.value
+    assert cookie_for(request) is not None
 
 
 def test_a_cookie_of_another_secret_is_a_new_guest(settings: Settings) -> None:
-    """Until the former secret is named a fallback."""
-    guest, value = signed_cookie()
-    former, settings.SECRET_KEY = settings.SECRET_KEY, "another"
-    assert get_guest(request_with(value)) != guest
-    settings.SECRET_KEY_FALLBACKS = [former]
-    assert get_guest(request_with(value)) == guest
-
-
-def test_what_the_tampering_above_starts_from_is_the_real_thing() -> None:
-    """With the salt of the library, a guest's id is believed."""
-    guest = Guest(f"guest-{'0' * 32}")
+    """Unless the former secret is a fallback."""
+    guest, morsel = new_guest()
     assert get_guest(request_with(signed(guest.id, salt="broadcasting.guests"))) == guest
+    former, settings.SECRET_KEY = settings.SECRET_KEY, "another"
+    assert get_guest(request_with(morsel.value)) != guest
+    settings.SECRET_KEY_FALLBACKS = [former]
+    assert get_guest(request_with(morsel.value)) == guest
 
 
 def test_an_old_cookie_is_a_new_guest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a browser keeps it longer than it was told."""
-    guest, value = signed_cookie()
+    """Also if a browser keeps it longer."""
+    guest, morsel = new_guest()
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + COOKIE_AGE - 10)
-    assert get_guest(request_with(value)) == guest
+    assert get_guest(request_with(morsel.value)) == guest
     monkeypatch.setattr(time, "time", lambda: now + COOKIE_AGE + 10)
-    assert get_guest(request_with(value)) != guest
+    assert get_guest(request_with(morsel.value)) != guest

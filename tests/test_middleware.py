@@ -1,4 +1,6 @@
-"""The socket id and the guest of a request, through Django's two kinds of handler."""
+"""The socket id and the guest of a request, with sync and async handlers and views."""
+
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -8,7 +10,7 @@ from django.urls import path
 from pytest_django import Settings
 
 from broadcasting.guests import COOKIE_NAME, get_guest
-from broadcasting.middleware import GuestMiddleware, SocketIdMiddleware, current_socket_id
+from broadcasting.middleware import SocketIdMiddleware, current_socket_id
 
 
 def sync_view(request: HttpRequest) -> HttpResponse:
@@ -39,33 +41,40 @@ urlpatterns = [
 pytestmark = pytest.mark.urls(__name__)
 
 
+class Browser:
+    """A client of a WSGI or an ASGI site that keeps its cookies."""
+
+    def __init__(self, is_async: bool) -> None:
+        self._client = AsyncClient() if is_async else Client()
+
+    async def get(self, path: str, **headers: str) -> Any:
+        """Return the response to a GET."""
+        if isinstance(self._client, AsyncClient):
+            return await self._client.get(path, headers=headers)
+        return await sync_to_async(self._client.get)(path, headers=headers)
+
+
+@pytest.fixture(params=[False, True], ids=["wsgi", "asgi"])
+def browser(request: pytest.FixtureRequest, settings: Settings) -> Browser:
+    """Return a browser of a site with both middlewares."""
+    names = [f"broadcasting.middleware.{name}Middleware" for name in ("SocketId", "Guest")]
+    settings.MIDDLEWARE = [*(n for n in settings.MIDDLEWARE if n not in names), *names]
+    return Browser(request.param)
+
+
 @pytest.mark.parametrize("view", ["/sync", "/async"])
-class TestHeader:
-    def test_wsgi_sees_the_id_while_the_request_lasts(self, view: str) -> None:
-        """The id is known below the view and forgotten after the response."""
-        response = Client().get(view, headers={"X-Socket-ID": "12.34"})
-        assert response.content == b"'12.34'"
-        assert current_socket_id() is None
-
-    async def test_asgi_sees_the_id_while_the_request_lasts(self, view: str) -> None:
-        """The id reaches sync and async views under ASGI."""
-        response = await AsyncClient().get(view, headers={"X-Socket-ID": "12.34"})
-        assert response.content == b"'12.34'"
-        assert current_socket_id() is None
-
-    @pytest.mark.parametrize("value", ["", "12", "a.b", "1.2,3.4", "1.2\n", "undefined", "１.２"])
-    def test_what_is_no_socket_id_is_ignored(self, view: str, value: str) -> None:
-        """A header that the client made up does not reach a driver."""
-        response = Client().get(view, HTTP_X_SOCKET_ID=value)
-        assert response.content == b"None"
-
-    def test_a_request_without_the_header_has_no_id(self, view: str) -> None:
-        """No header, no socket id."""
-        assert Client().get(view).content == b"None"
+async def test_a_request_has_the_socket_id_of_its_header(browser: Browser, view: str) -> None:
+    """During the request only, and only a valid one."""
+    response = await browser.get(view, **{"X-Socket-ID": "12.34"})
+    assert response.content == b"'12.34'"
+    assert current_socket_id() is None
+    assert (await browser.get(view)).content == b"None"
+    for value in ("", "12", "a.b", "1.2,3.4", "1.2\n", "undefined"):
+        assert (await browser.get(view, **{"X-Socket-ID": value})).content == b"None"
 
 
-def test_the_id_is_forgotten_when_the_view_raises() -> None:
-    """An exception does not leave the id behind for the thread's next request."""
+def test_the_id_is_reset_when_the_view_raises() -> None:
+    """Otherwise the thread's next request would have it."""
 
     def get_response(request: HttpRequest) -> HttpResponse:
         raise LookupError(current_socket_id())
@@ -76,7 +85,7 @@ def test_the_id_is_forgotten_when_the_view_raises() -> None:
 
 
 def test_a_request_inside_a_request_has_its_own_id() -> None:
-    """A request without the header hides the outer one's id, and gives it back."""
+    """The outer request's id comes back after it."""
     seen: list[str | None] = []
 
     def inner(request: HttpRequest) -> HttpResponse:
@@ -91,41 +100,11 @@ def test_a_request_inside_a_request_has_its_own_id() -> None:
     assert seen == [None, "1.2"]
 
 
-@pytest.fixture
-def _guests(settings: Settings) -> None:
-    # Once, whether the demo has it or not.
-    name = "broadcasting.middleware.GuestMiddleware"
-    settings.MIDDLEWARE = [*(n for n in settings.MIDDLEWARE if n != name), name]
-
-
-@pytest.mark.usefixtures("_guests")
-@pytest.mark.parametrize("view", ["/sync-guest", "/async-guest"])
-class TestGuest:
-    def test_wsgi_brings_a_guest_back(self, view: str) -> None:
-        """The cookie of the first page tells the next one who it is, and stays."""
-        client = Client()
-        first, second = client.get(view), client.get(view)
-        assert first.content == second.content
-        assert COOKIE_NAME in first.cookies
-        assert COOKIE_NAME not in second.cookies
-
-    async def test_asgi_brings_a_guest_back(self, view: str) -> None:
-        """Through sync and async views."""
-        client = AsyncClient()
-        first, second = await client.get(view), await client.get(view)
-        assert first.content == second.content
-        assert COOKIE_NAME in first.cookies
-        assert COOKIE_NAME not in second.cookies
-
-    def test_a_page_that_asks_for_no_guest_sets_no_cookie(self, view: str) -> None:
-        """Most do not."""
-        assert COOKIE_NAME not in Client().get(view.removesuffix("-guest")).cookies
-
-
-def test_only_an_encrypted_request_gets_a_secure_cookie() -> None:
-    """The browser would drop it otherwise."""
-    for secure in (False, True):
-        request = RequestFactory().get("/", secure=secure)
-        response = GuestMiddleware(sync_guest)(request)
-        assert isinstance(response, HttpResponse)
-        assert bool(response.cookies[COOKIE_NAME]["secure"]) is secure
+@pytest.mark.parametrize("view", ["/sync", "/async"])
+async def test_a_guest_comes_back(browser: Browser, view: str) -> None:
+    """The first page sets the cookie, and the next one reads it. Other pages set none."""
+    assert COOKIE_NAME not in (await browser.get(view)).cookies
+    first, second = [await browser.get(f"{view}-guest") for _ in range(2)]
+    assert first.content == second.content
+    assert COOKIE_NAME in first.cookies
+    assert COOKIE_NAME not in second.cookies
