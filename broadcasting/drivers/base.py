@@ -6,10 +6,8 @@ by processes that serve sockets. Both live in one driver file, so that names and
 encodings are known in one place.
 """
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
 
 from ..applications import Application
-from ..exceptions import BroadcastError, PublisherBusy
+from ..exceptions import BroadcastError, ChannelsRefused
 from ..protocol.members import Member
 from ..protocol.messages import Cached, Message, encode
 from ..protocol.names import is_cache, is_client_event
@@ -42,6 +40,20 @@ def is_kept(message: Message) -> bool:
         and not is_client_event(message.event)
         and not message.event.startswith("pusher_internal:")
     )
+
+
+def raise_refused(refused: Mapping[str, BroadcastError], channels: int) -> None:
+    """
+    Raise what `Broadcaster.broadcast` must if some of its `channels` are without the event.
+
+    Args:
+        refused: Why, by channel.
+        channels: How many there were.
+    """
+    if len(refused) == channels:
+        raise next(iter(refused.values()))
+    if refused:
+        raise ChannelsRefused(refused)
 
 
 class Broadcaster(ABC):
@@ -310,23 +322,22 @@ class Broker(ABC):
     is_up: bool = True
     reconnects: int = 0
 
-    async def take_turn(self, name: str, seconds: float) -> bool:
+    async def acquire_lease(self, name: str, seconds: float) -> bool:
         """
-        Try to be the only process that does `name`, for at most so many `seconds`.
+        Try to become, or stay, the only process that does `name`, for `seconds` at most.
 
-        Return whether it is this one's turn; whoever is told `False` asks again later.
-        A process that has its turn may ask again to prolong it. Where the bus ends at
-        the process, or can tell of no other, it is always its turn.
+        Return whether this process holds the lease now; one that does not may ask again.
+        Where the bus ends at the process every process holds it.
 
         Raises:
             BroadcastError: The bus is away.
         """
         return True
 
-    async def end_turn(  # noqa: B027 (where it is always one's turn, it has no end)
+    async def release_lease(  # noqa: B027 (where every process holds it, it has no end)
         self, name: str, after: float = 0
     ) -> None:
-        """Let the next process have its turn, `after` so many seconds. Never raises."""
+        """Let another process hold the lease, `after` so many seconds. Never raises."""
 
     async def cached(self, topic: str) -> Cached | None:
         """Return the last event of a cache channel, `None` if there is none."""
@@ -373,78 +384,3 @@ class Broker(ABC):
             PublisherBusy: Too many messages wait already; nothing was sent.
             BroadcastError: The bus did not take it.
         """
-
-
-class PublishQueue:
-    """
-    A bounded queue in front of a bus, emptied in batches by one task of one loop.
-
-    It keeps the order of messages whatever awaits them, turns what waits into one
-    round trip, and never grows past its limit. A caller that is cancelled while its
-    message waits has sent nothing.
-
-    Args:
-        send: Sends a batch, in order. What it raises reaches every caller of it.
-        batch: How many messages may go in one; 1 where a batch may fail halfway.
-        limit: How many messages may wait.
-    """
-
-    TIMEOUT = 10.0  # Seconds that a batch may take: a bus that hangs is as good as away.
-
-    def __init__(
-        self,
-        send: Callable[[list[Message]], Awaitable[None]],
-        *,
-        batch: int = 500,
-        limit: int = 10_000,
-    ) -> None:
-        self._send = send
-        self._batch = batch
-        self._limit = limit
-        self._waiting: deque[tuple[Message, asyncio.Future[None]]] = deque()
-        self._task: asyncio.Task[None] | None = None
-
-    async def publish(self, message: Message) -> None:
-        """Return once `message` was sent. Raise `PublisherBusy` when the queue is full."""
-        if len(self._waiting) >= self._limit:
-            raise PublisherBusy(f"{self._limit} messages wait to be published already")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((message, done))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
-        await done
-
-    async def _run(self) -> None:
-        while self._waiting:
-            count = min(len(self._waiting), self._batch)
-            taken = [self._waiting.popleft() for _ in range(count)]
-            batch = [(message, done) for message, done in taken if not done.done()]
-            if not batch:
-                continue
-            try:
-                async with asyncio.timeout(self.TIMEOUT):
-                    await self._send([message for message, _ in batch])
-            except asyncio.CancelledError:
-                for _, done in batch:
-                    done.cancel()
-                raise
-            except Exception as exc:  # It is raised where the message was published.
-                error = exc
-                if isinstance(exc, TimeoutError):
-                    error = BroadcastError(f"The bus did not answer in {self.TIMEOUT:g} seconds")
-                for _, done in batch:
-                    if not done.done():  # Its caller may have been cancelled.
-                        done.set_exception(error)
-            else:
-                for _, done in batch:
-                    if not done.done():
-                        done.set_result(None)
-
-    async def close(self) -> None:
-        """Stop; whoever still waits is cancelled."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        for _, done in self._waiting:
-            done.cancel()
-        self._waiting.clear()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ..applications import Application
-from ..exceptions import PublisherBusy
+from ..exceptions import BroadcastError, PublisherBusy
 from ..protocol.messages import Cached, Message, topic_of
 from .base import (
     CACHE_TTL,
@@ -23,6 +23,7 @@ from .base import (
     Broker,
     Listener,
     is_kept,
+    raise_refused,
 )
 from .presence import LocalPresence, PresenceStore
 from .pusher import ServingProcess
@@ -63,8 +64,13 @@ class MemoryBroadcaster(Broadcaster):
                 is_transient=is_transient,
             )
             return
+        refused: dict[str, BroadcastError] = {}
         for channel in channels:
-            self._bus.publish(Message(topic_of(self.app.id, channel), event, data, socket_id))
+            try:
+                self._bus.publish(Message(topic_of(self.app.id, channel), event, data, socket_id))
+            except BroadcastError as exc:
+                refused[channel] = exc
+        raise_refused(refused, len(channels))
 
     def terminate_user_connections(self, user_id: str) -> None:
         """Tell the brokers of this process, or the process that serves."""
@@ -117,11 +123,18 @@ class MemoryBus:
                 self._brokers.remove(broker)
 
     def publish(self, message: Message) -> None:
-        """Hand `message` to each broker. The lock makes one order for all of them."""
+        """
+        Hand `message` to each broker, in one order for all of them.
+
+        Raises:
+            PublisherBusy: One of them has no room; none was given it.
+        """
         with self._lock:
+            self._forget_closed()
+            for broker in self._brokers:
+                broker.check_room(message.topic)
             if is_kept(message):
                 message = self._keep(message)
-            self._forget_closed()
             for broker in self._brokers:
                 broker.take(message)
 
@@ -209,13 +222,17 @@ class MemoryBroker(Broker):
         """Return the last event of a cache channel."""
         return self._bus.cached(topic)
 
+    def check_room(self, topic: str) -> None:
+        """Raise `PublisherBusy` if a message of `topic` could not be taken."""
+        with self._lock:
+            if topic in self._topics and len(self._inbox) >= self.LIMIT:
+                raise PublisherBusy(f"{self.LIMIT} messages wait for the event loop already")
+
     def take(self, message: Message) -> None:
-        """Queue `message` for the loop, from any thread. Raise `PublisherBusy` when full."""
+        """Queue `message` for the loop, from any thread."""
         with self._lock:
             if message.topic not in self._topics:
                 return
-            if len(self._inbox) >= self.LIMIT:
-                raise PublisherBusy(f"{self.LIMIT} messages wait for the event loop already")
             self._inbox.append(message)
             if not self._scheduled:
                 with suppress(RuntimeError):  # The loop has just been closed: nobody listens.

@@ -20,7 +20,7 @@ import urllib3
 from ..applications import Application
 from ..exceptions import BroadcastError, PayloadError, PublisherBusy
 from ..protocol.signatures import sign_request
-from .base import DEFAULT_URL, Broadcaster
+from .base import DEFAULT_URL, Broadcaster, raise_refused
 from .diagnosis import Finding, clock_finding
 
 CHANNELS_PER_REQUEST = 100  # Pusher's limit.
@@ -72,15 +72,23 @@ class PusherBroadcaster(Broadcaster):
         is_transient: bool = False,
     ) -> None:
         """Send one request per hundred channels."""
+        refused: dict[str, BroadcastError] = {}
         for start in range(0, len(channels), CHANNELS_PER_REQUEST):
-            body = {
-                "name": event,
-                "data": data,
-                "channels": list(channels[start : start + CHANNELS_PER_REQUEST]),
-            }
+            names = list(channels[start : start + CHANNELS_PER_REQUEST])
+            body = {"name": event, "data": data, "channels": names}
             if socket_id is not None:
                 body["socket_id"] = socket_id
-            self._request("POST", "/events", json.dumps(body).encode())
+            path = f"/apps/{self.app.id}/events"
+            try:
+                response = self._ask("POST", path, json.dumps(body).encode())
+            except BroadcastError as exc:  # No answer: the rest would have to wait for none, too.
+                refused |= dict.fromkeys(channels[start:], exc)
+                break
+            try:
+                self._accepted(path, response)
+            except BroadcastError as exc:
+                refused |= dict.fromkeys(names, exc)
+        raise_refused(refused, len(channels))
 
     def terminate_user_connections(self, user_id: str) -> None:
         """Post to ``users/<id>/terminate_connections``."""

@@ -23,6 +23,7 @@ from broadcasting.drivers.base import (
     PresenceChange,
 )
 from broadcasting.drivers.serving import begin_serving, end_serving
+from broadcasting.exceptions import BroadcastError, ChannelsRefused
 from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import (
     MEMBER_ADDED,
@@ -257,6 +258,65 @@ class BrokerContract(BroadcasterContract):
         await broadcaster.abroadcast(names, "Hello", "{}")
         await inbox.wait_for(100)
         assert {m.channel for m in inbox} == set(names)
+
+
+class RefusalContract(BrokerContract):
+    """What holds where a bus may refuse one message and take the next."""
+
+    async def refuse(self, broadcaster: Broadcaster) -> Broadcaster:
+        """Return a write end on the bus of `broadcaster`, which refuses the channel `refused`."""
+        raise NotImplementedError
+
+    async def test_a_refused_channel_fails_alone(
+        self, broadcaster: Broadcaster, broker: Broker, inbox: Inbox
+    ) -> None:
+        """The others have the event once, and the error says which one has not."""
+        for name in ("a", "refused", "b"):
+            await broker.subscribe(f"1:{name}")
+        refusing = await self.refuse(broadcaster)
+        with pytest.raises(ChannelsRefused) as caught:
+            await refusing.abroadcast(["a", "refused", "b"], "One", "{}")
+        assert caught.value.refused.keys() == {"refused"}
+        assert str(caught.value.refused["refused"]) in str(caught.value)
+        with pytest.raises(BroadcastError) as error:
+            await refusing.abroadcast(["refused"], "Two", "{}")
+        assert not isinstance(error.value, ChannelsRefused)
+        await refusing.abroadcast(["a", "b"], "Three", "{}")
+        await inbox.wait_for(4)
+        assert sorted((m.channel, m.event) for m in inbox) == [
+            ("a", "One"),
+            ("a", "Three"),
+            ("b", "One"),
+            ("b", "Three"),
+        ]
+        await asyncio.to_thread(refusing.close)
+
+    async def test_a_refused_message_of_a_batch_fails_alone(
+        self, broadcaster: Broadcaster, broker: Broker, inbox: Inbox
+    ) -> None:
+        """What other callers publish at the same time is delivered once."""
+        for name in ("a", "refused", "b"):
+            await broker.subscribe(f"1:{name}")
+        refusing = await self.refuse(broadcaster)
+        sender = refusing.get_broker()
+        await sender.connect(Inbox())
+        names = ["a", "refused", "a", "b", "refused", "b"]
+        messages = [Message(f"1:{name}", "Number", str(n)) for n, name in enumerate(names)]
+        answers = await asyncio.gather(
+            *(sender.publish(message) for message in messages), return_exceptions=True
+        )
+        assert [isinstance(answer, BroadcastError) for answer in answers] == [
+            name == "refused" for name in names
+        ]
+        await sender.publish(Message("1:a", "End", ""))
+        await sender.publish(Message("1:b", "End", ""))
+        await inbox.wait_for(6)
+        assert [(m.channel, m.data) for m in inbox if m.channel == "a"] == [
+            *(("a", "0"), ("a", "2"), ("a", "")),
+        ]
+        assert [m.data for m in inbox if m.channel == "b"] == ["3", "5", ""]
+        await sender.close()
+        await asyncio.to_thread(refusing.close)
 
 
 class CacheContract(BrokerContract):

@@ -11,11 +11,18 @@ from broadcasting.drivers.base import Broadcaster, Broker
 from broadcasting.drivers.memory import MemoryBroadcaster, MemoryBroker, MemoryBus
 from broadcasting.exceptions import BroadcastError, PublisherBusy
 from broadcasting.protocol.messages import Message
-from tests.drivers.contract import FIRST, CacheContract, Inbox, ManyNodesContract, Node
+from tests.drivers.contract import (
+    FIRST,
+    CacheContract,
+    Inbox,
+    ManyNodesContract,
+    Node,
+    RefusalContract,
+)
 from tests.utils import FakeClock, free_port
 
 
-class TestMemory(CacheContract, ManyNodesContract):
+class TestMemory(CacheContract, ManyNodesContract, RefusalContract):
     """The contract, and what is particular to a bus inside the process."""
 
     @pytest.fixture(autouse=True)
@@ -41,6 +48,15 @@ class TestMemory(CacheContract, ManyNodesContract):
         node.broker.loop.close()
         node.broker._bus.publish(Message("1:nobody", "Hello", "{}"))
         node.broker.loop = real
+
+    async def refuse(self, broadcaster: Broadcaster) -> Broadcaster:
+        """Let a loop listen to the channel that has no room for messages."""
+        full = broadcaster.get_broker()
+        assert isinstance(full, MemoryBroker)
+        full.LIMIT = 0
+        await full.connect(Inbox())
+        await full.subscribe("1:refused")
+        return broadcaster
 
     async def test_is_not_shared(self, broker: Broker) -> None:
         """The bus ends at the process's border."""
@@ -81,15 +97,26 @@ class TestMemory(CacheContract, ManyNodesContract):
         await asyncio.to_thread(asyncio.run, leave_open())
         await broadcaster.abroadcast(["whik"], "Hello", "{}")
 
-    async def test_full_inbox_is_an_error(self, broker: MemoryBroker) -> None:
-        """An event loop that is blocked does not make the process grow without bound."""
-        await broker.subscribe("1:whik")
-        broker.LIMIT = 3
-        message = Message("1:whik", "Hello", "{}")
+    async def test_full_inbox_refuses_for_all(
+        self, broadcaster: Broadcaster, broker: MemoryBroker, inbox: Inbox
+    ) -> None:
+        """A loop that is blocked does not grow without bound, and no other loop is ahead of it."""
+        other, others = broadcaster.get_broker(), Inbox()
+        assert isinstance(other, MemoryBroker)
+        await other.connect(others)
+        for each in (broker, other):
+            await each.subscribe("1:cache-a")
+        other.LIMIT = 3
         for _ in range(3):
-            broker.take(message)
+            broadcaster.broadcast(["cache-a"], "Taken", "{}")
         with pytest.raises(PublisherBusy):
-            broker.take(message)
+            broadcaster.broadcast(["cache-a"], "Refused", "{}")
+        await others.wait_for(3)
+        broadcaster.broadcast(["cache-a"], "Taken", "{}")
+        await inbox.wait_for(4)
+        await others.wait_for(4)
+        assert {message.event for message in inbox + others} == {"Taken"}
+        await other.close()
 
     async def test_unheard_topic_costs_the_loop_nothing(self, broker: MemoryBroker) -> None:
         """A message of a topic that nobody here listens to is not even queued."""

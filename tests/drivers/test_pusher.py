@@ -16,7 +16,7 @@ import urllib3
 from broadcasting.applications import Application
 from broadcasting.drivers.base import Broadcaster
 from broadcasting.drivers.pusher import PusherBroadcaster
-from broadcasting.exceptions import BroadcastError, PayloadError, PublisherBusy
+from broadcasting.exceptions import BroadcastError, ChannelsRefused, PayloadError, PublisherBusy
 from broadcasting.protocol.signatures import body_md5, request_text, verify
 from tests.drivers.contract import FIRST, BroadcasterContract
 from tests.utils import free_port
@@ -30,6 +30,7 @@ class Recorder(ThreadingHTTPServer):
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.connections: set[Any] = set()
         self.answer = (200, b"{}")
+        self.answers: list[tuple[int, bytes]] = []  # Of the next requests; 0 is none at all.
         self.headers: dict[str, str] = {}
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -70,8 +71,10 @@ class RecorderHandler(BaseHTTPRequestHandler):
         asked = {name: value for name, value in query.items() if name[:5] not in {"auth_", "body_"}}
         self.server.requests.append((parts.path, json.loads(body) if body else asked))
         self.server.connections.add(self.client_address)
+        status, answer = self.server.answers.pop(0) if self.server.answers else self.server.answer
+        if status == 0:
+            self.server.may_answer.clear()
         assert self.server.may_answer.wait(30)
-        status, answer = self.server.answer
         self.send_response(status)
         for name, value in self.server.headers.items():
             self.send_header(name, value)
@@ -124,6 +127,27 @@ class TestPusher(BroadcasterContract):
         sent = [body["channels"] for _, body in self.server.requests]
         assert [len(channels) for channels in sent] == [100, 100, 50]
         assert [name for channels in sent for name in channels] == names
+
+    async def test_a_refused_request_leaves_the_others(self, broadcaster: Broadcaster) -> None:
+        """Only its own channels are without the event."""
+        names = [f"c{n}" for n in range(250)]
+        self.server.answers = [(200, b"{}"), (413, b"too much"), (200, b"{}")]
+        with pytest.raises(ChannelsRefused) as caught:
+            await broadcaster.abroadcast(names, "Hello", "{}")
+        assert [*caught.value.refused] == names[100:200]
+        assert {type(error) for error in caught.value.refused.values()} == {PayloadError}
+        assert len(self.server.requests) == 3
+
+    async def test_after_a_request_without_an_answer_no_more_is_sent(self) -> None:
+        """It would wait as long; a channel that has the event is not refused."""
+        broadcaster = self.make(timeout=0.2)
+        self.server.answers = [(200, b"{}"), (0, b"")]
+        with pytest.raises(ChannelsRefused, match="did not answer") as caught:
+            await broadcaster.abroadcast([f"c{n}" for n in range(350)], "Hello", "{}")
+        assert len(caught.value.refused) == 250
+        assert len(self.server.requests) == 2
+        self.server.may_answer.set()
+        broadcaster.close()
 
     async def test_keeps_its_connection(self, broadcaster: Broadcaster) -> None:
         """One connection serves one thread's messages."""

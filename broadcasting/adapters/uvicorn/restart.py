@@ -51,7 +51,7 @@ class Restart:
     async def finish(self) -> None:
         """Let the next process have its turn soon: this one has gone."""
         if self._has_lease:
-            await self._broker.end_turn(LEASE, PAUSE)
+            await self._broker.release_lease(LEASE, PAUSE)
 
     async def _begin_in_turn(self) -> None:
         while not await self._acquire():  # noqa: ASYNC110  (others end it elsewhere)
@@ -62,7 +62,7 @@ class Restart:
 
     async def _acquire(self) -> bool:
         try:
-            return await self._broker.take_turn(LEASE, self._seconds)
+            return await self._broker.acquire_lease(LEASE, self._seconds)
         except BroadcastError as exc:
             logger.debug("Cannot ask for a turn: %s", exc)
             return False

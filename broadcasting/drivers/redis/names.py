@@ -52,8 +52,8 @@ class Names:
         """Return the key of the last event of `topic`."""
         return f"{self.state}cached:{topic}"
 
-    def turn_of(self, name: str) -> str:
-        """Return the key that holds whose turn it is to do `name`."""
+    def lease_of(self, name: str) -> str:
+        """Return the key of the lease `name`."""
         return f"{self.state}turn:{name}"
 
     @property

@@ -56,8 +56,9 @@ from ...exceptions import BroadcastError
 from ...protocol.members import Member
 from ...protocol.messages import decode, encode
 from ..base import NOTIFY_GRACE, Listener, Members, Presence, PresenceChange
+from .clients import CallQueue
 from .names import Names
-from .scripts import NEXT_VERSION, Script, ScriptQueue
+from .scripts import NEXT_VERSION, Script
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ class RedisPresence(Presence):
     CLOSE_TIMEOUT = 2.0
     CHUNK = 200  # Entries or topics in one call.
 
-    def __init__(self, queue: ScriptQueue, names: Names) -> None:
+    def __init__(self, queue: CallQueue, names: Names) -> None:
         self._queue = queue
         self._names = names
         self._listener: Listener | None = None
@@ -423,9 +424,8 @@ class RedisPresence(Presence):
         seconds = self.DEAD_AFTER, self.NOTIFY_GRACE, self.SETTLING
         times = [*(int(value * 1000) for value in seconds), self.TTL]
         try:
-            return await self._queue.call(
-                SCRIPT, [self._names.state], [*header, *times, *arguments]
-            )
+            call = SCRIPT.call([self._names.state], [*header, *times, *arguments])
+            return await self._queue.put(call)
         except BroadcastError:
             self._doubts += 1
             raise

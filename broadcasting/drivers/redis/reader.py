@@ -39,7 +39,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from ...exceptions import BroadcastError
-from .servers import Endpoint
+from .clients import async_pool, find_address
+from .servers import Server
 
 logger = logging.getLogger("broadcasting.drivers")
 
@@ -74,7 +75,7 @@ class Reader:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        server: Server,
         *,
         take: Take,
         is_sharded: bool = False,
@@ -82,7 +83,7 @@ class Reader:
     ) -> None:
         self.is_up = False
         self.reconnects = 0
-        self._endpoint = endpoint
+        self._server = server
         self._take = take
         self._doubt = doubt
         # How Redis calls things.
@@ -185,14 +186,15 @@ class Reader:
                 self._report_lost(exc)
             finally:
                 await self._disconnect()
-            self._endpoint.server.forget()
+            self._server.forget()
             # One that takes connections and ends them at once is no better than none.
             failures = 0 if loop.time() - began > self.MAX_BACKOFF else failures + 1
             limit = min(self.MAX_BACKOFF, self.BACKOFF * 2 ** min(failures, 10) / 2)
             await asyncio.sleep(random.uniform(0, limit))  # noqa: S311  # No secret.
 
     async def _connect(self) -> None:
-        connection = await self._endpoint.connection()
+        pool = async_pool(self._server, await find_address(self._server))
+        connection: AbstractConnection = pool.make_connection()
         try:
             await connection.connect()
         except BaseException:

@@ -1,49 +1,34 @@
 """
-Where a part of the bus is, and the connections that lead there.
+Where a part of the bus is: one server, the master that Sentinels name, a node of a cluster.
 
-A `Server` has a fixed address, or finds it out: by asking the Sentinels for their
-master, or the nodes of a cluster for the one that serves a slot. What was found out
-counts until somebody says `forget`, which whoever meets an error does: the next one to
-connect asks again. redis-py's cluster client is not used: it has no blocking pool, no
-asynchronous sharded pub/sub, and chooses a node per command, where here all of a
-pipeline goes to one.
+A server whose address may change finds it out: it asks the Sentinels for their master, or
+the nodes of a cluster for the one that serves a slot. It remembers the answer until `forget`
+is called, which whoever meets an error does; the next one to connect asks again. redis-py's
+cluster client is not used: it has no blocking pool, no asynchronous sharded pub/sub, and
+chooses a node per command, where here all of a pipeline goes to one.
 
-One object is shared by all threads and loops. It asks with blocking calls; an
-`Endpoint`, which is of one loop, has it do so in a worker thread.
+All threads and loops of a process share these objects. They ask with blocking calls.
 """
 
-import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import redis.asyncio
-from redis import (
-    BlockingConnectionPool,
-    Connection,
-    Redis,
-    UnixDomainSocketConnection,
-)
-from redis.asyncio.connection import AbstractConnection as AsyncConnection
+from redis import BlockingConnectionPool, Connection, Redis, UnixDomainSocketConnection
 from redis.asyncio.connection import parse_url as parse_async_url
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection, parse_url
+from redis.connection import parse_url
 from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from ...exceptions import BroadcastError
 from .names import slot_of
 
 Address = tuple[str, int]
 
 CONNECT_TIMEOUT = 2.0  # Seconds, of a connection and of a question where the server is.
-# What is refused because it has just moved is sent again, so often: at once, then after
-# such a pause.
-TRIES = 20
-PAUSE = 0.1
 
 
 class Server:
@@ -52,16 +37,21 @@ class Server:
 
     Args:
         url: As redis-py takes it. Raises `ValueError` or `TypeError` if it does not.
+
+    Attributes:
+        moves: Whether its address may change.
+        known: The scripts that it has seen, by their SHA-1. It may have lost them since.
     """
 
-    # Whether its address may change, and what it answers then: the caller asks where it is
-    # now, and sends again. Before redis-py 6 only a cluster client knew some of these errors.
     moves = False
+    # Refusals that mean: ask where it is now, and send again.
     ELSEWHERE: tuple[str, ...] = ()
 
     def __init__(self, url: str) -> None:
         self.url = url
-        _connection(self.options(None))  # So that a wrong option is found at start.
+        self.known: set[str] = set()
+        # Made once here, so that a wrong option is found at start.
+        BlockingConnectionPool(**self.options(None)).make_connection()
 
     @property
     def address(self) -> Address | None:
@@ -69,18 +59,19 @@ class Server:
         return None
 
     def locate(self) -> Address | None:
-        """Return `address`, having found it out. Raise `RedisError` or `OSError` if that fails."""
+        """Return `address`, asking for it if necessary. Raise `RedisError` or `OSError`."""
         return None
 
     def forget(self) -> None:
-        """Find the address out anew for the next one who asks."""
+        """Take nothing for granted: it was lost. Whoever needs its address asks again."""
+        self.known.clear()
 
     def is_elsewhere(self, answer: object) -> bool:
-        """Tell whether `answer` is a refusal, since what was asked for is not here, or not yet."""
+        """Whether `answer` says that another server has what was asked for, now or soon."""
         return isinstance(answer, RedisError) and _code(answer) in self.ELSEWHERE
 
     def options(self, address: Address | None) -> dict[str, Any]:
-        """Return redis-py's options of a pool of blocking connections to `address`."""
+        """Return redis-py's options for a pool of blocking connections to `address`."""
         options: dict[str, Any] = {
             "connection_class": Connection,
             "protocol": 2,
@@ -92,7 +83,7 @@ class Server:
         return options | dict(parse_url(self.url)) | _host(address)
 
     def async_options(self, address: Address | None) -> dict[str, Any]:
-        """Return redis-py's options of a pool of one loop's connections to `address`."""
+        """Return redis-py's options for a pool of one loop's connections to `address`."""
         url = dict(parse_async_url(self.url))
         url.pop("timeout", None)  # Of a pool that blocks.
         return (
@@ -115,10 +106,10 @@ class SentinelServer(Server):
     The master that Sentinels watch over.
 
     Args:
-        url: User, password, database and TLS of the master. Its host is of no account.
+        url: User, password, database and TLS of the master. Its host is not used.
         sentinels: Host and port of each.
         service: What the Sentinels call the master.
-        sentinel_options: redis-py's options of the connections to Sentinels.
+        sentinel_options: redis-py's options for the connections to Sentinels.
     """
 
     moves = True
@@ -150,26 +141,24 @@ class SentinelServer(Server):
 
     @property
     def address(self) -> Address | None:
-        """The master's, as far as it is known."""
         return self._address
 
     def locate(self) -> Address:
-        """Ask the Sentinels, if the master is not known."""
         with self._lock:
             if self._address is None:
                 self._address = self._sentinel.discover_master(self._service)
             return self._address
 
     def forget(self) -> None:
-        """Ask the Sentinels again next time."""
+        super().forget()
         self._address = None
 
+    # Whoever answers must be a master (Redis, "Sentinel client spec", step 3).
+
     def options(self, address: Address | None) -> dict[str, Any]:
-        """See to it that who answers is a master (Redis, "Sentinel client spec", step 3)."""
         return super().options(address) | {"redis_connect_func": _greet_master}
 
     def async_options(self, address: Address | None) -> dict[str, Any]:
-        """Do as `options`."""
         return super().async_options(address) | {"redis_connect_func": _agreet_master}
 
 
@@ -191,15 +180,13 @@ class ClusterServer(Server):
 
     @property
     def address(self) -> Address | None:
-        """The node's, as far as it is known."""
         return self._cluster.node_of(self._slot)
 
     def locate(self) -> Address:
-        """Ask the cluster, if the node is not known."""
         return self._cluster.locate(self._slot)
 
     def forget(self) -> None:
-        """Ask the cluster again next time."""
+        super().forget()
         self._cluster.forget()
 
 
@@ -232,7 +219,7 @@ class Cluster:
         return None
 
     def locate(self, slot: int) -> Address:
-        """Return the node that serves `slot`, having asked the cluster if it is not known."""
+        """Return the node that serves `slot`, asking the cluster if it is not known."""
         with self._lock:
             if not self._is_known:
                 self._ranges = self._ask()
@@ -244,7 +231,7 @@ class Cluster:
         return address
 
     def forget(self) -> None:
-        """Ask again next time."""
+        """Make the next one who needs a node ask again."""
         self._is_known = False
 
     def _ask(self) -> list[tuple[int, int, Address]]:
@@ -257,98 +244,6 @@ class Cluster:
             except (RedisError, OSError) as exc:
                 error = exc
         raise error
-
-
-class Clients:
-    """
-    The pools of a process's write end, one for each address.
-
-    Args:
-        max_connections: Size of a pool. A thread that finds it empty waits.
-        timeout: Seconds to wait for a free connection, and for an answer.
-    """
-
-    def __init__(self, *, max_connections: int, timeout: float) -> None:
-        self._limits = {
-            "max_connections": max_connections,
-            "timeout": timeout,
-            "socket_timeout": timeout,
-        }
-        self._lock = threading.Lock()
-        self._made: dict[tuple[str, Address | None], Redis] = {}
-
-    def of(self, server: Server) -> Redis:
-        """Return the client of `server`. Raise `RedisError` or `OSError` if it is not found."""
-        key = server.url, server.address or server.locate()
-        client = self._made.get(key)
-        if client is None:
-            with self._lock:
-                client = self._made.get(key)
-                if client is None:
-                    pool = BlockingConnectionPool(**self._limits | server.options(key[1]))
-                    client = self._made[key] = Redis.from_pool(pool)
-        return client
-
-    def close(self) -> None:
-        """Close all pools. Whoever asks later gets new ones."""
-        with self._lock:
-            made, self._made = self._made, {}
-        for client in made.values():
-            client.close()
-
-
-class Endpoint:
-    """The way of one loop to a server."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self._client: redis.asyncio.Redis | None = None
-        self._address: Address | None = None
-
-    async def client(self) -> "redis.asyncio.Redis":
-        """Return a client. Raise `RedisError` or `OSError` if the server is not found."""
-        address = await self._locate()
-        former = self._client
-        if former is not None and address == self._address:
-            return former
-        self._address = address
-        pool = redis.asyncio.ConnectionPool(**self.server.async_options(address))
-        self._client = client = redis.asyncio.Redis.from_pool(pool)
-        if former is not None:
-            await former.aclose()
-        return client
-
-    async def connection(self) -> AsyncConnection:
-        """Return a connection for a reader, which has still to connect."""
-        pool = (await self.client()).connection_pool
-        connection: AsyncConnection = pool.connection_class(**pool.connection_kwargs)
-        return connection
-
-    async def aclose(self) -> None:
-        """Close the client."""
-        if self._client is not None:
-            await self._client.aclose()
-
-    async def _locate(self) -> Address | None:
-        address = self.server.address
-        if address is None and self.server.moves:
-            address = await asyncio.to_thread(self.server.locate)
-        return address
-
-
-def pause_before(answers: Sequence[object], server: Server, tries: int) -> float:
-    """
-    Return the seconds to wait before what `server` refused is sent again to where it is now.
-
-    Raise `BroadcastError` if that was sent `TRIES` times already.
-    """
-    refused = [answer for answer in answers if server.is_elsewhere(answer)]
-    if not refused:
-        return 0
-    server.forget()
-    if tries >= TRIES:
-        raise BroadcastError(f"Redis refused, since it is elsewhere or moving: {refused[0]}")
-    return PAUSE if tries > 1 else 0
 
 
 # Of an error whose text does not begin with its code.
@@ -372,27 +267,17 @@ def _is_unix(url: str) -> bool:
     return parse_url(url).get("connection_class") is UnixDomainSocketConnection
 
 
-def _connection(options: Mapping[str, Any]) -> AbstractConnection:
-    # By way of a pool, which takes out its own options.
-    pool = BlockingConnectionPool(**options)
-    connection: AbstractConnection = pool.connection_class(**pool.connection_kwargs)
-    return connection
-
-
 def _slots_of(options: Mapping[str, Any]) -> list[tuple[int, int, Address]]:
     """Return what a node answers to ``CLUSTER SLOTS``: first and last slot, and the master."""
-    connection = _connection({"socket_timeout": CONNECT_TIMEOUT, **options})
-    try:
-        connection.connect()
-        connection.send_command("CLUSTER", "SLOTS")
-        answer = connection.read_response()
-    finally:
-        connection.disconnect()
+    pool = BlockingConnectionPool(**{"socket_timeout": CONNECT_TIMEOUT, **options})
+    with Redis.from_pool(pool) as client:
+        answer = client.execute_command("CLUSTER", "SLOTS")
     ranges = []
     for first, last, (host, port, *_), *_ in answer:
         name = host.decode() if isinstance(host, bytes) else host
-        # A node that does not know what others call it leaves that to the caller.
-        ranges.append((first, last, (connection.host if name in {None, "", "?"} else name, port)))
+        if name in {None, "", "?"}:  # It does not know what others call it.
+            name = options.get("host", "localhost")
+        ranges.append((first, last, (name, port)))
     return ranges
 
 

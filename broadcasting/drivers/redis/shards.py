@@ -71,13 +71,13 @@ class ShardedBroker(Broker):
         """Ask the topic's part."""
         return await self._of(topic).cached(topic)
 
-    async def take_turn(self, name: str, seconds: float) -> bool:
+    async def acquire_lease(self, name: str, seconds: float) -> bool:
         """Ask the first part, which has all turns."""
-        return await self._brokers[0].take_turn(name, seconds)
+        return await self._brokers[0].acquire_lease(name, seconds)
 
-    async def end_turn(self, name: str, after: float = 0) -> None:
+    async def release_lease(self, name: str, after: float = 0) -> None:
         """Tell the first part."""
-        await self._brokers[0].end_turn(name, after)
+        await self._brokers[0].release_lease(name, after)
 
     def _of(self, topic: str) -> Broker:
         return self._brokers[self._part_of(topic)]

@@ -23,43 +23,9 @@ from ...protocol.messages import (
     encode,
 )
 from ...protocol.names import is_event_name, is_socket_id, is_utf8
-from ..base import CACHE_TTL, is_kept
-from .names import Names
-from .scripts import NEXT_VERSION, Script
-
-# Keys: the counter of versions, the kept event. Arguments: the Redis channel, the message
-# without its closing brace, the seconds that it is kept, the command that publishes.
-KEEP_AND_PUBLISH = Script(
-    NEXT_VERSION
-    + """
-local message = ARGV[2] .. ',"version":' .. next_version(KEYS[1]) .. '}'
-redis.call('SET', KEYS[2], message, 'EX', ARGV[3])
-return redis.call(ARGV[4], ARGV[1], message)
-"""
-)
-# Key: the kept event.
-CACHED = Script("return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])}")
 
 # Events of the server itself that it sends over the bus.
 _OWN_EVENTS = {MEMBER_ADDED, MEMBER_REMOVED, SUBSCRIPTION_COUNT}
-
-
-def publish_command(
-    message: Message, payload: str, names: Names, known: set[str]
-) -> list[str | int]:
-    """
-    Return the command that publishes `message`, and keeps it where that is due.
-
-    `known` are the scripts that Redis has seen, this one included then.
-    """
-    channel = names.of(message.topic)
-    if not is_kept(message):
-        return [names.publish, channel, payload]
-    keys = [names.version, names.cache_of(message.topic)]
-    arguments: list[str | int] = [channel, payload[:-1], int(CACHE_TTL), names.publish]
-    command = KEEP_AND_PUBLISH.command(keys, arguments, known)
-    known.add(KEEP_AND_PUBLISH.sha)
-    return command
 
 
 def encode_wire(message: Message, *, verbatim: bool) -> str:

@@ -20,8 +20,8 @@ class Bus:
         self.asked = 0
         self.ended: list[float] = []
         self.broker = create_autospec(Broker, instance=True)
-        self.broker.take_turn.side_effect = self._acquire
-        self.broker.end_turn.side_effect = self._release
+        self.broker.acquire_lease.side_effect = self._acquire
+        self.broker.release_lease.side_effect = self._release
 
     async def _acquire(self, name: str, seconds: float) -> bool:
         self.asked += 1

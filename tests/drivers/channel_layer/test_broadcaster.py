@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
@@ -13,22 +14,25 @@ from django.test import override_settings
 from broadcasting.applications import Application
 from broadcasting.drivers import serving
 from broadcasting.drivers.base import Broadcaster, Broker
-from broadcasting.drivers.channel_layer.broadcaster import (
-    ChannelLayerBroadcaster,
-    ChannelLayerBroker,
-    GapCounter,
-    GroupSender,
-    find_layer,
-    group_of,
-)
+from broadcasting.drivers.channel_layer.broadcaster import ChannelLayerBroadcaster
+from broadcasting.drivers.channel_layer.broker import ChannelLayerBroker
+from broadcasting.drivers.channel_layer.groups import GapCounter, GroupQueue, group_of
+from broadcasting.drivers.channel_layer.layers import find_layer
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.messages import Message
 from tests.conftest import RedisServer
-from tests.drivers.contract import FIRST, Inbox, Node, PresenceContract, SharedContract
+from tests.drivers.contract import (
+    FIRST,
+    Inbox,
+    Node,
+    PresenceContract,
+    RefusalContract,
+    SharedContract,
+)
 from tests.utils import FakeClock, await_until, free_port
 
 
-class LayerContract(PresenceContract):
+class LayerContract(PresenceContract, RefusalContract):
     """What holds over every layer."""
 
     async def advance(self, seconds: float) -> None:
@@ -51,6 +55,23 @@ class LayerContract(PresenceContract):
         return ChannelLayerBroadcaster(
             app=app, first_app_id="1", url=f"http://127.0.0.1:{free_port()}"
         )
+
+    @pytest.fixture(autouse=True)
+    def _patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+
+    async def refuse(self, broadcaster: Broadcaster) -> Broadcaster:
+        """Return a write end over a layer that has no room for one group."""
+        layer = find_layer("default")
+        send: Callable[..., Any] = layer.group_send
+
+        async def group_send(group: str, message: dict[str, Any]) -> None:
+            if group == group_of("1:refused"):
+                raise ChannelFull
+            await send(group, message)
+
+        self.monkeypatch.setattr(layer, "group_send", group_send)
+        return broadcaster
 
     async def test_joins_again_after_being_forgotten(
         self, broadcaster: Broadcaster, inbox: Inbox
@@ -267,10 +288,9 @@ class TestInMemoryLayer(LayerContract):
         await broker.subscribe("1:whik")
         layer = find_layer("default")
         layer.capacity = 10
-        sender = GroupSender(layer)
+        sender = GroupQueue(layer)
         messages = [Message("1:whik", "X", str(n)) for n in range(30)]
-        for message in messages[:1]:
-            await sender.send([message])
+        await sender.put(messages[0])
         await inbox.wait_for(1)
         # Without a pause in between the reader has no turn to empty the mailbox.
         mailbox = broker._mailbox
@@ -278,10 +298,11 @@ class TestInMemoryLayer(LayerContract):
         assert broker._reader is not None
         broker._reader.cancel()
         await asyncio.gather(broker._reader, return_exceptions=True)
-        await sender.send(messages[1:])
+        for message in messages[1:]:
+            await sender.put(message)
         broker._reader = asyncio.create_task(broker._read())
         await inbox.wait_for(11)
-        await sender.send(messages[-1:])
+        await sender.put(messages[-1])
         await inbox.wait_for(12)
         assert broker.lost == 19
         assert "Raise its capacity" in caplog.text
@@ -420,14 +441,15 @@ class TestGapCounter:
 
 async def test_counters_of_a_sender_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the bound a sender begins anew under another name, so that no number repeats."""
-    monkeypatch.setattr(GroupSender, "TOPICS", 3)
+    monkeypatch.setattr(GroupQueue, "TOPICS", 3)
     sent: list[tuple[str, int]] = []
 
     class Layer(InMemoryChannelLayer):  # type: ignore[misc]  # channels ships no types
         async def group_send(self, group: str, message: dict[str, Any]) -> None:
             sent.append((message["sender"], message["number"]))
 
-    sender = GroupSender(Layer())
-    await sender.send([Message(f"1:c{n % 5}", "X", "{}") for n in range(40)])
+    sender = GroupQueue(Layer())
+    for number in range(40):
+        await sender.put(Message(f"1:c{number % 5}", "X", "{}"))
     assert len(sender._numbers) <= 3
     assert len({name for name, _ in sent}) > 1

@@ -92,8 +92,8 @@ async def use(broadcaster: Broadcaster) -> None:
     assert await broker.presence.sizes([topic]) == {topic: (1, 0)}
     assert await broker.presence.occupied("1") == {"presence-cache-a": 1}
     assert await broker.cached(topic) is not None
-    assert await broker.take_turn("restart", 60)
-    await broker.end_turn("restart", after=1)
+    assert await broker.acquire_lease("restart", 60)
+    await broker.release_lease("restart", after=1)
     await inbox.wait_for(5)
     await broker.unsubscribe(topic)
     await broker.close()

@@ -86,8 +86,8 @@ class TestCluster(OnCluster, SharedContract, CacheContract):
     async def test_one_process_has_its_turn(self, broadcaster: Broadcaster, broker: Broker) -> None:
         """In the whole cluster."""
         other = broadcaster.get_broker()
-        assert await broker.take_turn("restart", 60)
-        assert not await other.take_turn("restart", 60)
+        assert await broker.acquire_lease("restart", 60)
+        assert not await other.acquire_lease("restart", 60)
         await other.close()
 
 
@@ -179,7 +179,7 @@ class TestMoves(OnCluster):
         self, broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """After some attempts."""
-        monkeypatch.setattr("broadcasting.drivers.redis.servers.PAUSE", 0.001)
+        monkeypatch.setattr("broadcasting.drivers.redis.scripts.PAUSE", 0.001)
         broker = broadcaster.get_broker()
         slot = slot_of(LAYOUT.parts[LAYOUT.part_of("1:cache-a")].tag)
         source = self.cluster.owner_of(slot)
@@ -250,7 +250,7 @@ async def test_a_cluster_that_is_away_is_an_error() -> None:
     broadcaster = RedisBroadcaster(
         app=FIRST, first_app_id="1", url="redis://127.0.0.1:1", cluster=True
     )
-    with pytest.raises(BroadcastError, match="did not take"):
+    with pytest.raises(BroadcastError, match="Redis is away"):
         await broadcaster.abroadcast(["whik"], "Hello", "{}")
     broker = broadcaster.get_broker()
     with pytest.raises(BroadcastError, match="away"):

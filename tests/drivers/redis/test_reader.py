@@ -9,7 +9,7 @@ import pytest_asyncio
 import redis
 
 from broadcasting.drivers.redis.reader import Reader
-from broadcasting.drivers.redis.servers import Endpoint, Server
+from broadcasting.drivers.redis.servers import Server
 from broadcasting.exceptions import BroadcastError
 from tests.conftest import RedisServer
 from tests.utils import await_until
@@ -50,13 +50,11 @@ def taken() -> Taken:
 @pytest_asyncio.fixture
 async def reader(redis_server: RedisServer, taken: Taken) -> AsyncIterator[Reader]:
     """Yield a reader that has its connection."""
-    endpoint = Endpoint(Server(redis_server.url))
-    reader = Reader(endpoint, take=taken.take)
+    reader = Reader(Server(redis_server.url), take=taken.take)
     reader.start()
     await await_until(lambda: reader.is_up)
     yield reader
     await reader.close()
-    await endpoint.aclose()
 
 
 def calls(client: redis.Redis, command: str) -> int:
@@ -258,8 +256,7 @@ class TestLoss:
     async def test_is_not_up_before_the_first_connection(self, redis_server: RedisServer) -> None:
         """Which is none that was lost and found again."""
         await asyncio.to_thread(redis_server.stop)
-        endpoint = Endpoint(Server(redis_server.url))
-        reader = Reader(endpoint, take=Taken().take)
+        reader = Reader(Server(redis_server.url), take=Taken().take)
         assert not reader.is_up
         reader.start()
         await await_until(lambda: reader._is_lost)
@@ -269,12 +266,11 @@ class TestLoss:
         assert reader.reconnects == 0
         await reader.close()
         assert not reader.is_up
-        await endpoint.aclose()
 
     async def test_closing_fails_who_waits(self, redis_server: RedisServer) -> None:
         """Instead of letting them wait for nothing."""
         await asyncio.to_thread(redis_server.stop)
-        reader = Reader(Endpoint(Server(redis_server.url)), take=Taken().take)
+        reader = Reader(Server(redis_server.url), take=Taken().take)
         reader.start()
         subscribing = asyncio.create_task(reader.subscribe("a", "1:a"))
         await await_until(lambda: reader._waiters)
@@ -294,7 +290,7 @@ class TestLoss:
 
         monkeypatch.setattr(random, "uniform", uniform)
         await asyncio.to_thread(redis_server.stop)
-        reader = Reader(Endpoint(Server(redis_server.url)), take=Taken().take)
+        reader = Reader(Server(redis_server.url), take=Taken().take)
         reader.start()
         await await_until(lambda: len(limits) >= 6)
         await reader.close()

@@ -10,6 +10,7 @@ import redis
 
 from broadcasting.drivers.base import Broadcaster, Broker
 from broadcasting.drivers.redis.broadcaster import RedisBroadcaster
+from broadcasting.drivers.redis.servers import SentinelServer
 from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.members import Member
 from broadcasting.protocol.messages import Message
@@ -148,8 +149,7 @@ async def test_replica_is_not_taken_for_the_master(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not even if a Sentinel says so: what is published there is lost."""
-    (server,) = broadcaster._servers
-    monkeypatch.setattr(type(server), "locate", lambda self: ("127.0.0.1", servers[1].port))
+    monkeypatch.setattr(SentinelServer, "locate", lambda self: ("127.0.0.1", servers[1].port))
     with pytest.raises(BroadcastError, match="not the master"):
         await broadcaster.abroadcast(["whik"], "Hello", "{}")
     broker = broadcaster.get_broker()
@@ -209,14 +209,8 @@ def test_options_that_make_no_sense_are_refused(
 
 def test_password_and_database_of_the_master_are_in_the_url() -> None:
     """Its host is of no account."""
-    broadcaster = RedisBroadcaster(
-        app=FIRST,
-        first_app_id="1",
-        url="rediss://user:pw@nowhere:1/5",
-        sentinels=[["127.0.0.1", 1]],
-        service="x",
-    )
-    options = broadcaster._servers[0].options(("10.0.0.1", 7000))
+    server = SentinelServer("rediss://user:pw@nowhere:1/5", [("127.0.0.1", 1)], "x", {})
+    options = server.options(("10.0.0.1", 7000))
     assert options["connection_class"] is redis.SSLConnection
     shown = {name: options[name] for name in ("host", "port", "db", "username", "password")}
     assert shown == {
@@ -226,4 +220,3 @@ def test_password_and_database_of_the_master_are_in_the_url() -> None:
         "username": "user",
         "password": "pw",
     }
-    broadcaster.close()

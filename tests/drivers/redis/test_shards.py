@@ -11,11 +11,12 @@ from broadcasting.drivers.base import CONTROL, Broadcaster, Broker
 from broadcasting.drivers.redis.broadcaster import RedisBroadcaster
 from broadcasting.drivers.redis.names import place
 from broadcasting.drivers.redis.shards import ShardedBroker
-from broadcasting.exceptions import BroadcastError
+from broadcasting.exceptions import BroadcastError, ChannelsRefused
 from broadcasting.protocol.members import Member
 from tests.conftest import RedisServer
-from tests.drivers.contract import FIRST, CacheContract, Inbox, SharedContract
+from tests.drivers.contract import FIRST, CacheContract, Inbox, RefusalContract, SharedContract
 from tests.drivers.redis.redis_servers import RedisNodes
+from tests.drivers.redis.test_broadcaster import allow_two_channels
 from tests.utils import await_until
 
 
@@ -42,13 +43,20 @@ class OnTwo:
         urls = [server.url for server in self.servers]
         return RedisBroadcaster(app=app, first_app_id="1", url=urls)
 
+    async def refuse(self, broadcaster: Broadcaster) -> Broadcaster:
+        """Return a write end of a user who may use two channels on both."""
+        for server in self.servers:
+            allow_two_channels(server.url)
+        urls = [server.url.replace("//", "//narrow:pw@") for server in self.servers]
+        return RedisBroadcaster(app=FIRST, first_app_id="1", url=urls)
+
     def names_on(self, number: int, count: int) -> list[str]:
         """Return channels that belong to one of the servers."""
         names = (f"room-{n}" for n in range(1000))
         return [name for name in names if place(name, 2) == number][:count]
 
 
-class TestShards(OnTwo, SharedContract, CacheContract):
+class TestShards(OnTwo, SharedContract, CacheContract, RefusalContract):
     """The contract, and one server that is away."""
 
     async def test_each_channel_is_on_its_server(
@@ -77,8 +85,9 @@ class TestShards(OnTwo, SharedContract, CacheContract):
         await await_until(lambda: broker.is_up)
         await asyncio.to_thread(self.servers[1].stop)
         await await_until(lambda: not broker.is_up)
-        with pytest.raises(BroadcastError, match="Redis did not take the message"):
+        with pytest.raises(ChannelsRefused, match="Redis is away") as caught:
             await broadcaster.abroadcast([there, here], "Hello", "{}")
+        assert caught.value.refused.keys() == {there}
         with pytest.raises(BroadcastError):
             await broker.presence.join(f"1:{there}", "e", Member("7"), socket_id="1.1", limit=9)
         assert await broker.presence.join(f"1:{here}", "e", Member("7"), socket_id="1.1", limit=9)
@@ -103,7 +112,7 @@ class TestShards(OnTwo, SharedContract, CacheContract):
         with pytest.raises(BroadcastError):
             await broker.presence.occupied("1")
         with pytest.raises(BroadcastError):
-            await broker.take_turn("restart", 60)
+            await broker.acquire_lease("restart", 60)
         await asyncio.to_thread(self.servers[1].stop)
         with pytest.raises(BroadcastError):
             await broker.presence.heartbeat({"1": 4})
@@ -113,10 +122,10 @@ class TestShards(OnTwo, SharedContract, CacheContract):
     ) -> None:
         """So that there is one of each."""
         other = broadcaster.get_broker()
-        assert await broker.take_turn("restart", 60)
-        assert not await other.take_turn("restart", 60)
-        await broker.end_turn("restart")
-        assert await other.take_turn("restart", 60)
+        assert await broker.acquire_lease("restart", 60)
+        assert not await other.acquire_lease("restart", 60)
+        await broker.release_lease("restart")
+        assert await other.acquire_lease("restart", 60)
         assert self.clients[0].exists("{broadcasting}:turn:restart")
         await other.close()
 
