@@ -42,10 +42,15 @@ UPON = {("model_events", "events"), ("queueing", "events")}
 # Settings are read in conf.py; classes below this floor get plain values.
 READS_SETTINGS = 5
 
+
+def _files_of(package: str) -> set[str]:
+    return {file.relative_to(ROOT).as_posix() for file in (ROOT / package).glob("*.py")}
+
+
 # Third-party package -> the only files that may import it.
 PLACES = {
     "channels": {
-        "broadcasting/drivers/channel_layer/broadcaster.py",
+        *_files_of("broadcasting/drivers/channel_layer"),
         "broadcasting/adapters/consumer.py",
         "whik/asgi.py",
     },
@@ -54,13 +59,7 @@ PLACES = {
     "nacl": {"broadcasting/encryption.py"},
     "prometheus_client": {"broadcasting/server/metrics/prometheus.py"},
     "pytest": {"broadcasting/pytest_plugin.py"},
-    "redis": {
-        "broadcasting/drivers/redis/broadcaster.py",
-        "broadcasting/drivers/redis/diagnosis.py",
-        "broadcasting/drivers/redis/reader.py",
-        "broadcasting/drivers/redis/scripts.py",
-        "broadcasting/drivers/redis/servers.py",
-    },
+    "redis": _files_of("broadcasting/drivers/redis"),
     "urllib3": {"broadcasting/drivers/pusher.py", "broadcasting/server/webhooks/sender.py"},
     "uvicorn": {
         "broadcasting/adapters/uvicorn/http.py",
@@ -279,7 +278,11 @@ def _module(file: Path) -> str:
         ("protocol/limits.py", "from asyncio import Queue", "protocol/ is pure"),
         ("protocol/limits.py", "from django.http import QueryDict", "protocol/ is pure"),
         ("protocol/limits.py", "from ..applications import Application", "floor 0 (protocol)"),
-        ("server/hub.py", "import redis.asyncio", "broadcasting/drivers/redis/servers.py only"),
+        (
+            "server/hub.py",
+            "import redis.asyncio",
+            "redis is imported in broadcasting/drivers/redis/",
+        ),
         ("server/hub.py", "import orjson", "name it in PLACES"),
         ("server/hub.py", "from django.conf import settings", "settings are read in conf.py"),
         ("apps.py", "import whik.models", "does not know the demo"),

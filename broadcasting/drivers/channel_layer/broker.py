@@ -32,6 +32,7 @@ class ChannelLayerBroker(Broker):
 
     CONFIRM_TIMEOUT = 5.0
     CONFIRM_AGAIN = 0.25
+    JOINS = 50  # Under way at once. redis-py lets a layer have 100 connections.
     PROBE_EVERY = 2.0
     PROBE_TIMEOUT = 10.0
     JOIN_EVERY = 40.0  # Below the shortest sensible `group_expiry`.
@@ -50,6 +51,7 @@ class ChannelLayerBroker(Broker):
         self._listener: Listener | None = None
         self._mailbox: str | None = None
         self._topics: set[str] = set()
+        self._joins = asyncio.Semaphore(self.JOINS)
         self._gaps = GapCounter()
         self._probes: dict[str, asyncio.Future[None]] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -81,8 +83,9 @@ class ChannelLayerBroker(Broker):
         self._topics.add(topic)
         try:
             async with asyncio.timeout(self.CONFIRM_TIMEOUT):
-                while not await self._confirm(topic):
-                    pass
+                async with self._joins:
+                    while not await self._confirm(topic):
+                        pass
         except TimeoutError:
             await self.unsubscribe(topic)
             raise BroadcastError("The channel layer did not confirm the subscription") from None
