@@ -7,8 +7,10 @@ takes the options of ``manage.py broadcast_install``.
 
 import os
 import sys
+from pathlib import Path
 
-from .management.install import SETTINGS_VARIABLE, find_settings_module
+from .management.commands.broadcast_install import Command
+from .management.install import SETTINGS_VARIABLE, settings_named_in
 
 USAGE = "usage: python -m broadcasting install [options]; --help lists them"
 
@@ -18,10 +20,8 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] != ["install"]:
         print(USAGE, file=sys.stderr)
         return 2
-    if SETTINGS_VARIABLE not in os.environ and (module := find_settings_module()):
+    if SETTINGS_VARIABLE not in os.environ and (module := settings_named_in(Path("manage.py"))):
         os.environ[SETTINGS_VARIABLE] = module
-    from .management.commands.broadcast_install import Command
-
     Command().run_from_argv(["python -m broadcasting", *arguments])
     return 0
 

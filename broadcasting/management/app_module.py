@@ -1,6 +1,6 @@
 """``events.py`` or ``listeners.py`` of an app, to which a command adds code."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from keyword import iskeyword
 from pathlib import Path
@@ -44,7 +44,7 @@ class AppModule:
         else:
             self._path, self._names = Path(module.__file__ or self._path), vars(module)
 
-    def add(self, name: str, code: str, imports: Mapping[str, Iterable[str]]) -> Edit:
+    def add(self, name: str, code: str, imports: Mapping[str, Collection[str]]) -> Edit:
         """
         Return the edit that adds a class or function at the end of the module.
 
@@ -54,29 +54,18 @@ class AppModule:
             imports: The names that it needs, by the module that they come from.
 
         Raises:
-            CommandError: A name is taken.
+            CommandError: The name is taken.
         """
+        if name in self._names or any(name in wanted for wanted in imports.values()):
+            raise CommandError(
+                f"{name} has a meaning in {self._path} already; choose another name."
+            )
         statements = []
         for module, wanted in imports.items():
-            missing = [each for each in wanted if not self._has(module, each)]
-            if name in wanted:
-                raise CommandError(f"{name} is a name that the code needs; choose another.")
-            if missing:
+            if missing := [each for each in wanted if each not in self._names]:
                 statements.append(f"from {module} import {', '.join(missing)}")
-        if name in self._names:
-            raise CommandError(f"{self._path} has a name {name} already; choose another.")
         new = "\n\n".join([f'"""{self._docstring}"""', *statements])
         return append(self._path, code, gap=2, new=new, imports=statements)
-
-    def _has(self, module: str, name: str) -> bool:
-        if name not in self._names:
-            return False
-        if self._names[name] is not getattr(import_module(module), name):
-            raise CommandError(
-                f"{name} is not that of {module} in {self._path}. Write the code by hand, or "
-                f"choose another app."
-            )
-        return True
 
 
 def write(command: BaseCommand, edit: Edit, name: str, *, dry_run: bool) -> bool:
@@ -113,18 +102,7 @@ def split_name(text: str, app: str | None) -> tuple[AppConfig | None, str]:
     if label and app and label != app:
         raise CommandError(f"{text!r} names another app than --app {app}; leave one of them out.")
     label = label or app or ""
-    if not label:
-        return None, name
-    for config in apps.get_app_configs():
-        if label in {config.label, config.name}:
-            return config, name
-    raise CommandError(f"There is no app {label!r}; {known_apps()}")
-
-
-def known_apps() -> str:
-    """Return a clause that names the apps of the project."""
-    own = [config for config in apps.get_app_configs() if not is_installed(Path(config.path))]
-    labels = ", ".join(sorted(config.label for config in own if config.name != "broadcasting"))
-    if not labels:
-        return "make one with `python manage.py startapp shop` and add it to INSTALLED_APPS."
-    return f"this project has {labels}."
+    try:
+        return apps.get_app_config(label) if label else None, name
+    except LookupError as exc:
+        raise CommandError(str(exc)) from exc

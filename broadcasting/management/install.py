@@ -30,6 +30,7 @@ SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
 
 BEGIN = "# >>> broadcasting: added by broadcast_install"
 END = "# <<< broadcasting"
+IMPORT_OS = "import os  # noqa: E402\n\n"
 
 CONNECTIONS = {
     None: "",
@@ -60,20 +61,17 @@ BROADCASTING = {{
 }}
 """
 INCLUDE = 'path("", include("broadcasting.urls"))'
-ROUTES = "URLRouter([*websocket_urlpatterns, websocket_fallback])"
-ROUTING_IMPORTS = """\
+ROUTING = """\
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 # Not before get_asgi_application(), which sets Django up.
 from broadcasting.routing import websocket_fallback, websocket_urlpatterns  # noqa: E402
 
-"""
-ROUTING = f"""\
-{{name}} = ProtocolTypeRouter(
-    {{{{
-        "http": {{name}},
-        "websocket": {ROUTES},
-    }}}}
+{name} = ProtocolTypeRouter(
+    {{
+        "http": {name},
+        "websocket": URLRouter([*websocket_urlpatterns, websocket_fallback]),
+    }}
 )
 """
 NEW_ASGI = '''\
@@ -93,7 +91,7 @@ class Installation:
     """
     The edits that a project needs. Making one writes nothing.
 
-    Django must be set up.
+    Django must be set up. What a module of the project raises when it is imported is not caught.
 
     Args:
         connection: The default connection to write, `None` to write none.
@@ -101,32 +99,32 @@ class Installation:
     Attributes:
         edits: What can be written.
         left: What the user must write: the file, the reason and the lines.
-        has_new_secret: Whether `edits` bring an application with a secret.
 
     Raises:
-        CommandError: The settings are not names of a module.
-        Exception: Whatever a module of the project raises when it is imported.
+        CommandError: The settings are not names of a module, or have a connection.
     """
 
     def __init__(self, connection: str | None) -> None:
         self.edits: list[Edit] = []
         self.left: list[tuple[Path, str, str]] = []
-        self.has_new_secret = False
         self._settings = import_module(os.environ[SETTINGS_VARIABLE])
-        for name in ("INSTALLED_APPS", "ROOT_URLCONF"):
-            if not hasattr(self._settings, name):
-                raise CommandError(
-                    f"The module {self._settings.__name__} does not set {name}. If it is a "
-                    f"folder of settings, name one of them: --settings "
-                    f"{self._settings.__name__}.dev. If it has classes, add the lines of "
-                    f"docs/commands.md to one by hand."
-                )
+        name = self._settings.__name__
+        if not {"INSTALLED_APPS", "ROOT_URLCONF"} <= vars(self._settings).keys():
+            raise CommandError(
+                f"The module {name} does not set INSTALLED_APPS and ROOT_URLCONF. If it is a "
+                f"folder of settings, name one of them: --settings {name}.dev. If it has "
+                f"classes, add the lines of docs/commands.md to one by hand."
+            )
+        if connection and hasattr(settings, "BROADCASTING"):
+            raise CommandError(
+                f'{name} has BROADCASTING. Set "DEFAULT" in it, and leave out --connection.'
+            )
         self._add_settings(connection)
         self._add_urls()
         self._add_routing()
 
-    def _add(self, path: Path, code: str, *, why_not: str = "", new: str = "") -> bool:
-        """Add a block to a file, or leave it to the user. Return whether it was added."""
+    def _add(self, path: Path, code: str, *, why_not: str = "", new: str = "") -> None:
+        """Add a block to a file, or leave it to the user."""
         edit = append(path, f"{BEGIN}\n{code}{END}\n", new=new)
         if BEGIN in edit.before:
             why_not = "The block of broadcast_install is there, and this is missing."
@@ -136,40 +134,26 @@ class Installation:
             self.left.append((path, why_not, code))
         else:
             self.edits.append(edit)
-        return not why_not
-
-    # Settings
 
     def _add_settings(self, connection: str | None) -> None:
-        lines: dict[ModuleType, str] = {}
-
-        def add(name: str, code: str) -> None:
+        lines = {"INSTALLED_APPS": self._apps()}
+        if MIDDLEWARE not in settings.MIDDLEWARE:
+            lines["MIDDLEWARE"] = self._extended("MIDDLEWARE", "*MIDDLEWARE", f'"{MIDDLEWARE}"')
+        if not getattr(settings, "ASGI_APPLICATION", None):
+            lines["ASGI_APPLICATION"] = f'ASGI_APPLICATION = "{_asgi_application()}"\n'
+        if not hasattr(settings, "BROADCASTING"):
+            code = BROADCASTING.format(connection=CONNECTIONS[connection], **_credentials())
+            lines["BROADCASTING"] = code
+        blocks: dict[ModuleType, str] = {}
+        for name, code in lines.items():
             # A new name goes where other plain values are: lists may be imported one by one.
             known = name if hasattr(self._settings, name) else "ROOT_URLCONF"
             module = find_module(self._settings, known)
-            lines[module] = lines.get(module, "") + code
-
-        if code := self._apps():
-            add("INSTALLED_APPS", code)
-        if MIDDLEWARE not in settings.MIDDLEWARE:
-            add("MIDDLEWARE", self._extended("MIDDLEWARE", "*MIDDLEWARE", f'"{MIDDLEWARE}"'))
-        if not getattr(settings, "ASGI_APPLICATION", None):
-            add("ASGI_APPLICATION", f'ASGI_APPLICATION = "{_asgi_application()}"\n')
-        existing = getattr(settings, "BROADCASTING", None)
-        if existing is None:
-            values = {"connection": CONNECTIONS[connection], **_credentials()}
-            add("BROADCASTING", BROADCASTING.format(**values))
-        elif connection and existing.get("DEFAULT") != connection:
-            path = _file_of(find_module(self._settings, "BROADCASTING"))
-            why = "BROADCASTING is there, with another connection."
-            self.left.append(
-                (path, why, f"BROADCASTING = {{\n{CONNECTIONS[connection]}    …\n}}\n")
-            )
-        for module, code in lines.items():
-            if "os.environ" in code and getattr(module, "os", None) is not os:
-                code = f"import os  # noqa: E402\n\n{code}"
-            added = self._add(_file_of(module), code)
-            self.has_new_secret |= added and "BROADCAST_SECRET" in code
+            blocks[module] = blocks.get(module, "") + code
+        for module, code in blocks.items():
+            has_os = "os.environ" not in code or getattr(module, "os", None) is os
+            if code:
+                self._add(_file_of(module), f"{'' if has_os else IMPORT_OS}{code}")
 
     def _apps(self) -> str:
         """Return the line that puts daphne first and broadcasting last, empty if both are there."""
@@ -188,51 +172,48 @@ class Installation:
     def _extended(self, name: str, *items: str) -> str:
         """Return the line that gives a sequence of the settings these items, and its own type."""
         value = getattr(self._settings, name, None)
-        if value is None:
-            items = tuple(item for item in items if not item.startswith("*"))
-        text = ", ".join(items)
+        text = ", ".join(i for i in items if value is not None or not i.startswith("*"))
         return f"{name} = ({text},)\n" if isinstance(value, tuple) else f"{name} = [{text}]\n"
-
-    # URLs
 
     def _add_urls(self) -> None:
         if includes_broadcasting():
             return
         module = import_module(settings.ROOT_URLCONF)
-        needed = {name: getattr(django.urls, name) for name in ("include", "path")}
-        missing = [name for name in needed if not hasattr(module, name)]
-        code = f"urlpatterns = [{INCLUDE}, *urlpatterns]\n"
+        code, why = f"urlpatterns = [{INCLUDE}, *urlpatterns]\n", ""
+        missing = [name for name in ("include", "path") if not hasattr(module, name)]
         if missing:
             code = f"from django.urls import {', '.join(missing)}  # noqa: E402\n\n{code}"
-        others = [n for n, value in needed.items() if getattr(module, n, value) is not value]
-        why = f"{others[0]} is not that of django.urls there." if others else ""
+        for name in {"include", "path"}.difference(missing):
+            if getattr(module, name) is not getattr(django.urls, name):
+                why = f"{name} is not that of django.urls there."
         self._add(_file_of(module), code, why_not=why)
-
-    # ASGI
 
     def _add_routing(self) -> None:
         application = getattr(settings, "ASGI_APPLICATION", None) or _asgi_application()
         module_name, _, name = application.rpartition(".")
-        code = ROUTING_IMPORTS + ROUTING.format(name=name)
+        code, why = ROUTING.format(name=name), ""
         if find_spec(module_name) is None:
-            folder = _folder_of(module_name.rpartition(".")[0])
-            named = _settings_named_in(folder / "wsgi.py") or self._settings.__name__
-            path = folder / f"{module_name.rpartition('.')[2]}.py"
-            self._add(path, code, new=NEW_ASGI.format(settings=named, name=name))
+            package, _, stem = module_name.rpartition(".")
+            # A project may have no package.
+            beside = _file_of(import_module(settings.ROOT_URLCONF)).parent
+            folder = Path(import_module(package).__path__[0]) if package else beside
+            named = settings_named_in(folder / "wsgi.py") or self._settings.__name__
+            new = NEW_ASGI.format(settings=named, name=name)
+            self._add(folder / f"{stem}.py", code, new=new)
             return
         module = import_module(module_name)
         if "broadcasting.routing" in sys.modules:  # Nothing else imports it.
             return
-        why = ""
         if type(getattr(module, name)) is not ASGIHandler:
             why = f"{name} is more than Django's own application. Add the routes to its router."
-            code = f'{ROUTING_IMPORTS}# In ProtocolTypeRouter({{…}}):\n"websocket": {ROUTES},\n'
         self._add(_file_of(module), code, why_not=why)
 
 
-def find_settings_module() -> str | None:
-    """Return the settings that ``manage.py`` in this folder names, `None` if there is none."""
-    return _settings_named_in(Path("manage.py"))
+def settings_named_in(path: Path) -> str | None:
+    """Return the settings that a manage.py or wsgi.py names, `None` if it names none."""
+    text = path.read_text() if path.exists() else ""
+    found = re.search(rf"""["']{SETTINGS_VARIABLE}["'],\s*["']([\w.]+)["']""", text)
+    return found[1] if found else None
 
 
 def find_module(module: ModuleType, name: str) -> ModuleType:
@@ -274,20 +255,8 @@ def _asgi_application() -> str:
     return f"{package}.asgi.application".lstrip(".")
 
 
-def _folder_of(package: str) -> Path:
-    if not package:
-        return _file_of(import_module(settings.ROOT_URLCONF)).parent
-    return Path(next(iter(import_module(package).__path__)))
-
-
 def _file_of(module: ModuleType) -> Path:
     return Path(str(module.__file__))
-
-
-def _settings_named_in(path: Path) -> str | None:
-    text = path.read_text() if path.exists() else ""
-    found = re.search(rf"""["']{SETTINGS_VARIABLE}["'],\s*["']([\w.]+)["']""", text)
-    return found[1] if found else None
 
 
 def _credentials() -> dict[str, str]:

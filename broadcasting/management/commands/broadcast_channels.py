@@ -8,17 +8,13 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from ...api.channels import ATTRIBUTES, Info, infos
 from ...applications import Application
 from ...authorization.rules import rules
-from ...drivers.base import Presence
 from ...drivers.registry import close_broker, get_broker
 from ...exceptions import BroadcastError
-from ...protocol.messages import topic_of
 from ...protocol.names import is_channel_name, is_presence
 from ..client import Client, find_applications, find_server_url
-
-# What is known of one channel: subscription_count, and user_count of a presence channel.
-Counts = dict[str, int]
 
 _PRESENCE = "presence-"
 
@@ -70,7 +66,7 @@ class Command(BaseCommand):
             for rule in known
         )
 
-    def _print_channels(self, app_id: str, channels: Mapping[str, Counts] | str) -> None:
+    def _print_channels(self, app_id: str, channels: Mapping[str, Info] | str) -> None:
         self.stdout.write(self.style.MIGRATE_HEADING(f"Channels of application {app_id}"))
         if isinstance(channels, str):
             self.stdout.write(self.style.WARNING(f"  Unknown. {channels}"))
@@ -94,7 +90,7 @@ class Command(BaseCommand):
             self.stdout.write(f"  {'  '.join(cells)}".rstrip())
 
 
-def _occupied(apps: Sequence[Application], prefix: str) -> dict[str, dict[str, Counts] | str]:
+def _occupied(apps: Sequence[Application], prefix: str) -> dict[str, dict[str, Info] | str]:
     """Return the channels of each application, or why they are unknown."""
     try:
         shared = asyncio.run(_read_bus(apps, prefix))
@@ -103,7 +99,7 @@ def _occupied(apps: Sequence[Application], prefix: str) -> dict[str, dict[str, C
     if shared is not None:
         return dict(shared)
     url = find_server_url()
-    found: dict[str, dict[str, Counts] | str] = {}
+    found: dict[str, dict[str, Info] | str] = {}
     for app in apps:
         try:
             with Client(app, url) as server:
@@ -115,29 +111,25 @@ def _occupied(apps: Sequence[Application], prefix: str) -> dict[str, dict[str, C
 
 async def _read_bus(
     apps: Sequence[Application], prefix: str
-) -> Mapping[str, dict[str, Counts]] | None:
-    """Return what the server processes share, `None` where they share nothing."""
+) -> Mapping[str, dict[str, Info]] | None:
+    """Return the channels on a bus that all servers share, `None` if there is none."""
+    found: dict[str, dict[str, Info]] = {}
     try:
-        presence = get_broker().presence
-        if not presence.is_shared:
+        broker = get_broker()
+        if not broker.presence.is_shared:
             return None
-        return {app.id: await _read_application(presence, app.id, prefix) for app in apps}
+        for app in apps:
+            occupied = await broker.presence.occupied(app.id, prefix)
+            # Names that begin with # are those of servers and users.
+            names = sorted(filter(is_channel_name, occupied))
+            counts = await infos(broker, app, [(name, ATTRIBUTES) for name in names])
+            found[app.id] = dict(zip(names, counts, strict=True))
+        return found
     finally:
         await close_broker()
 
 
-async def _read_application(presence: Presence, app_id: str, prefix: str) -> dict[str, Counts]:
-    occupied = await presence.occupied(app_id, prefix)
-    # Names that begin with # are those of servers and users.
-    names = sorted(filter(is_channel_name, occupied))
-    sizes = await presence.sizes([topic_of(app_id, name) for name in names if is_presence(name)])
-    channels = {name: {"subscription_count": occupied[name]} for name in names}
-    for name in filter(is_presence, names):
-        channels[name]["user_count"] = sizes[topic_of(app_id, name)][1]
-    return channels
-
-
-def _ask_server(server: Client, prefix: str) -> dict[str, Counts]:
+def _ask_server(server: Client, prefix: str) -> dict[str, Info]:
     channels = _ask_channels(server, prefix, "subscription_count")
     # Presence channels alone have a number of users, and the API wants to hear their prefix.
     if _PRESENCE.startswith(prefix) or is_presence(prefix):
@@ -147,7 +139,7 @@ def _ask_server(server: Client, prefix: str) -> dict[str, Counts]:
     return channels
 
 
-def _ask_channels(server: Client, prefix: str, info: str) -> dict[str, Counts]:
+def _ask_channels(server: Client, prefix: str, info: str) -> dict[str, Info]:
     query = {"info": info} | ({"filter_by_prefix": prefix} if prefix else {})
     answer = server.get("/channels", query)
     try:

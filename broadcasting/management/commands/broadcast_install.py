@@ -10,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ..install import CONNECTIONS, SETTINGS_VARIABLE, Installation
 
-# Connection -> modules that the project would not start without, and what pip calls them.
-PACKAGES = {"redis": {"daphne": "daphne", "redis": '"whik[redis]"'}}
+# What the project could not start without.
+PACKAGES = {"daphne": "daphne", "redis": '"whik[redis]"'}
 
 
 class Command(BaseCommand):
@@ -43,13 +43,13 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        packages = PACKAGES.get(options["connection"], {"daphne": "daphne"})
-        missing = [package for module, package in packages.items() if find_spec(module) is None]
+        missing = [
+            package
+            for module, package in PACKAGES.items()
+            if module in ("daphne", options["connection"]) and find_spec(module) is None
+        ]
         if missing:
-            raise CommandError(
-                f"A package is missing; run `pip install {' '.join(missing)}`, then this "
-                f"command again."
-            )
+            raise CommandError(f"Run `pip install {' '.join(missing)}`, then this command again.")
         installation = _plan(options["connection"])
         for edit in installation.edits:
             for line in edit.diff():
@@ -74,19 +74,11 @@ class Command(BaseCommand):
                 edit.write()
         except OSError as exc:
             raise CommandError(f"{exc}. Run the command again for what is missing.") from exc
-        lines = [
-            f"Wrote {', '.join(edit.name for edit in installation.edits)}.",
-            "Next:",
-            "  In a template:   {% load broadcasting %}{% broadcasting_scripts %}",
-            "  An event class:  python manage.py make_event APP.NAME",
-            "  A server:        python manage.py runserver",
-        ]
-        if installation.has_new_secret:
-            lines.append(
-                "  In production:   set BROADCAST_SECRET, for example to the output of "
-                "`openssl rand -hex 32`"
-            )
-        self.stdout.write("\n".join(lines))
+        self.stdout.write(
+            f"Wrote {', '.join(edit.name for edit in installation.edits)}.\n"
+            "Next: {% load broadcasting %}{% broadcasting_scripts %} in a template, an event by "
+            "`python manage.py make_event APP.NAME`, and `python manage.py runserver`."
+        )
 
     def _print_what_is_left(self, installation: Installation) -> None:
         for path, why, lines in installation.left:

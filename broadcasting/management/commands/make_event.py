@@ -12,7 +12,7 @@ from django.utils.text import camel_case_to_spaces
 from ...channel import Channel, EncryptedPrivateChannel, PresenceChannel, PrivateChannel
 from ...events.payload import declaration_of
 from ...exceptions import InvalidChannel
-from ..app_module import AppModule, known_apps, split_name, write
+from ..app_module import AppModule, split_name, write
 
 # Option -> class of the channel, Echo's method that joins it, docstring of the code.
 KINDS: dict[str, tuple[type[Channel], str, str]] = {
@@ -75,7 +75,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         app, name = split_name(options["name"], options["app"])
         if app is None:
-            raise CommandError(f"Name an app, as in shop.{name}; {known_apps()}")
+            raise CommandError(f"Name an app, as in shop.{name}.")
         kind = options["kind"]
         channel, method, who = KINDS[kind]
         model = _model(options["model"], app.label) if options["model"] else None

@@ -1,13 +1,13 @@
 """Write a listener."""
 
 from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.module_loading import import_string
 
-from ..app_module import AppModule, known_apps, split_name, write
+from ..app_module import AppModule, split_name, write
 
 CODE = '''\
 @listen({event})
@@ -44,7 +44,7 @@ class Command(BaseCommand):
         app, name = split_name(options["name"], options["app"])
         app = app or apps.get_containing_app_config(f"{event_module}.{event}")
         if app is None:
-            raise CommandError(f"Name an app, as in shop.{name}; {known_apps()}")
+            raise CommandError(f"Name an app, as in shop.{name}.")
         keyword = "async def" if options["is_async"] else "def"
         edit = AppModule(app, "listeners", f"What happens after the events of {app.label}.").add(
             name,
@@ -60,18 +60,13 @@ class Command(BaseCommand):
 def _find_event(text: str) -> tuple[str, str]:
     """Return module and name of an event's class, which is imported to be sure of it."""
     module, _, name = text.rpartition(".")
-    if not module:
-        raise CommandError(f"Name the app of {text!r}: --event shop.{text}; {known_apps()}")
     with suppress(LookupError):
         module = f"{apps.get_app_config(module).name}.events"
     try:
-        if isinstance(getattr(import_module(module), name, None), type):
-            return module, name
-    except ModuleNotFoundError as exc:
-        if not f"{module}.".startswith(f"{exc.name}."):
-            raise CommandError(f"{module} cannot be imported: {exc}. Correct it first.") from exc
+        event = import_string(f"{module}.{name}")
     except Exception as exc:
-        raise CommandError(f"{module!r} cannot be imported: {exc}. Correct it first.") from exc
-    raise CommandError(
-        f"There is no event class {text!r}; make it with `python manage.py make_event {text}`."
-    )
+        raise CommandError(
+            f"--event {text} cannot be imported: {exc}. Name it as in shop.OrderShipped; "
+            f"`python manage.py make_event` makes one."
+        ) from exc
+    return module, event.__name__
