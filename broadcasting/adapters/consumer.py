@@ -70,7 +70,7 @@ class PusherConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no 
         key = self.scope["url_route"]["kwargs"]["key"]
         self.session = begin_session(self.scope, key, self.socket, self.address)
         if self.session is not None:
-            self.socket.on_slow = self.session.give_up
+            self.socket.on_slow = self.session.close_slow_reader
 
     def receive(self, text: str | None) -> None:
         """Pass on a text frame. Binary frames are not part of the protocol."""

@@ -7,9 +7,9 @@ from urllib.parse import parse_qs
 from ..conf import get_settings
 from ..protocol.errors import OverCapacity
 from ..server.admission import get_admission
-from ..server.hub import Socket
 from ..server.hubs import get_hub, open_session
 from ..server.session import Session
+from ..server.topics import Socket
 
 _REFUSALS = {
     "address": "Too many connections from one address",

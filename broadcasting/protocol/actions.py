@@ -1,4 +1,4 @@
-"""What a client asked for that needs more than the state machine: the hub's work."""
+"""The work of the hub that a client has asked for."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from .members import Member, User
 @dataclass(frozen=True, slots=True)
 class Subscribe:
     """
-    Join `channel`, then report back with `Connection.subscribed` or `.refused`.
+    Join `channel`, then call `Connection.subscribed` or `Connection.refuse`.
 
-    `attempt` is unique in its connection; the answer must carry it, so that one
-    that comes after the client changed its mind is recognised as stale. `member` is
-    who joins a presence channel, `None` on all others.
+    `attempt` is unique in its connection, and the answer must have it: so an answer is
+    recognised that comes after the client has left the channel. `member` is who joins a
+    presence channel, `None` on all others.
     """
 
     attempt: int
@@ -22,14 +22,14 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """Leave `channel`, whether its subscription was confirmed or still under way."""
+    """Leave `channel`, whether its subscription was confirmed or is under way."""
 
     channel: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClientEvent:
-    """Send `event` to the other subscribers of `channel`; `user_id` is who the member is."""
+    """Send `event` to the other subscribers of `channel`. `user_id` is that of the member."""
 
     channel: str
     event: str
@@ -39,7 +39,7 @@ class ClientEvent:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """Take note that the socket is now one of `user`'s; the client has been told."""
+    """Count the socket as one of `user`'s. The client was sent the confirmation."""
 
     user: User
 

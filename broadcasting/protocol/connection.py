@@ -4,27 +4,32 @@ One client's side of the protocol, as a state machine without I/O.
 Theory of operation
 -------------------
 
-A `Connection` is fed the text of frames (`receive`), the passing of time (`tick`)
-and the outcome of the work it asked for (`subscribed`, `refused`). It answers in
-three ways: actions for the hub, returned from `receive`; frames for the client,
-fetched with `frames_to_send`; and `close_code`, which, once set, ends everything.
+A `Connection` takes the text of frames (`receive`), the time (`tick`) and the outcome
+of the work that it asked for (`subscribed`, `refuse`). It answers in three ways:
+actions for the hub, returned by `receive`; frames for the client, which
+`frames_to_send` returns; and `close_code`, which, once set, is the end.
 
 ::
 
-    new --open()--> open --------ClosingError-------> closed
-      |                                                   ^
-      +--open() refuses-----------------------------------+
+    new --open()--> open --close(), or a ClosingError--> closed
+      |                                                    ^
+      +--open() finds that the client may not stay---------+
+
+To *refuse* is to say no to one thing, and the connection goes on. To *close* is to end
+it from here, with a code. Nothing here knows that the socket is gone; who does calls
+nothing any more.
 
 A channel is absent, *joining* (a `Subscribe` was returned and not yet answered) or
-*joined*. Each joining carries a number, its attempt. A client may leave and join
-again while the first attempt is still under way; an answer whose attempt is no
-longer the channel's current one changes nothing.
+*joined*. Each joining has a number, its attempt. A client may leave and join again
+while the first attempt is under way; an answer whose attempt is not the channel's
+current one changes nothing.
 
-A client may sign in, once, as a user whom the application vouches for. What it may
-join and send depends on signatures and on its application, its `Policy`, alone.
+A client may sign in, once, as a user for whom the application has signed. What it may
+join and send depends only on signatures and on its application, its `Policy`.
 
-Rules of this file: no method raises on client input, `PusherError` is turned into
-frames in one place (`_fail`), and after `close_code` is set nothing is accepted.
+Rules of this file: no method raises on client input; a `PusherError` becomes a frame or
+the close code in one method, `_answer`; and after `close_code` is set nothing is
+accepted.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,7 +62,7 @@ from .errors import (
 )
 from .limits import TokenBucket
 from .members import MAX_MEMBER_ID_LENGTH, Member, User, parse_member, parse_user
-from .messages import PING, PONG, Frame, Snapshot
+from .messages import PING, PONG, Frame, SubscriptionSnapshot
 from .names import (
     MAX_EVENT_LENGTH,
     is_cache,
@@ -79,7 +84,7 @@ FIRST_VERSION_WITH_CLOSE_CODES = 6
 
 
 class Policy(Credentials, Protocol):
-    """What a connection asks about its application; `Application` says what each means."""
+    """What a connection asks about its application. `Application` documents each value."""
 
     @property
     def enabled(self) -> bool: ...
@@ -145,11 +150,11 @@ class Connection:
         self.socket_id = socket_id
         self.close_code: int | None = None
         self.close_reason = ""
-        # How many pongs came: adapters that must know what a client has read count on it.
+        # How many pongs came, for adapters that must know what a client has read.
         self.pongs = 0
         # Who has signed in.
         self.user: User | None = None
-        # Called with each error that the client is told.
+        # Called with each error that the client is sent.
         self.on_error: Callable[[PusherError], object] | None = None
 
         self._policy = policy
@@ -179,7 +184,7 @@ class Connection:
         is_full: bool = False,
     ) -> None:
         """
-        Admit the client and greet it, or refuse it with a close code.
+        Greet the client, or close the connection.
 
         Args:
             origin: The page's origin, `None` if the client sent none.
@@ -189,9 +194,9 @@ class Connection:
         """
         self._opened = self._last_activity = now
         try:
-            policy = self._admit(origin, is_secure, is_full)
+            policy = self._check_client(origin, is_secure, is_full)
         except PusherError as error:
-            self._fail(error)
+            self._answer(error)
         else:
             self._frames.append(
                 messages.connection_established(self.socket_id, policy.activity_timeout)
@@ -205,30 +210,30 @@ class Connection:
         """
         if self.close_code is not None or self._policy is None:
             return []
-        self.noticed(now)
+        self.note_activity(now)
         try:
             return self._handle(text, self._policy)
         except PusherError as error:
-            self._fail(error)
+            self._answer(error)
             return []
 
-    def noticed(self, now: float) -> None:
-        """Take note of a frame that says nothing, such as a ping of WebSocket's own."""
+    def note_activity(self, now: float) -> None:
+        """Note a sign of life that is no message, such as a ping of WebSocket's own."""
         self._last_activity = now
         self._pinged_at = None
 
     def awaits(self, attempt: int) -> bool:
-        """Tell whether the answer to `attempt` still matters."""
+        """Return whether the answer to `attempt` still matters."""
         return self.close_code is None and any(
             joining.attempt == attempt for joining in self._joining.values()
         )
 
-    def subscribed(self, attempt: int, snapshot: Snapshot) -> bool:
+    def subscribed(self, attempt: int, snapshot: SubscriptionSnapshot) -> bool:
         """
         Confirm the subscription that `attempt` asked for.
 
-        Return `False`, having done nothing, when the client has left it since or the
-        connection has closed.
+        It does nothing and returns `False` if the client has left the channel since, or
+        the connection was closed.
         """
         joining = self._finish(attempt)
         if joining is None:
@@ -243,34 +248,40 @@ class Connection:
         self._frames.extend(snapshot.frames)
         return True
 
-    def refused(self, attempt: int, error: PusherError) -> None:
-        """Report that the subscription of `attempt` failed, if it still matters."""
-        joining = self._finish(attempt)
-        if joining is not None:
-            self._refuse(joining.channel, error)
+    def refuse(self, error: PusherError, attempt: int | None = None) -> None:
+        """
+        Say no to what the client asked for: the subscription of `attempt`, if one is given.
 
-    def fail(self, error: PusherError) -> None:
-        """Tell the client of an `error` found outside this machine; close if it closes."""
+        It does nothing for a subscription whose answer does not matter any more.
+        """
+        if attempt is None:
+            if self.close_code is None:
+                self._answer(error)
+        elif (joining := self._finish(attempt)) is not None:
+            self._refuse_channel(joining.channel, error)
+
+    def close(self, error: ClosingError) -> None:
+        """End the connection with the code of `error`, unless that was done."""
         if self.close_code is None:
-            self._fail(error)
+            self._answer(error)
 
     def tick(self, now: float) -> None:
-        """Ping a client that was silent too long, or give it up (pusher-protocol, "Ping")."""
+        """Ping a client that was silent too long, or close (Pusher, "Ping and pong messages")."""
         if self.close_code is not None or self._policy is None:
             return
         try:
             self._check_time(now, self._policy)
         except PusherError as error:
-            self._fail(error)
+            self._answer(error)
 
     def frames_to_send(self) -> list[Frame]:
-        """Return the frames that wait for the client, once."""
+        """Return the frames that wait for the client, and forget them."""
         frames, self._frames = self._frames, []
         return frames
 
     # Opening and ageing
 
-    def _admit(self, origin: str | None, is_secure: bool, is_full: bool) -> Policy:
+    def _check_client(self, origin: str | None, is_secure: bool, is_full: bool) -> Policy:
         policy = self._policy
         if policy is None:
             raise UnknownApplication("Application does not exist")
@@ -294,7 +305,7 @@ class Connection:
         if limit is not None and now - self._opened >= limit and not self._is_authorized:
             raise NeverAuthorized("Connection not authorized within timeout")
         if self._pinged_at is not None:
-            # From the ping on: a process that was held up has pinged late.
+            # From the ping on: a process that was delayed has pinged late.
             waited = now - self._pinged_at
             if waited >= policy.activity_timeout and not self.channels:
                 raise Inactive("Nothing subscribed and nothing said")
@@ -350,7 +361,7 @@ class Connection:
         except InvalidFrame:
             raise
         except PusherError as error:
-            self._refuse(channel, error)
+            self._refuse_channel(channel, error)
             return []
         self._attempts += 1
         self._joining[channel] = Subscribe(self._attempts, channel, member)
@@ -378,13 +389,13 @@ class Connection:
             raise TooManyChannels("Subscribing too fast")
 
     def _authorize(self, channel: str, data: Mapping[str, object], policy: Policy) -> Member | None:
-        """Return who joins a presence channel. Raise unless the client may join at all."""
+        """Return who joins a presence channel. Raise unless the client may join."""
         if not is_guarded(channel):
             return None
         auth, channel_data = data.get("auth"), data.get("channel_data")
         if not isinstance(auth, str) or not (channel_data is None or isinstance(channel_data, str)):
             raise Unauthorized("Invalid format: auth and channel_data must be strings")
-        # Verified first: what is parsed then are the application's own words.
+        # Verified before it is parsed: then it is what the application wrote.
         check_channel(policy, auth, self.socket_id, channel, channel_data)
         if not is_presence(channel):
             return None
@@ -423,7 +434,7 @@ class Connection:
             return []
         self.user = user
         if policy.watchlist and user.is_cut:
-            self._fail(WatchlistTooLong(f"The first {len(user.watchlist)} users are watched"))
+            self._answer(WatchlistTooLong(f"The first {len(user.watchlist)} users are watched"))
         return [SignIn(user)]
 
     def _client_event(
@@ -440,7 +451,7 @@ class Connection:
                 "Client event rejected - only supported on private and presence channels"
             )
         if is_encrypted(channel):
-            # What is sent there is for subscribers' eyes; no official client sends it in clear.
+            # Its messages are sealed, and no official client seals client events.
             raise InvalidFrame("Client event rejected - not supported on encrypted channels")
         if channel not in self._joined:
             raise InvalidFrame(
@@ -468,7 +479,7 @@ class Connection:
     # Answers
 
     def _finish(self, attempt: int) -> Subscribe | None:
-        """Take `attempt` out of the joining ones and return it, `None` if stale."""
+        """Remove and return the joining of `attempt`, `None` if it does not matter any more."""
         if self.close_code is not None:
             return None
         for channel, joining in self._joining.items():
@@ -477,15 +488,15 @@ class Connection:
                 return joining
         return None
 
-    def _refuse(self, channel: str, error: PusherError) -> None:
+    def _refuse_channel(self, channel: str, error: PusherError) -> None:
         # Two frames, because a `pusher:error` names no channel and some SDKs know
-        # nothing else. An error that closes is told by its code alone.
-        if not isinstance(error, ClosingError):
-            kind, status = _SUBSCRIPTION_ERRORS.get(type(error), ("ServerError", 500))
-            self._frames.append(messages.subscription_error(channel, kind, error.message, status))
-        self._fail(error)
+        # nothing else.
+        kind, status = _SUBSCRIPTION_ERRORS.get(type(error), ("ServerError", 500))
+        self._frames.append(messages.subscription_error(channel, kind, error.message, status))
+        self._answer(error)
 
-    def _fail(self, error: PusherError) -> None:
+    def _answer(self, error: PusherError) -> None:
+        """Send `error` as a frame, or set the close code if it closes."""
         if self.on_error is not None:
             self.on_error(error)
         version = self._version or ""

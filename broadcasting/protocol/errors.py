@@ -1,17 +1,17 @@
 """
-What can go wrong on a socket, one class per documented code.
+What a client may be refused, and what closes its connection: one class per cause.
 
-A `ClosingError` ends the connection with its code; pusher-js then reacts by the
-range: 4000-4099 gives up, 4100-4199 reconnects after a second, 4200-4299 at once
-(Pusher, "Channels protocol", "Connection closure"). The others become an error
-frame and the connection lives on.
+A `ClosingError` closes the connection with its code, and pusher-js reacts by the range
+of the code: after 4000-4099 it gives up, after 4100-4199 it reconnects after a second,
+after 4200-4299 at once (Pusher, "Channels protocol", "Connection closure"). The other
+errors are sent as a frame, and the connection goes on.
 """
 
 from typing import ClassVar
 
 
 class PusherError(Exception):
-    """The root of what a client is told. Raise a subclass."""
+    """The root of all errors that a client is sent. Raise a subclass."""
 
     code: ClassVar[int | None] = None
 
@@ -21,18 +21,18 @@ class PusherError(Exception):
 
 
 class ClosingError(PusherError):
-    """The root of what ends a connection. Its `code` is the close code."""
+    """The root of all errors that close a connection. Its `code` is the close code."""
 
     code: ClassVar[int]
 
 
 class InvalidFrame(PusherError):
-    """A frame that is not what the protocol describes; it changes nothing."""
+    """A frame that the protocol does not allow. It changes nothing."""
 
 
 class FrameTooLarge(ClosingError):
     """
-    A frame over the application's limit.
+    A frame larger than the application allows.
 
     RFC 6455 has 1009 for it, which not every server lets an application send.
     """
@@ -41,7 +41,7 @@ class FrameTooLarge(ClosingError):
 
 
 class InsecureTransport(ClosingError):
-    """The application admits sockets over TLS only."""
+    """The application accepts sockets over TLS only."""
 
     code = 4000
 
@@ -59,7 +59,7 @@ class ApplicationDisabled(ClosingError):
 
 
 class OverQuota(ClosingError):
-    """The application has as many sockets as it may."""
+    """The application has as many connections as it may."""
 
     code = 4004
 
@@ -77,7 +77,7 @@ class InvalidVersion(ClosingError):
 
 
 class UnsupportedVersion(ClosingError):
-    """The ``protocol`` parameter names a version that is not spoken here."""
+    """The ``protocol`` parameter names a version that is not supported."""
 
     code = 4007
 
@@ -89,19 +89,19 @@ class ForbiddenOrigin(ClosingError):
 
 
 class UserTerminated(ClosingError):
-    """The application has ended all sockets of the signed-in user."""
+    """The application has closed all connections of the signed-in user."""
 
     code = 4009
 
 
 class NeverAuthorized(ClosingError):
-    """The application asks for authorized connections, and this one did not become one."""
+    """The connection was not authorized in the time that the application allows."""
 
     code = 4009
 
 
 class Unauthorized(PusherError):
-    """An authorization that is missing, forged or not for this socket. The connection lives on."""
+    """An authorization that is missing, forged or not for this socket."""
 
     code = 4009
 
@@ -123,25 +123,25 @@ class UserInfoTooLarge(PusherError):
 
 
 class ClientEventRejected(PusherError):
-    """A client event that this connection may not send, or not now."""
+    """A client event that this connection may not send, or not so soon."""
 
     code = 4301
 
 
 class WatchlistTooLong(PusherError):
-    """More watched users than are watched; the first ones are."""
+    """The user's watchlist is too long. Only its first users are watched."""
 
     code = 4302
 
 
 class OverCapacity(ClosingError):
-    """The process cannot serve the socket now: a slow reader, or a bus that is away."""
+    """The process cannot serve the socket now, because of a slow reader or a lost bus."""
 
     code = 4100
 
 
 class Reconnect(ClosingError):
-    """The process is going away; another one will take the socket at once."""
+    """The process is going away. The client should connect again at once, to another one."""
 
     code = 4200
 
@@ -153,6 +153,6 @@ class PongTimeout(ClosingError):
 
 
 class Inactive(ClosingError):
-    """The client joined no channel and said nothing for twice the activity timeout."""
+    """The client was silent for twice the activity timeout, without any channel."""
 
     code = 4202

@@ -1,8 +1,8 @@
 """
 Messages, as they travel on the bus, and frames, as they travel on a socket.
 
-A message is encoded once however many sockets receive it: its `Frame` is made
-when the hub first sees it, and every socket sends the same text.
+A message is encoded once, however many sockets receive it: the hub makes its `Frame`,
+and every socket sends the same text.
 """
 
 import json
@@ -19,11 +19,11 @@ class Message:
     """
     One event on one topic: a channel of one application.
 
-    `data` is the text that the client's callback receives, usually JSON; it is
-    carried byte for byte. `socket_id` names the one socket that must not get it,
-    `user_id` the member who sent it, if it is a client event of a presence channel.
-    `version` is given by the bus where one step changes a topic's state and tells of
-    it: a presence change, an event that a cache channel keeps. It grows per topic.
+    `data` is the text that the client's callback receives, usually JSON. `socket_id`
+    names the one socket that must not receive it, `user_id` the member who sent it, for
+    a client event of a presence channel. The bus gives a `version` to a message that it
+    publishes in one step with a change of the topic's state: a presence change, or an
+    event that a cache channel keeps. Versions grow within a topic.
     """
 
     topic: str
@@ -57,26 +57,35 @@ def split_topic(topic: str) -> tuple[str, str]:
 
 class Frame:
     """
-    A text frame, encoded once and shared by every socket that sends it.
+    A text frame: a value with two encodings, made once and shared by all sockets.
 
     Attributes:
         text: The frame as JSON (Pusher, "Channels protocol", "Events").
-        size: The bytes that `text` takes on the wire.
         websocket: `text` as a server's WebSocket frame (RFC 6455, section 5.2): final,
             unmasked, uncompressed.
+        size: The bytes of `text` in UTF-8.
     """
 
     __slots__ = ("size", "text", "websocket")
 
     def __init__(self, text: str) -> None:
-        self.text = text
         payload = text.encode()
+        self.text = text
         self.size = len(payload)
         self.websocket = _text_header(self.size) + payload
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frame) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"Frame({self.text!r})"
+
     @classmethod
     def of(cls, message: Message) -> "Frame":
-        """Return the frame that carries `message`. Its data stays a string in it."""
+        """Return the frame that carries `message`, with its data as a string."""
         channel = message.channel
         if is_watch_channel(channel):
             return _watchlist_event(message, channel)
@@ -99,7 +108,7 @@ class Cached:
     """
     The last event of a cache channel.
 
-    `ttl` is the seconds that it is kept from now on; `version` as of a `Message`.
+    It is kept for `ttl` more seconds. `version` is that of its `Message`.
     """
 
     event: str
@@ -109,13 +118,13 @@ class Cached:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class SubscriptionSnapshot:
     """
-    What a new subscriber must hear before its channel's live messages.
+    What a new subscriber must be sent before the live messages of its channel.
 
     Attributes:
-        frames: What arrived while the subscription was being made, in order, as far
-            as it is newer than the rest of the snapshot.
+        frames: The frames that arrived while the subscription was made, in order, as
+            far as they are newer than the rest of the snapshot.
         members: The members of a presence channel, id to information as JSON text.
         cached: The last event of a cache channel, if one is kept.
     """
@@ -129,8 +138,8 @@ def encode(value: object) -> str:
     """
     Return `value` as compact JSON.
 
-    Raise `ValueError` for NaN and infinity, and for nesting that exhausts the
-    recursion limit, which what `decode` has just borne may do.
+    Raise `ValueError` for NaN and infinity, and for nesting that exhausts the recursion
+    limit. What `decode` has accepted may be nested too deeply for this.
     """
     try:
         return _ENCODER.encode(value)
@@ -146,8 +155,8 @@ def decode(text: str | bytes) -> object:
     """
     Return the value that the JSON `text` holds.
 
-    Raise `ValueError` for whatever is not JSON: NaN and infinity, and nesting that
-    exhausts Python's recursion limit, for which `json` raises `RecursionError`.
+    Raise `ValueError` for everything else, also for NaN and infinity, and for nesting
+    that exhausts the recursion limit.
     """
     try:
         return json.loads(text, parse_constant=_refuse_constant)
@@ -159,41 +168,47 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def connection_established(socket_id: str, activity_timeout: int) -> Frame:
-    """Return the first frame of every accepted connection."""
-    data = encode({"socket_id": socket_id, "activity_timeout": activity_timeout})
+def connection_established(socket_id: str, activity_timeout: int, **more: object) -> Frame:
+    """Return the first frame of every accepted connection, with `more` in its data."""
+    data = encode({"socket_id": socket_id, "activity_timeout": activity_timeout, **more})
     return _frame("pusher:connection_established", data)
 
 
-def subscription_succeeded(channel: str, members: Mapping[str, str] | None = None) -> Frame:
-    """Return the confirmation of a subscription, with the `members` of a presence channel."""
+def subscription_succeeded(
+    channel: str, members: Mapping[str, str] | None = None, **more: object
+) -> Frame:
+    """
+    Return the confirmation of a subscription, with the `members` of a presence channel.
+
+    What stands in `more` goes beside the data, where pusher-js does not look.
+    """
     data = "{}"
     if members is not None:
-        # Joined by hand: an information is JSON text already. Every id has a key in
-        # `hash`, since pusher-js lists its members from there.
+        # Joined by hand: the information is JSON text already. Every id has a key in
+        # `hash`, from which pusher-js lists the members.
         infos = ",".join(f"{encode(user_id)}:{info}" for user_id, info in members.items())
         ids = encode(list(members))
         data = f'{{"presence":{{"ids":{ids},"hash":{{{infos}}},"count":{len(members)}}}}}'
-    return _frame("pusher_internal:subscription_succeeded", data, channel)
+    return _frame("pusher_internal:subscription_succeeded", data, channel, more)
 
 
 def cache_miss(channel: str) -> Frame:
-    """Return the news that a cache channel keeps nothing."""
+    """Return what a new subscriber of a cache channel without an event is sent."""
     return _frame("pusher:cache_miss", "{}", channel)
 
 
 def cached_event(channel: str, cached: Cached) -> Frame:
-    """Return the last event of a cache channel as it was when it was sent."""
+    """Return the last event of a cache channel."""
     return Frame(encode({"event": cached.event, "channel": channel, "data": cached.data}))
 
 
 def signin_success(user_data: str) -> Frame:
-    """Return the confirmation of a sign-in, with the very text that the client sent."""
+    """Return the confirmation of a sign-in, with the text that the client sent."""
     return _frame("pusher:signin_success", encode({"user_data": user_data}))
 
 
 def watchlist_events(online: Iterable[str], offline: Iterable[str]) -> Frame:
-    """Return which watched users are there and which are not; empty lists are left out."""
+    """Return which watched users are online and which are not. Empty lists are left out."""
     events = [
         {"name": name, "user_ids": list(ids)}
         for name, ids in (("online", online), ("offline", offline))
@@ -208,7 +223,7 @@ def _watchlist_event(message: Message, channel: str) -> Frame:
     return watchlist_events(user_ids if is_online else [], [] if is_online else user_ids)
 
 
-# Events that the server publishes itself; they travel the bus like any other.
+# Events that the server publishes itself, on the bus like any other.
 MEMBER_ADDED = "pusher_internal:member_added"
 MEMBER_REMOVED = "pusher_internal:member_removed"
 SUBSCRIPTION_COUNT = "pusher_internal:subscription_count"
@@ -245,9 +260,15 @@ def error(exception: PusherError) -> Frame:
     return _frame("pusher:error", {"code": exception.code, "message": exception.message})
 
 
-def _frame(event: str, data: object, channel: str | None = None) -> Frame:
+def _frame(
+    event: str,
+    data: object,
+    channel: str | None = None,
+    more: Mapping[str, object] | None = None,
+) -> Frame:
     # ASCII only: an error may quote what the client sent, lone surrogates included.
     body = {"event": event, "data": data} | ({} if channel is None else {"channel": channel})
+    body.update(more or {})
     return Frame(json.dumps(body, separators=(",", ":")))
 
 

@@ -7,9 +7,10 @@ import threading
 from ..applications import find_application
 from ..conf import get_settings
 from ..protocol.connection import Connection
-from .hub import Hub, Socket
+from .hub import Hub
 from .metrics.workers import share_metrics
 from .session import Session
+from .topics import Socket
 
 # `trace` replaces them.
 _hub_class, _session_class = Hub, Session

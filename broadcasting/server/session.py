@@ -1,8 +1,32 @@
 """
 One socket at work: carries out, against the hub, what its `Connection` decides.
 
-An adapter makes a `Session` for each socket it accepts, passes on what it hears with
-`open`, `receive` and `closed`, and gives the session a `Socket` to speak through.
+Theory of operation
+-------------------
+
+An adapter makes a `Session` for each socket that it accepts, passes on what it hears
+with `open`, `receive` and `closed`, and gives the session a `Socket` to send through.
+
+The end of a connection has one word for each side, here and in `Connection`, `Hub`
+and the adapters:
+
+refuse
+    Say no to one thing: a subscription, a client event, a sign-in. The client gets an
+    error, and the connection goes on. `Connection.refuse` does so for what the hub finds
+    out; what the machine finds out itself, it refuses itself.
+close
+    End the connection from here, with a code. `Session.close` is called by the hub (a
+    drain, a terminated user) and by adapters (a frame that is too large, a slow reader).
+    It sets the code in the `Connection`, has the `Socket` send what waits and the code,
+    and tidies up. A client whose connection is not accepted is closed, too: nobody has
+    to tidy up after it, since it never was one of the hub's.
+closed
+    The connection has ended, from whichever side. The adapter calls `Session.closed`
+    when its socket is gone. It leaves channels and presence and tells the hub. It may be
+    called any number of times, and after `close`.
+
+Whatever closes, the code is set in one place, the `Connection`; from then on nothing is
+accepted and nothing but the waiting frames is sent.
 """
 
 import asyncio
@@ -13,11 +37,18 @@ from ..applications import Application
 from ..exceptions import BroadcastError
 from ..protocol.actions import Action, ClientEvent, SignIn, Subscribe, Unsubscribe
 from ..protocol.connection import Connection
-from ..protocol.errors import ClientEventRejected, OverCapacity, PusherError, Reconnect
+from ..protocol.errors import (
+    ClientEventRejected,
+    ClosingError,
+    OverCapacity,
+    PusherError,
+    Reconnect,
+)
 from ..protocol.members import User
 from ..protocol.messages import Frame, Message, topic_of, watchlist_events
 from ..protocol.names import watch_channel
-from .hub import Hub, Socket
+from .hub import Hub
+from .topics import Socket
 
 logger = logging.getLogger("broadcasting.server")
 
@@ -64,12 +95,12 @@ class Session:
         return self.connection.close_code
 
     def open(self, origin: str | None, *, is_secure: bool = True) -> None:
-        """Greet or refuse the client, whose page is on `origin`."""
+        """Greet the client, whose page is on `origin`, or close its connection."""
         self.connection.on_error = self._hub.on_error
         is_full = self.app is not None and self._hub.is_full(self.app)
         self.connection.open(origin, self._clock(), is_secure=is_secure, is_full=is_full)
         if self._hub.is_closing:
-            self.connection.fail(Reconnect("Server is going away"))
+            self.connection.close(Reconnect("Server is going away"))
         if self.connection.close_code is None:
             self._hub.add(self)
         self._flush()
@@ -83,32 +114,32 @@ class Session:
         for action in actions:
             self._run(action)
 
-    def noticed(self) -> None:
-        """Take a frame that says nothing, and is a sign of life all the same."""
-        self.connection.noticed(self._clock())
+    def note_activity(self) -> None:
+        """Take a frame without a message, such as a ping of WebSocket's own."""
+        self.connection.note_activity(self._clock())
 
     def tick(self, now: float) -> None:
-        """Let connection and socket notice the time."""
+        """Do what is due at time `now`: ping the client, or close."""
         self.socket.tick(now)
         self.connection.tick(now)
         self._flush()
 
-    def dismiss(self, error: PusherError) -> None:
-        """End the connection with `error` and forget the client."""
-        self.connection.fail(error)
+    def close(self, error: ClosingError) -> None:
+        """End the connection with the code of `error`."""
+        self.connection.close(error)
         self._flush()
         self.closed()
 
-    def give_up(self) -> None:
+    def close_slow_reader(self) -> None:
         """End, in a moment, the connection of a client that does not read."""
         self._hub.stats.slow_readers += 1
         logger.info("Closing a slow reader, socket %s", self.socket_id)
-        # Not now: this is called by `send`, and the hub may be in the midst of a topic.
+        # Not now: `send` calls this, and the hub may be in the midst of a topic.
         error = OverCapacity("Too slow a reader")
-        asyncio.get_running_loop().call_soon(self.dismiss, error)
+        asyncio.get_running_loop().call_soon(self.close, error)
 
     def closed(self) -> None:
-        """Forget the client. Calling it again does nothing."""
+        """Forget the client: its connection has ended. Calling it again does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -120,7 +151,7 @@ class Session:
         for channel in self.connection.channels:
             self._hub.unsubscribe(self.socket_id, self._topic(channel), grace=grace)
         if self.app.watchlist and self.connection.user is not None:
-            self._hub.go_offline(self.socket_id, grace=grace)
+            self._hub.users.go_offline(self.socket_id, grace=grace)
             for user_id in self.connection.user.watchlist:
                 self._hub.unsubscribe(self.socket_id, self._watch_topic(user_id))
 
@@ -131,9 +162,9 @@ class Session:
             case Unsubscribe():
                 self._hub.unsubscribe(self.socket_id, self._topic(action.channel))
             case ClientEvent():
-                self._hub.spawn(self._whisper(action))
+                self._hub.spawn(self._publish(action))
             case SignIn():
-                self._hub.signed_in(self)
+                self._hub.users.add(self)
                 if self.app is not None and self.app.watchlist:
                     self._hub.spawn(self._watch(action.user))
 
@@ -148,9 +179,11 @@ class Session:
                 self.socket, self.socket_id, name, member=action.member, max_members=limit
             )
         except PusherError as error:
-            self.connection.refused(action.attempt, error)
+            self.connection.refuse(error, action.attempt)
         except Exception as exc:
-            self.connection.refused(action.attempt, self._unavailable(name, exc))
+            unavailable = self._unavailable(name, exc)
+            if self.connection.awaits(action.attempt):
+                self.connection.close(unavailable)
         else:
             # No await between the hub's answer and these lines: nothing overtakes them.
             if snapshot is not None:
@@ -158,40 +191,38 @@ class Session:
         if not self._closed:
             self._flush()
 
-    async def _whisper(self, action: ClientEvent) -> None:
+    async def _publish(self, action: ClientEvent) -> None:
         topic = self._topic(action.channel)
         message = Message(topic, action.event, action.data, self.socket_id, action.user_id)
         try:
-            await self._hub.whisper(message)
+            await self._hub.publish_client_event(message)
         except BroadcastError as exc:
-            logger.warning("Cannot relay a client event to %s: %s", topic, exc)
-            self.connection.fail(ClientEventRejected("The event could not be relayed, try again"))
+            logger.warning("Cannot publish a client event on %s: %s", topic, exc)
+            error = ClientEventRejected("The event could not be relayed, try again")
+            self.connection.refuse(error)
             if not self._closed:
                 self._flush()
 
     async def _watch(self, user: User) -> None:
         if self._closed:
             return
-        names = [self._watch_topic(user_id) for user_id in user.watchlist]
+        users = self._hub.users
+        names = {user_id: self._watch_topic(user_id) for user_id in user.watchlist}
         try:
             own = self._watch_topic(user.id)
-            if not await self._hub.come_online(self.socket_id, own, user.id) or not names:
+            if not await users.come_online(self.socket_id, own, user.id) or not names:
                 return
-            watch = await self._hub.watch(self.socket, self.socket_id, names)
+            watch = await users.watch(self.socket, self.socket_id, [*names.values()])
         except Exception as exc:
-            self.connection.fail(self._unavailable("a watchlist", exc))
+            self.connection.close(self._unavailable("a watchlist", exc))
         else:
             if watch is not None:
-                there = {u: self._watch_topic(u) in watch.online for u in user.watchlist}
-                online = [user_id for user_id, is_there in there.items() if is_there]
-                offline = [user_id for user_id, is_there in there.items() if not is_there]
+                online = [user_id for user_id, name in names.items() if name in watch.online]
+                offline = [user_id for user_id, name in names.items() if name not in watch.online]
                 for frame in (watchlist_events(online, offline), *watch.frames):
                     self._send(frame)
         if not self._closed:
             self._flush()
-
-    def _watch_topic(self, user_id: str) -> str:
-        return self._topic(watch_channel(user_id))
 
     def _unavailable(self, name: str, exc: Exception) -> OverCapacity:
         # The client cannot mend this, but pusher-js comes back after a second and
@@ -200,6 +231,9 @@ class Session:
         level = logging.WARNING if is_known else logging.ERROR
         logger.log(level, "Cannot subscribe to %s: %s", name, exc, exc_info=not is_known)
         return OverCapacity("Subscriptions are unavailable, try again")
+
+    def _watch_topic(self, user_id: str) -> str:
+        return self._topic(watch_channel(user_id))
 
     def _topic(self, channel: str) -> str:
         return topic_of(self.app.id if self.app else "", channel)

@@ -27,8 +27,9 @@ from ..drivers.memory import MemoryBroker, MemoryBus
 from ..drivers.registry import broadcasters
 from ..protocol.connection import Connection
 from ..protocol.messages import Message, topic_of
-from ..server.hub import Hub, Socket
+from ..server.hub import Hub
 from ..server.session import Session
+from ..server.topics import Socket
 
 T = TypeVar("T")
 

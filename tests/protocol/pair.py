@@ -13,7 +13,7 @@ from typing import Any
 from broadcasting.protocol.actions import Action, Subscribe, Unsubscribe
 from broadcasting.protocol.connection import Connection
 from broadcasting.protocol.errors import PusherError
-from broadcasting.protocol.messages import Frame, Snapshot
+from broadcasting.protocol.messages import Frame, SubscriptionSnapshot
 from broadcasting.protocol.signatures import sign_channel, sign_user
 from tests.utils import FakeClock, decode, pong, sign_in, subscribe, unsubscribe
 
@@ -212,7 +212,7 @@ class Pair:
         action = self.actions.pop()
         assert isinstance(action, Subscribe)
         members = None if action.member is None else {action.member.user_id: action.member.info}
-        assert self.connection.subscribed(action.attempt, Snapshot(members=members))
+        assert self.connection.subscribed(action.attempt, SubscriptionSnapshot(members=members))
         self.texts += [frame.text for frame in self.connection.frames_to_send()]
         return action
 
@@ -222,13 +222,13 @@ class Pair:
 
     def confirm(self, action: Subscribe, *frames: Frame) -> bool:
         """Answer as a hub that has joined, with `frames` having arrived meanwhile."""
-        confirmed = self.connection.subscribed(action.attempt, Snapshot(frames))
+        confirmed = self.connection.subscribed(action.attempt, SubscriptionSnapshot(frames))
         self.carry()
         return confirmed
 
     def refuse(self, action: Subscribe, error: PusherError) -> None:
         """Answer as a hub that could not join."""
-        self.connection.refused(action.attempt, error)
+        self.connection.refuse(error, action.attempt)
         self.carry()
 
     def _take_outbox(self) -> list[str]:

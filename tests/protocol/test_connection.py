@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from broadcasting.protocol.actions import Action, Subscribe, Unsubscribe
 from broadcasting.protocol.connection import Connection
 from broadcasting.protocol.errors import InvalidFrame, OverCapacity, Reconnect
-from broadcasting.protocol.messages import Frame, Message, Snapshot
+from broadcasting.protocol.messages import Frame, Message, SubscriptionSnapshot
 from tests.protocol.pair import SOCKET_ID, FakePolicy, Pair
 from tests.utils import frame, ping, pong, subscribe, unsubscribe
 
@@ -184,10 +184,10 @@ class TestHeartbeat:
         pair = joined_pair()
         for _ in range(3):
             pair.connection.tick(pair.clock.advance(29))
-            pair.connection.noticed(pair.clock.now)
+            pair.connection.note_activity(pair.clock.now)
         assert pair.connection.frames_to_send() == []
         pair.connection.tick(pair.clock.advance(30))
-        pair.connection.noticed(pair.clock.advance(20))
+        pair.connection.note_activity(pair.clock.advance(20))
         pair.connection.tick(pair.clock.advance(20))
         assert not pair.is_closed
 
@@ -318,13 +318,6 @@ class TestSubscribing:
         assert pair.close_code is None
         pair.leave("b")
         pair.join("c")
-
-    def test_a_refusal_by_the_hub_that_closes_is_told_by_its_code(self) -> None:
-        """No frame for a client that is about to be closed."""
-        pair = Pair()
-        pair.refuse(pair.join("x"), OverCapacity("Try again"))
-        assert pair.texts == [GREETING]
-        assert pair.close_code == 4100
 
     def test_a_refusal_by_the_hub_lets_the_client_try_again(self) -> None:
         """The channel is free; an error without a table entry is a server error."""
@@ -529,15 +522,15 @@ class TestClosed:
     def test_failing_from_outside_closes_once(self) -> None:
         """The first code stands."""
         pair = Pair()
-        pair.connection.fail(Reconnect("Server is going away"))
-        pair.connection.fail(OverCapacity("Too late"))
+        pair.connection.close(Reconnect("Server is going away"))
+        pair.connection.close(OverCapacity("Too late"))
         assert pair.close_code == 4200
         assert pair.connection.close_reason == "Server is going away"
 
     def test_failing_without_a_close_is_told(self) -> None:
         """An error found outside the machine is an error event like others."""
         pair = Pair()
-        pair.connection.fail(InvalidFrame("No"))
+        pair.connection.refuse(InvalidFrame("No"))
         pair.carry()
         assert pair.client.errors == [{"code": None, "message": "No"}]
         assert pair.close_code is None
@@ -547,7 +540,7 @@ class TestClosed:
         """No frame, no time, no late answer has an effect."""
         pair = Pair(known=known)
         action = pair.join("x") if known else Subscribe(1, "x")
-        pair.connection.fail(Reconnect("Server is going away"))
+        pair.connection.close(Reconnect("Server is going away"))
         code, channels = pair.close_code, pair.connection.channels
         for text in (ping(), subscribe("y"), unsubscribe("x"), "nonsense", "x" * 100_000):
             assert pair.say(text) == []
@@ -555,7 +548,7 @@ class TestClosed:
         pair.connection.tick(pair.clock.advance(1000))
         assert pair.confirm(action, live("x")) is False
         pair.refuse(action, OverCapacity("Too late"))
-        pair.connection.fail(OverCapacity("Too late"))
+        pair.connection.close(OverCapacity("Too late"))
         assert pair.connection.awaits(action.attempt) is False
         assert pair.connection.frames_to_send() == []
         assert pair.actions == []
@@ -657,7 +650,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         )
         assert self.connection.awaits(action.attempt) is expected
         kept = live(action.channel)
-        assert self.connection.subscribed(action.attempt, Snapshot((kept,))) is expected
+        assert self.connection.subscribed(action.attempt, SubscriptionSnapshot((kept,))) is expected
         events = [answer["event"] for answer in self.read()]
         assert events == (["pusher_internal:subscription_succeeded", "e"] if expected else [])
         if expected:
@@ -667,7 +660,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     def refuse(self, action: Subscribe) -> None:
         """The hub could not join."""
         expected = self.connection.awaits(action.attempt)
-        self.connection.refused(action.attempt, InvalidFrame("No"))
+        self.connection.refuse(InvalidFrame("No"), action.attempt)
         events = [answer["event"] for answer in self.read()]
         assert events == (["pusher:subscription_error", "pusher:error"] if expected else [])
         if expected:
@@ -687,7 +680,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     @rule()
     def close(self) -> None:
         """The server goes away."""
-        self.connection.fail(Reconnect("Server is going away"))
+        self.connection.close(Reconnect("Server is going away"))
         self.read()
 
     @invariant()

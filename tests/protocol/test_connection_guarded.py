@@ -13,7 +13,7 @@ from broadcasting.protocol.actions import ClientEvent, SignIn, Subscribe, Unsubs
 from broadcasting.protocol.connection import Connection
 from broadcasting.protocol.errors import TooManyMembers
 from broadcasting.protocol.members import Member, User
-from broadcasting.protocol.messages import Cached, Frame, Message, Snapshot
+from broadcasting.protocol.messages import Cached, Frame, Message, SubscriptionSnapshot
 from broadcasting.protocol.signatures import sign_channel, sign_user
 from tests.protocol.pair import SOCKET_ID, FakePolicy, Pair
 from tests.utils import client_event, decode, frame, pong, sign_in, subscribe, unsubscribe
@@ -264,7 +264,7 @@ class TestGuardedChannels:
         pair.ask("presence-x", ANA)
         action = pair.actions.pop()
         assert isinstance(action, Subscribe)
-        pair.connection.refused(action.attempt, TooManyMembers("The channel may have 1 members"))
+        pair.connection.refuse(TooManyMembers("The channel may have 1 members"), action.attempt)
         assert [json.loads(f.text) for f in pair.connection.frames_to_send()] == refused(
             "presence-x", "The channel may have 1 members", "LimitReached", 4100
         )
@@ -590,7 +590,7 @@ class TestSnapshots:
         action = pair.actions.pop()
         assert isinstance(action, Subscribe)
         members = {"1": '{"name":"Ana"}', "2": "null", "__proto__": "[]"}
-        pair.connection.subscribed(action.attempt, Snapshot(members=members))
+        pair.connection.subscribed(action.attempt, SubscriptionSnapshot(members=members))
         (answer,) = pair.connection.frames_to_send()
         assert decode(answer.text) == {
             "event": "pusher_internal:subscription_succeeded",
@@ -610,7 +610,9 @@ class TestSnapshots:
         pair.ask("presence-x", ANA)
         action = pair.actions.pop()
         assert isinstance(action, Subscribe)
-        pair.connection.subscribed(action.attempt, Snapshot(members={"0": "1", "1": "2"}))
+        pair.connection.subscribed(
+            action.attempt, SubscriptionSnapshot(members={"0": "1", "1": "2"})
+        )
         (answer,) = pair.connection.frames_to_send()
         assert decode(answer.text)["data"]["presence"]["hash"] == {"0": 1, "1": 2}
 
@@ -623,7 +625,7 @@ class TestSnapshots:
         assert isinstance(action, Subscribe)
         newer = Frame.of(Message(f"1:{channel}", "e", "new"))
         cached = Cached("e", "ż old", 1, 60)
-        pair.connection.subscribed(action.attempt, Snapshot((newer,), cached=cached))
+        pair.connection.subscribed(action.attempt, SubscriptionSnapshot((newer,), cached=cached))
         frames = [json.loads(f.text) for f in pair.connection.frames_to_send()]
         assert [f["data"] for f in frames] == ["{}", "ż old", "new"]
         assert frames[1] == {"event": "e", "channel": channel, "data": "ż old"}
@@ -695,7 +697,7 @@ class GuardedMachine(RuleBasedStateMachine):
         if index < len(self.waiting):
             action = self.waiting.pop(index)
             members = None if action.member is None else {action.member.user_id: "null"}
-            if self.connection.subscribed(action.attempt, Snapshot(members=members)):
+            if self.connection.subscribed(action.attempt, SubscriptionSnapshot(members=members)):
                 self.members[action.channel] = action.member
 
     @rule(channel=channels)

@@ -76,7 +76,7 @@ class FakeSocket:
 
 
 class FakePresence(LocalPresence):
-    """A presence whose calls wait before, and after, they do their one step."""
+    """A presence whose calls wait before and after their one step."""
 
     def __init__(self, store: PresenceStore, pause: Callable[[str], Awaitable[None]]) -> None:
         super().__init__(store)
@@ -209,18 +209,19 @@ class Tab:
 
     Args:
         number: Becomes its socket id.
-        clock: What the session takes the time from.
+        origin: Where its page is.
     """
 
     def __init__(
-        self, hub: Hub, number: int = 1, clock: FakeClock | None = None, app: Application = APP
+        self, hub: Hub, number: int = 1, app: Application = APP, origin: str | None = None
     ) -> None:
         self.app = app
+        self.hub = hub
         self.socket = FakeSocket()
         self.connection = Connection(app, f"1.{number}", "7")
-        self.clock = clock or FakeClock()
+        self.clock = FakeClock()
         self.session = Session(hub, app, self.connection, self.socket, self.clock)
-        self.session.open(None)
+        self.session.open(origin)
 
     @property
     def socket_id(self) -> str:
@@ -243,7 +244,7 @@ class Tab:
         data = json.dumps({"id": user_id, "watchlist": watchlist})
         self.session.receive(sign_in(data, sign_user(self.app, self.socket_id, data)))
 
-    def whisper(self, channel: str, event: str, data: object) -> None:
+    def send_event(self, channel: str, event: str, data: object) -> None:
         """Send a client event."""
         self.session.receive(client_event(channel, event, data))
 

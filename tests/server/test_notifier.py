@@ -108,9 +108,9 @@ async def test_client_events_name_their_sender(hub: Hub) -> None:
     tab.join(ROOM, "7")
     tab.join("private-x")
     await settle()
-    tab.whisper(ROOM, "client-a", {"b": 1})
-    tab.whisper("private-x", "client-a", "text")
-    tab.whisper("x", "client-a", "refused")
+    tab.send_event(ROOM, "client-a", {"b": 1})
+    tab.send_event("private-x", "client-a", "text")
+    tab.send_event("x", "client-a", "refused")
     await settle()
     assert told("client_event") == [
         {

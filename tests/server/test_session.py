@@ -1,6 +1,5 @@
 """One socket at work, from its first frame to its last."""
 
-import asyncio
 import gc
 import logging
 import weakref
@@ -8,75 +7,46 @@ from dataclasses import replace
 
 import pytest
 
-from broadcasting.exceptions import BroadcastError
-from broadcasting.protocol.connection import Connection
-from broadcasting.protocol.errors import OverCapacity
+from broadcasting.exceptions import BroadcastError, PublisherBusy
+from broadcasting.protocol.messages import Message
 from broadcasting.server.hub import Hub
-from broadcasting.server.session import Session
-from tests.server.fakes import APP, FakeBroker, FakeSocket, Tab, address, message, settle
-from tests.utils import FakeClock, ping, pong
+from tests.server.fakes import APP, FakeBroker, Tab, address, message, settle
+from tests.utils import ping, pong, subscribe
 
 GREETED = ("pusher:connection_established", None)
 JOINED = ("pusher_internal:subscription_succeeded", "x")
-
-
-def refused_session(
-    hub: Hub, origin: str | None = "http://evil.example"
-) -> tuple[Session, FakeSocket]:
-    """Return a session whose client was refused."""
-    socket = FakeSocket()
-    session = Session(hub, APP, Connection(APP, "1.1", "7"), socket, FakeClock())
-    session.open(origin)
-    return session, socket
+ROOM = "presence-room"
 
 
 class TestOpen:
     async def test_the_client_is_greeted_at_once(self, hub: Hub) -> None:
-        """Without waiting for the bus; the socket counts from now on."""
+        """Without waiting for the bus; the socket counts from now on. A ping needs no task."""
         tab = Tab(hub)
         assert tab.socket.events == [GREETED]
         assert hub.session_count == 1
-
-    async def test_a_refused_client_is_closed_with_its_code(self, hub: Hub) -> None:
-        """It never counts."""
-        session, socket = refused_session(hub)
-        assert socket.closed == (4009, "Origin not allowed")
-        assert socket.frames == []
-        assert hub.session_count == 0
-        session.closed()
-        assert hub.session_count == 0
-
-    @pytest.mark.parametrize("reason", ["origin", "quota"])
-    async def test_a_refused_client_can_do_nothing(
-        self, hub: Hub, broker: FakeBroker, reason: str
-    ) -> None:
-        """What it says is not even answered, and it hears of nothing."""
-        if reason == "origin":
-            session, socket = refused_session(hub)
-        else:
-            small = replace(APP, max_connections=1)
-            Tab(hub, 8, app=small)
-            tab = Tab(hub, 9, app=small)
-            session, socket = tab.session, tab.socket
-            assert socket.close_code == 4004
-        session.receive('{"event":"pusher:subscribe","data":{"channel":"x"}}')
-        session.receive(ping())
-        await settle()
-        assert hub.deliver(message("x")) == 0
-        assert socket.frames == []
-        assert broker.calls == []
-
-
-class TestReceive:
-    async def test_an_answer_is_sent_at_once(self, hub: Hub) -> None:
-        """A ping needs no task."""
-        tab = Tab(hub)
         tab.session.receive(ping())
         assert tab.socket.events == [GREETED, ("pusher:pong", None)]
 
-    async def test_a_subscription_is_confirmed_after_the_bus(
-        self, hub: Hub, broker: FakeBroker
+    @pytest.mark.parametrize(
+        ("origin", "quota", "code"), [("http://evil.example", None, 4009), (None, 0, 4004)]
+    )
+    async def test_a_client_that_may_not_stay_is_closed(
+        self, hub: Hub, broker: FakeBroker, origin: str | None, quota: int | None, code: int
     ) -> None:
+        """It never counts, what it says is not answered, and it hears of nothing."""
+        app = replace(APP, max_connections=quota)
+        tab = Tab(hub, app=app, origin=origin)
+        assert (tab.socket.close_code, hub.session_count) == (code, 0)
+        tab.subscribe("x")
+        tab.session.receive(ping())
+        await settle()
+        tab.session.closed()
+        assert hub.deliver(message("x")) == 0
+        assert (tab.socket.frames, broker.calls, hub.session_count) == ([], [], 0)
+
+
+class TestSubscribe:
+    async def test_it_is_confirmed_after_the_bus(self, hub: Hub, broker: FakeBroker) -> None:
         """And not before."""
         broker.held = True
         tab = Tab(hub)
@@ -98,48 +68,21 @@ class TestReceive:
         assert broker.joined == {"1:x", "2:x"}
         assert hub.deliver(message("x")) == 1
 
-    async def test_a_frame_that_closes_leaves_the_channels_to_the_adapter(
-        self, hub: Hub, broker: FakeBroker
+    @pytest.mark.parametrize("way", ["unsubscribe", "close"])
+    async def test_changing_ones_mind_in_the_same_turn_joins_nothing(
+        self, hub: Hub, broker: FakeBroker, way: str
     ) -> None:
-        """The socket is told to close; `closed` then tidies up."""
+        """The task of the subscription has not begun: the bus is not even asked."""
         tab = Tab(hub)
         tab.subscribe("x")
-        await settle()
-        tab.session.receive("x" * 100_000)
-        assert tab.socket.close_code == 4100
-        tab.session.closed()
-        await settle()
-        assert hub.topics == {}
-        assert broker.joined == set()
-
-
-class TestFirstTurn:
-    """A client may change its mind before the task of its subscription has begun."""
-
-    async def test_leaving_in_the_same_turn_joins_nothing(
-        self, hub: Hub, broker: FakeBroker
-    ) -> None:
-        """The bus is not even asked, and nothing is received."""
-        tab = Tab(hub)
-        tab.subscribe("x")
-        tab.unsubscribe("x")
+        if way == "close":
+            tab.session.closed()
+        else:
+            tab.unsubscribe("x")
         await settle()
         assert hub.deliver(message("x")) == 0
         assert tab.socket.events == [GREETED]
-        assert hub.topics == {}
-        assert broker.joined == set()
-
-    async def test_going_in_the_same_turn_leaves_nothing_behind(
-        self, hub: Hub, broker: FakeBroker
-    ) -> None:
-        """A socket that is gone is in no topic."""
-        tab = Tab(hub)
-        tab.subscribe("x")
-        tab.session.closed()
-        await settle()
-        assert hub.topics == {}
-        assert broker.joined == set()
-        assert hub.session_count == 0
+        assert (hub.topics, broker.joined) == ({}, set())
 
     @pytest.mark.parametrize("joined_before", [True, False])
     async def test_coming_back_in_the_same_turn_joins_once(
@@ -160,114 +103,105 @@ class TestFirstTurn:
 
 
 class TestFailure:
+    @pytest.mark.parametrize(
+        ("error", "level"),
+        [(BroadcastError("away"), logging.WARNING), (RuntimeError("A bug"), logging.ERROR)],
+    )
     async def test_a_bus_that_does_not_confirm_closes_with_4100(
-        self, hub: Hub, broker: FakeBroker, caplog: pytest.LogCaptureFixture
+        self,
+        hub: Hub,
+        broker: FakeBroker,
+        caplog: pytest.LogCaptureFixture,
+        error: Exception,
+        level: int,
     ) -> None:
-        """The client comes back by itself and joins all its channels again."""
-        tab = Tab(hub)
-        await settle()
-        broker.held = True
-        tab.subscribe("x")
-        await settle()
-        broker.release(error=BroadcastError("Redis is away"))
-        await settle()
-        assert tab.socket.closed == (4100, "Subscriptions are unavailable, try again")
-        assert tab.socket.events == [GREETED]
-        assert hub.topics == {}
-        assert caplog.record_tuples == [
-            ("broadcasting.server", logging.WARNING, "Cannot subscribe to 1:x: Redis is away")
-        ]
-
-    async def test_the_next_client_is_served_again(self, hub: Hub, broker: FakeBroker) -> None:
-        """A failure is not remembered."""
+        """The client comes back by itself and joins its channels again; the next is served."""
         first, second = Tab(hub, 1), Tab(hub, 2)
-        await settle()
+        await hub.start()
         broker.held = True
-        first.subscribe("x")
+        first.subscribe("x", "y")
         await settle()
         second.subscribe("x")
         await settle()
-        broker.release(error=BroadcastError("Redis is away"))
-        broker.held = False
-        await settle()
-        assert first.socket.close_code == 4100
-        assert second.heard("x") == ["joined"]
-        assert broker.calls == [("subscribe", address("x"))] * 2
-        first.session.closed()
-        await settle()
-        assert hub.deliver(message("x")) == 1
-        assert broker.joined == {address("x")}
-
-    async def test_an_unexpected_error_closes_too_and_is_logged_in_full(
-        self, hub: Hub, broker: FakeBroker, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """No page is left waiting for a confirmation that never comes."""
-        tab = Tab(hub)
-        await settle()
-        broker.held = True
-        tab.subscribe("x")
-        await settle()
-        broker.release(error=RuntimeError("A bug"))
-        await settle()
-        assert tab.socket.close_code == 4100
-        (record,) = caplog.records
-        assert record.levelno == logging.ERROR
-        assert record.exc_info is not None
-
-    async def test_a_failure_for_a_channel_that_was_left_does_not_close(
-        self, hub: Hub, broker: FakeBroker
-    ) -> None:
-        """Nobody waits for it any more."""
-        tab = Tab(hub)
-        await settle()
-        broker.held = True
-        tab.subscribe("x")
-        await settle()
-        tab.unsubscribe("x")
-        broker.release(error=BroadcastError("Redis is away"))
-        await settle()
-        assert tab.socket.closed is None
-        assert hub.topics == {}
-
-    async def test_a_failure_after_the_client_has_gone_says_nothing(
-        self, hub: Hub, broker: FakeBroker
-    ) -> None:
-        """Its socket is not touched."""
-        tab = Tab(hub)
-        await settle()
-        broker.held = True
-        tab.subscribe("x")
-        await settle()
-        tab.session.closed()
-        broker.release(error=BroadcastError("Redis is away"))
-        await settle()
-        assert tab.socket.closed is None
-        assert hub.topics == {}
-
-    async def test_other_subscriptions_of_a_closed_socket_stay_silent(
-        self, hub: Hub, broker: FakeBroker
-    ) -> None:
-        """Those that are confirmed after the close are not passed on, and are given up."""
-        tab = Tab(hub)
-        await settle()
-        broker.held = True
-        tab.subscribe("x", "y")
-        await settle()
-        broker.release(error=BroadcastError("Redis is away"))
-        await settle()
+        broker.release(error=error)
         broker.release_all()
         await settle()
-        assert tab.socket.events == [GREETED]
-        assert tab.connection.frames_to_send() == []
-        tab.session.closed()
+        assert first.socket.closed == (4100, "Subscriptions are unavailable, try again")
+        assert first.socket.events == [GREETED]  # Of y, which was confirmed later, nothing.
+        assert second.heard("x") == ["joined"]
+        (record,) = caplog.records
+        assert (record.levelno, bool(record.exc_info)) == (level, level == logging.ERROR)
+        assert "1:x" in record.getMessage()
+        first.session.closed()
         await settle()
+        assert broker.joined == {address("x")}
+        assert hub.deliver(message("x")) == 1
+
+    @pytest.mark.parametrize("way", ["unsubscribe", "close"])
+    async def test_a_failure_that_matters_to_nobody_does_not_close(
+        self, hub: Hub, broker: FakeBroker, way: str
+    ) -> None:
+        """The client has left the channel, or has gone."""
+        tab = Tab(hub)
+        await hub.start()
+        broker.held = True
+        tab.subscribe("x")
+        await settle()
+        if way == "close":
+            tab.session.closed()
+        else:
+            tab.unsubscribe("x")
+        broker.release(error=BroadcastError("away"))
+        await settle()
+        assert tab.socket.closed is None
         assert hub.topics == {}
-        assert broker.joined == set()
+
+    async def test_a_client_event_that_is_not_taken_is_refused(
+        self, hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With 4301; the connection goes on. A client that has gone is not told."""
+
+        async def refuse(message: Message) -> None:
+            raise PublisherBusy("full")
+
+        tab, gone = [Tab(hub, number) for number in (1, 2)]
+        tab.join("private-x")
+        gone.join("private-x")
+        await settle()
+        monkeypatch.setattr(broker, "publish", refuse)
+        tab.send_event("private-x", "client-a", {})
+        gone.send_event("private-x", "client-a", {})
+        gone.session.closed()
+        await settle()
+        assert tab.told("pusher:error")[-1]["data"]["code"] == 4301
+        assert tab.socket.is_open
+        assert gone.told("pusher:error") == []
+
+
+class TestClientEvents:
+    async def test_everybody_else_receives_them(self, hub: Hub) -> None:
+        """Other tabs of the same user included; a member is named, and the sender left out."""
+        ana, again, ben = [Tab(hub, number) for number in (1, 2, 3)]
+        for tab, user in ((ana, "1"), (again, "1"), (ben, "2")):
+            tab.join(ROOM, user)
+            tab.join("private-x")
+        await settle()
+        ana.send_event(ROOM, "client-typing", {"on": True})
+        for number in range(9):
+            ana.send_event("private-x", "client-typing", number)
+        await settle()
+        named = {"event": "client-typing", "channel": ROOM, "data": {"on": True}, "user_id": "1"}
+        in_order = [
+            {"event": "client-typing", "channel": "private-x", "data": number}
+            for number in range(9)
+        ]
+        assert again.told("client-typing") == ben.told("client-typing") == [named, *in_order]
+        assert ana.told("client-typing") == []
 
 
 class TestTick:
-    async def test_socket_and_connection_notice_the_time(self, hub: Hub) -> None:
-        """Silence is pinged, then given up."""
+    async def test_a_silent_client_is_pinged_then_closed(self, hub: Hub) -> None:
+        """The socket is told the time, too."""
         tab = Tab(hub)
         for _ in range(2):
             tab.session.tick(tab.clock.advance(30))
@@ -275,52 +209,63 @@ class TestTick:
         assert tab.socket.events == [GREETED, ("pusher:ping", None)]
         assert tab.socket.closed == (4202, "Nothing subscribed and nothing said")
 
-    async def test_the_time_of_a_frame_is_the_clocks(self, hub: Hub) -> None:
-        """A pong that comes late is still one that came."""
+    async def test_any_sign_of_life_is_one(self, hub: Hub) -> None:
+        """At the time of the clock: a pong, and a frame that is no message."""
         tab = Tab(hub)
-        tab.session.tick(tab.clock.advance(30))
-        tab.clock.advance(29)
-        tab.session.receive(pong())
-        tab.session.tick(tab.clock.advance(29))
+        for is_message in (True, False):
+            tab.session.tick(tab.clock.advance(30))
+            tab.clock.advance(29)
+            if is_message:
+                tab.session.receive(pong())
+            else:
+                tab.session.note_activity()
+            tab.session.tick(tab.clock.advance(29))
         assert tab.socket.closed is None
         assert tab.connection.pongs == 1
 
 
 class TestClosed:
-    async def test_twice_is_once(self, hub: Hub, broker: FakeBroker) -> None:
-        """Server and client may both end it."""
+    async def test_a_frame_that_closes_leaves_the_rest_to_the_adapter(
+        self, hub: Hub, broker: FakeBroker
+    ) -> None:
+        """The socket is told to close; `closed` then leaves the channels, once."""
         tab = Tab(hub)
         tab.subscribe("x", "y")
         await settle()
+        tab.session.receive("x" * 100_000)
+        assert tab.socket.close_code == 4100
         for _ in range(2):
             tab.session.closed()
             await settle()
-        assert hub.session_count == 0
-        assert hub.topics == {}
+        assert (hub.session_count, hub.topics, broker.joined) == (0, {}, set())
         unsubscribed = [call for call in broker.calls if call[0] == "unsubscribe"]
         assert sorted(unsubscribed) == [("unsubscribe", "1:x"), ("unsubscribe", "1:y")]
 
-    async def test_the_second_time_does_not_take_what_another_socket_has(self, hub: Hub) -> None:
-        """A late `closed` costs nobody else a subscription."""
+    async def test_a_late_one_takes_nothing_from_others(self, hub: Hub, broker: FakeBroker) -> None:
+        """And frames that an adapter still had are ignored."""
         gone, other = Tab(hub, 1), Tab(hub, 2)
         gone.subscribe("x")
         await settle()
         gone.session.closed()
         other.subscribe("x")
         gone.session.closed()
+        gone.session.receive(subscribe("y"))
+        gone.session.receive(ping())
         await settle()
         hub.deliver(message("x", "1"))
         assert other.heard("x") == ["joined", "1"]
+        assert gone.socket.events == [GREETED, JOINED]
+        assert broker.joined == {address("x")}
 
     async def test_nothing_of_a_client_is_kept(self, hub: Hub) -> None:
-        """Neither what it was in nor what was counted of it, such as its client events."""
+        """Neither its channels nor what was counted of it, such as its client events."""
         tab = Tab(hub)
         tab.sign_in("1")
         tab.subscribe("x")
-        tab.join("presence-x", "1")
+        tab.join(ROOM, "1")
         await settle()
         for number in range(20):
-            tab.whisper("presence-x", "client-a", number)
+            tab.send_event(ROOM, "client-a", number)
         await settle()
         connection = weakref.ref(tab.connection)
         tab.session.closed()
@@ -328,18 +273,6 @@ class TestClosed:
         await settle()
         gc.collect()
         assert connection() is None
-
-    async def test_frames_that_come_after_it_are_ignored(
-        self, hub: Hub, broker: FakeBroker
-    ) -> None:
-        """An adapter may have one in its hands still."""
-        tab = Tab(hub)
-        tab.session.closed()
-        tab.subscribe("x")
-        tab.session.receive(ping())
-        await settle()
-        assert tab.socket.events == [GREETED]
-        assert broker.calls == []
 
     @pytest.mark.parametrize("held_call", ["connect", "subscribe"])
     async def test_while_subscribing_it_leaves_nothing_behind(
@@ -358,45 +291,5 @@ class TestClosed:
         await settle()
         broker.release_all()
         await settle()
-        assert hub.topics == {}
-        assert broker.joined == set()
+        assert (hub.topics, broker.joined) == ({}, set())
         assert tab.socket.events == [GREETED]
-
-
-class TestOverflow:
-    async def test_too_much_while_subscribing_closes_with_4100(
-        self, hub: Hub, broker: FakeBroker
-    ) -> None:
-        """The limit is in bytes of frames; the last byte is allowed."""
-        broker.held = True
-        tab = Tab(hub)
-        tab.subscribe("x")
-        await settle()
-        broker.release()
-        await settle()
-        envelope = len('{"event":"e","channel":"x","data":""}')
-        hub.deliver(message("x", "d" * (hub.MAX_BUFFERED - envelope)))
-        assert tab.socket.is_open
-        hub.deliver(message("x", ""))
-        assert tab.socket.closed == (OverCapacity.code, "Too many messages while subscribing")
-        hub.deliver(message("x", ""))
-        broker.release_all()
-        await settle()
-        assert tab.socket.events == [GREETED]
-
-    async def test_it_costs_only_the_socket_that_waits(self, hub: Hub, broker: FakeBroker) -> None:
-        """Those that are live get every message."""
-        live, late = Tab(hub, 1), Tab(hub, 2)
-        live.subscribe("x")
-        await settle()
-        # A socket that is joining while the bus is already joined waits for nobody, so
-        # its turn has to be held up: by the topic's lock.
-        hub.MAX_BUFFERED = 10
-        task = asyncio.create_task(hub.subscribe(late.socket, late.socket_id, address("x")))
-        async with hub._topics[address("x")].lock:
-            await settle()
-            assert hub.deliver(message("x", "1")) == 1
-        await task
-        assert live.heard("x") == ["joined", "1"]
-        assert live.socket.closed is None
-        assert late.socket.close_code == 4100

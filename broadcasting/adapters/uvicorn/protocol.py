@@ -203,7 +203,7 @@ class PusherProtocol(asyncio.Protocol):
 
     def _end_slow_reader(self) -> None:
         if self._session is not None:
-            self._session.give_up()
+            self._session.close_slow_reader()
 
     def _leave(self) -> None:
         """Send what waits, but not to a stalled client, and end the session; once."""
@@ -286,6 +286,6 @@ class PusherProtocol(asyncio.Protocol):
                 session.receive(text)
             else:
                 # Any frame is a sign of life (Pusher, "Ping and pong messages").
-                session.noticed()
+                session.note_activity()
         if inbound.is_too_large:
-            session.dismiss(FrameTooLarge("A frame is over the limit"))
+            session.close(FrameTooLarge("A frame is over the limit"))
