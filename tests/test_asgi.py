@@ -1,15 +1,16 @@
-"""What stands in front of Django, driven through ASGI as a server would."""
+"""The site as it is served: requests, sockets and its lifespan, through ASGI."""
 
 import asyncio
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 from urllib.request import urlopen
 
 import pytest
@@ -26,7 +27,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broadcasting import asgi
-from broadcasting.api import body as api_body
 from broadcasting.asgi import App, SiteApplication
 from broadcasting.drivers.serving import is_serving_here
 from broadcasting.protocol.messages import Message
@@ -42,12 +42,12 @@ pytestmark = pytest.mark.usefixtures("two_apps")
 
 
 def own_page(request: HttpRequest) -> HttpResponse:
-    """Stand where the library's views would."""
+    """Have an address of the library's."""
     return HttpResponse()
 
 
 async def project(scope: Any, receive: Any, send: Any) -> None:
-    """Be the project: answer whatever comes with 299."""
+    """Be the project: answer with 299."""
     await send({"type": "http.response.start", "status": 299, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
@@ -66,26 +66,18 @@ async def site() -> AsyncIterator[App]:
     await stop_hub()
 
 
-@pytest_asyncio.fixture
-async def sockets_only() -> AsyncIterator[App]:
-    """Yield what is served without the project."""
-    yield asgi.sockets_only_application()
-    await stop_hub()
-
-
 class Call:
     """
-    One request, as a server hands it over.
+    A request, as a server passes it on, and its answer.
 
     Attributes:
         status: That of the answer, `None` while there is none.
         headers: Those of the answer, names in lower case.
-        body: That of the answer.
-        unread: Messages that were not asked for.
+        unread: Messages that were not received.
     """
 
     def __init__(
-        self, path: str, method: str, query: str, headers: dict[str, str], messages: Iterable[Any]
+        self, path: str, *messages: Any, method: str = "GET", query: str = "", **headers: str
     ) -> None:
         self.scope: dict[str, Any] = {
             "type": "http",
@@ -97,7 +89,9 @@ class Call:
             "raw_path": path.encode(),
             "root_path": "",
             "query_string": query.encode(),
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            "headers": [
+                (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+            ],
             "client": ("127.0.0.1", 40000),
             "server": ("127.0.0.1", 8000),
         }
@@ -105,17 +99,21 @@ class Call:
         self.headers: dict[str, str] = {}
         self.body = b""
         self.ended = False
-        self.unread = list(messages)
+        self.unread: list[dict[str, Any]] = list(messages) or [piece(b"")]
+
+    async def to(self, app: App) -> "Call":
+        """Make the request, and return it with its answer."""
+        await app(self.scope, self.receive, self.send)
+        return self
 
     async def receive(self) -> dict[str, Any]:
-        """Hand over the next message; after the last one, wait as for a client that waits."""
+        """Return the next message; after the last one, wait for ever."""
         if not self.unread:
             await asyncio.Event().wait()
-        message: dict[str, Any] = self.unread.pop(0)
-        return message
+        return self.unread.pop(0)
 
     async def send(self, message: Any) -> None:
-        """Take a part of the answer."""
+        """Receive a part of the answer."""
         assert not self.ended
         if message["type"] == "http.response.start":
             assert self.status is None
@@ -137,62 +135,61 @@ def piece(body: bytes, *, more: bool = False) -> dict[str, Any]:
 GONE = {"type": "http.disconnect"}
 
 
-async def call(
-    app: App,
-    path: str,
-    *messages: dict[str, Any],
-    method: str = "GET",
-    query: str = "",
-    **headers: str,
-) -> Call:
+async def call(app: App, path: str, *messages: Any, **options: str) -> Call:
     """Make a request and return it with its answer. ``content_length="3"`` is a header."""
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    made = Call(path, method, query, names, messages or [piece(b"")])
-    await app(made.scope, made.receive, made.send)
-    return made
+    return await Call(path, *messages, **options).to(app)
 
 
-async def test_an_event_is_published(site: App, heard: list[Message]) -> None:
-    """A signed POST is answered without Django."""
+async def send_event(app: App, path: str = PATH, **options: str) -> Call:
+    """Make a signed POST of an event."""
     body = body_of()
-    answer = await call(site, PATH, piece(body), method="POST", query=signed(body))
+    return await call(app, path, piece(body), method="POST", query=signed(body), **options)
+
+
+# Requests
+
+
+async def test_the_library_answers_before_django(site: App, heard: list[Message]) -> None:
+    """The API, and health checks, which may use the address of the machine as their host."""
+    answer = await send_event(site, host="10.0.0.1")
     assert (answer.status, answer.body) == (200, b"{}")
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["content-length"] == "2"
     await settle(heard, 1)
-
-
-@pytest.mark.parametrize("address", ["/live", "/ready", "/up"])
-async def test_health_needs_no_allowed_host(site: App, address: str) -> None:
-    """Whoever checks uses the address of the machine."""
-    assert (await call(site, address, host="10.0.0.1")).status == 200
+    for address in ("/live", "/ready", "/up"):
+        assert (await call(site, address, host="10.0.0.1")).status == 200
+    assert b"broadcasting_bus_up" in (await call(site, "/metrics", host="10.0.0.1")).body
+    assert (await call(site, "/metrics", x_forwarded_for="8.8.8.8")).status == 403
 
 
 @pytest.mark.parametrize("address", ["/up", "/apps/42/events", "/", "/nothing", "/mounted/up/"])
-async def test_a_page_of_the_projects_own_is_kept(address: str) -> None:
-    """Also where ours would stand."""
+async def test_a_page_of_the_project_is_served_by_it(address: str) -> None:
+    """Also at an address of the library's."""
     with override_settings(ROOT_URLCONF=__name__):
         assert (await call(SiteApplication(project), address)).status == 299
 
 
-async def test_what_is_mounted_below_a_prefix_is_found(site: App, heard: list[Message]) -> None:
-    """The URLs say where."""
-    body = body_of()
+async def test_the_urls_of_the_project_may_have_a_prefix(site: App, heard: list[Message]) -> None:
+    """Which they say."""
     with override_settings(ROOT_URLCONF=__name__):
-        answer = await call(site, f"/mounted{PATH}", piece(body), method="POST", query=signed(body))
+        assert (await send_event(site, f"/mounted{PATH}")).status == 200
         assert (await call(site, "/mounted/ready", host="10.0.0.1")).status == 200
-    assert answer.status == 200
     await settle(heard, 1)
 
 
-async def test_sockets_alone_are_served_without_the_project(sockets_only: App) -> None:
-    """Its pages are not there."""
-    assert (await call(sockets_only, "/ready")).status == 200
-    assert (await call(sockets_only, "/rt/apps/42/channels")).status == 401
-    assert (await call(sockets_only, "/sub")).status == 404
-
-
-# One API, whoever hands it the request
+async def test_sockets_alone_need_nothing_of_the_project() -> None:
+    """Neither its asgi.py nor its URLs are imported. A prefix is allowed."""
+    with override_settings(ASGI_APPLICATION="no.such", ROOT_URLCONF="no.such"):
+        app = asgi.sockets_only_application()
+        for address, status in (
+            ("/ready", 200),
+            ("/apps/42/channels", 401),
+            ("/rt/apps/42/channels", 401),
+            ("/sub", 404),
+            ("/static/broadcasting/echo.js", 404),
+        ):
+            assert (await call(app, address)).status == status
+    await stop_hub()
 
 
 @dataclass(frozen=True)
@@ -239,9 +236,9 @@ def golden() -> list[Asked]:
 
 
 async def test_both_ways_give_the_same_answer(site: App) -> None:
-    """Django's view and what stands before it."""
+    """Through Django's view and without it."""
     for request in golden():
-        front = await call(
+        made = await call(
             site, request.path, piece(request.body), method=request.method, query=request.query
         )
         view = await AsyncClient().generic(
@@ -250,119 +247,43 @@ async def test_both_ways_give_the_same_answer(site: App) -> None:
             request.body,
             content_type="application/json",
         )
-        assert front.status == view.status_code == request.status, request
-        assert front.body == (b"" if request.method == "HEAD" else view.content)
+        assert made.status == view.status_code == request.status, request
+        assert made.body == (b"" if request.method == "HEAD" else view.content)
         for name in ("Content-Type", "Cache-Control", "Allow"):
-            assert front.headers.get(name.lower()) == view.get(name)
+            assert made.headers.get(name.lower()) == view.get(name)
 
 
-# Bodies
+async def test_a_refused_body_does_not_hold_up_the_answer(site: App) -> None:
+    """The answer is sent before the body is read, and says whether the connection closes."""
+    answer = await send_event(site, content_length="101441", expect="100-continue")
+    assert (answer.status, answer.headers["connection"]) == (413, "close")
+    assert answer.unread
+    answer = await call(site, PATH, piece(b"x"), method="POST", content_length="1048576")
+    assert (answer.status, "connection" in answer.headers) == (401, False)
+    pieces = [piece(b"x" * 50_000, more=True)] * 3
+    made = Call(PATH, *pieces, piece(b""), method="POST", query=signed(b"x"), transfer_encoding="x")
+    assert (await made.to(site)).headers["connection"] == "close"
+    assert (made.status, made.ended, made.unread) == (413, True, [])
 
 
-async def test_a_body_in_pieces_is_put_together(site: App, heard: list[Message]) -> None:
-    """Also where some are empty."""
+async def test_a_client_that_leaves_is_no_error(site: App, heard: list[Message]) -> None:
+    """It gets no answer, and publishes nothing."""
     body = body_of()
-    pieces = [piece(body[:3], more=True), piece(b"", more=True), piece(body[3:], more=True)]
-    answer = await call(site, PATH, *pieces, piece(b""), method="POST", query=signed(body))
-    assert answer.status == 200
-    await settle(heard, 1)
-
-
-async def test_a_declared_length_is_enough_to_refuse(site: App) -> None:
-    """Nothing is read before the answer."""
-    for length in ("101441", "9" * 5_000):
-        body = body_of()
-        answer = await call(
-            site,
-            PATH,
-            GONE,
-            method="POST",
-            query=signed(body),
-            content_length=length,
-            expect="100-continue",
-        )
-        assert answer.status == 413
-        assert answer.unread == [GONE]  # To ask for it would tell the caller to send it.
-        assert answer.headers["connection"] == "close"
-
-
-@pytest.mark.parametrize("length", ["x", "-1", "", "²", "+5"])
-async def test_a_length_that_is_none_is_found_out_by_reading(site: App, length: str) -> None:
-    """Servers refuse it; here it is no exception."""
-    body = body_of()
-    answer = await call(
-        site, PATH, piece(body), method="POST", query=signed(body), content_length=length
-    )
-    assert answer.status == 200
-
-
-async def test_no_more_than_the_limit_is_held(site: App) -> None:
-    """A body without an end is refused as soon as it is too long, and left behind."""
-    held = 0
-
-    async def receive() -> dict[str, Any]:
-        nonlocal held
-        held += 50_000
-        return piece(b"x" * 50_000, more=True)
-
-    made = Call(PATH, "POST", signed(b"x"), {"transfer-encoding": "chunked"}, [])
-    sent_at: list[int] = []
-
-    async def send(message: Any) -> None:
-        sent_at.append(held)
-        await made.send(message)
-
-    await site(made.scope, receive, send)
-    assert (made.status, made.ended) == (413, True)
-    assert made.headers["connection"] == "close"
-    assert sent_at[0] == 150_000
-    assert held < 5_000_000
-
-
-async def test_who_does_not_end_a_refused_body_is_not_waited_for(
-    site: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Longer than a moment."""
-    monkeypatch.setattr(api_body, "LINGER_SECONDS", 0.01)
-    answer = await call(
-        site, "/apps/42/nothing", piece(b"x", more=True), method="POST", transfer_encoding="chunked"
-    )
-    assert (answer.status, answer.ended) == (404, True)
-
-
-@pytest.mark.parametrize("length", ["5", "1048576"])
-async def test_a_small_body_that_nobody_wants_keeps_the_connection(site: App, length: str) -> None:
-    """A publisher with a wrong secret need not connect anew each time."""
-    answer = await call(site, PATH, piece(b"hello"), method="POST", query="", content_length=length)
-    assert answer.status == 401
-    assert "connection" not in answer.headers
-
-
-async def test_who_leaves_is_not_answered(site: App, heard: list[Message]) -> None:
-    """And publishes nothing, though what came so far may be JSON."""
-    body = body_of()
-    query = signed(body)
-    answer = await call(site, PATH, piece(body, more=True), GONE, method="POST", query=query)
+    pieces = piece(body, more=True), GONE
+    answer = await call(site, PATH, *pieces, method="POST", query=signed(body))
     assert answer.status is None
     await settle(heard, 0)
-
-
-async def test_who_leaves_before_the_answer_is_no_error(site: App) -> None:
-    """Servers may raise OSError then."""
 
     async def send(message: Any) -> None:
         raise OSError("gone")
 
-    made = Call("/live", "GET", "", {}, [piece(b"")])
+    made = Call("/live")
     await site(made.scope, made.receive, send)
-
-
-# Addresses
 
 
 @pytest.mark.parametrize("path", ["/live", "/ready", "/up", "/metrics"])
 async def test_a_head_is_answered_without_a_body(site: App, path: str) -> None:
-    """With the length that it would have."""
+    """But with its length."""
     answer = await call(site, path, method="HEAD")
     assert (answer.status, answer.body) == (200, b"")
     assert int(answer.headers["content-length"]) > 0
@@ -371,39 +292,30 @@ async def test_a_head_is_answered_without_a_body(site: App, path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/apps/" + "x" * 1_000_000, "/" + "apps/" * 200_000, "/\n" * 9999]
 )
-async def test_a_path_beyond_measure_is_the_projects(path: str) -> None:
-    """None of ours is so long."""
+async def test_a_very_long_path_is_the_projects(path: str) -> None:
+    """No address of the library's is so long."""
     assert (await call(SiteApplication(project), path)).status == 299
     assert (await call(SiteApplication(None), path)).status == 404
 
 
-async def test_a_script_name_is_left_out(site: App) -> None:
-    """Whether the server or the settings say it."""
-    made = Call("/site/live", "GET", "", {}, [piece(b"")])
+async def test_a_script_name_is_removed(site: App) -> None:
+    """That of the server or of the settings."""
+    made = Call("/site/live")
     made.scope["root_path"] = "/site"
-    await site(made.scope, made.receive, made.send)
-    assert made.status == 200
+    assert (await made.to(site)).status == 200
     with override_settings(FORCE_SCRIPT_NAME="/site"):
         assert (await call(site, "/site/live")).status == 200
 
 
-async def test_a_server_need_not_say_how_the_path_was_written(site: App) -> None:
-    """What it may leave out in ASGI, it may."""
+async def test_parts_of_a_scope_are_optional(site: App) -> None:
+    """Those that ASGI allows a server to leave out."""
     body = body_of()
-    made = Call(PATH, "POST", signed(body), {}, [piece(body)])
+    made = Call(PATH, piece(body), method="POST", query=signed(body))
     del made.scope["raw_path"], made.scope["root_path"], made.scope["client"]
-    await site(made.scope, made.receive, made.send)
-    assert made.status == 200
-    made = Call("/metrics", "GET", "", {}, [piece(b"")])
+    assert (await made.to(site)).status == 200
+    made = Call("/metrics")
     made.scope["client"] = None
-    await site(made.scope, made.receive, made.send)
-    assert made.status == 403
-
-
-async def test_metrics_are_not_told_to_strangers(site: App) -> None:
-    """Here as behind Django."""
-    assert b"broadcasting_bus_up" in (await call(site, "/metrics", host="10.0.0.1")).body
-    assert (await call(site, "/metrics", x_forwarded_for="8.8.8.8")).status == 403
+    assert (await made.to(site)).status == 403
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -420,17 +332,16 @@ async def test_metrics_are_not_told_to_strangers(site: App) -> None:
 async def test_no_request_is_a_server_error(
     method: str, path: str, query: bytes, headers: dict[bytes, bytes], body: bytes
 ) -> None:
-    """Whatever bytes a server lets through."""
+    """Whatever bytes a server passes on."""
     for app in (SiteApplication(project), SiteApplication(None)):
-        made = Call("/", method, "", {}, [piece(body)])
+        made = Call("/", piece(body), method=method)
         made.scope |= {
             "path": path,
             "raw_path": query + b"/apps/" + body,
             "query_string": query,
             "headers": list(headers.items()),
         }
-        await app(made.scope, made.receive, made.send)
-        assert made.ended
+        assert (await made.to(app)).ended
         assert made.status is not None
         assert made.status < 500
 
@@ -439,7 +350,7 @@ async def test_no_request_is_a_server_error(
 
 
 async def socket_of(app: App) -> list[Any]:
-    """Return what a client that opens a socket at an unknown address is sent."""
+    """Return what a client receives that opens a socket at an unknown address."""
     sent: asyncio.Queue[Any] = asyncio.Queue()
     messages = [{"type": "websocket.connect"}]
 
@@ -461,17 +372,24 @@ async def socket_of(app: App) -> list[Any]:
 
 @pytest.mark.parametrize(
     "behind",
-    [None, ASGIHandler(), ASGIStaticFilesHandler(ASGIHandler())],
+    [
+        None,
+        ASGIHandler(),
+        ASGIStaticFilesHandler(ASGIHandler()),
+        ProtocolTypeRouter({"http": None}),
+    ],
 )
-async def test_a_socket_that_nobody_serves_is_refused_for_good(behind: App | None) -> None:
-    """Django would raise, and pusher-js try again for ever."""
+async def test_a_socket_that_the_project_does_not_serve_is_refused_for_good(
+    behind: App | None,
+) -> None:
+    """After an exception, pusher-js would try again for ever."""
     accepted, closed = await socket_of(SiteApplication(behind))
     assert accepted["type"] == "websocket.accept"
     assert (closed["type"], closed["code"]) == ("websocket.close", 4005)
 
 
-async def test_a_project_that_serves_sockets_keeps_them() -> None:
-    """Its own, and those of broadcasting where the server leaves them to ASGI."""
+async def test_a_project_serves_its_own_sockets() -> None:
+    """Their exceptions are raised."""
 
     async def own(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
@@ -480,6 +398,15 @@ async def test_a_project_that_serves_sockets_keeps_them() -> None:
     behind = ProtocolTypeRouter({"http": project, "websocket": own})
     for app in (behind, ASGIStaticFilesHandler(behind)):
         assert (await socket_of(SiteApplication(app)))[1]["text"] == "/x"
+
+    for failing in (
+        raising(RuntimeError()),
+        raising(ValueError("no websocket"), "websocket.accept"),
+    ):
+        made = Call("/x", {"type": "websocket.connect"})
+        made.scope["type"] = "websocket"
+        with pytest.raises((RuntimeError, ValueError)):
+            await SiteApplication(failing)(made.scope, made.receive, AsyncMock())
 
 
 # Lifespan
@@ -623,7 +550,7 @@ async def test_the_first_scope_starts_the_hub(build: Callable[[], asgi.App]) -> 
 
 @pytest.mark.parametrize("path", ["tests.nothing.application", "tests.test_asgi.nothing", "x"])
 def test_a_wrong_application_is_named(path: str) -> None:
-    """At start, and with the setting."""
+    """When the site is made, with the setting."""
     with (
         override_settings(ASGI_APPLICATION=path),
         pytest.raises(ImproperlyConfigured, match=f"ASGI_APPLICATION is '{path}'"),
@@ -631,21 +558,11 @@ def test_a_wrong_application_is_named(path: str) -> None:
         asgi.application()
 
 
-async def test_static_files_are_left_to_others_in_production() -> None:
-    """To a proxy, or to a middleware of the project."""
+async def test_static_files_are_the_task_of_others_in_production() -> None:
+    """Of a proxy, or a middleware of the project."""
     with override_settings(DEBUG=False, ASGI_APPLICATION=f"{__name__}.project"):
         answer = await call(asgi.application(), "/static/broadcasting/echo.js")
     assert answer.status == 299
-
-
-async def test_sockets_alone_need_nothing_of_the_project() -> None:
-    """Neither its asgi.py nor its URLs are imported."""
-    with override_settings(ASGI_APPLICATION="no.such", ROOT_URLCONF="no.such"):
-        app = asgi.sockets_only_application()
-        assert (await call(app, "/ready")).status == 200
-        assert (await call(app, "/apps/42/channels")).status == 401
-        assert (await call(app, "/static/broadcasting/echo.js")).status == 404
-    await stop_hub()
 
 
 # A real server
@@ -695,7 +612,7 @@ def test_static_files_are_served_in_development(served: int) -> None:
 
 
 def test_a_server_and_its_clients_agree(served: int) -> None:
-    """On keeping a connection and on closing it, whatever was sent."""
+    """Whether a connection is kept or closed."""
     head = b"POST /apps/1/events HTTP/1.1\r\nHost: x\r\n"
     with socket.create_connection(("127.0.0.1", served), 10) as client:
         stream = client.makefile("rb")
@@ -708,7 +625,7 @@ def test_a_server_and_its_clients_agree(served: int) -> None:
                 headers[name] = value
             return status, headers, stream.read(int(headers["content-length"]))
 
-        # A refused body is left behind, and the next request is none of its bytes.
+        # A refused body is not taken for the next request.
         client.sendall(head + b"Content-Length: 900000\r\n\r\n" + b"GET / " * 150_000)
         assert answer()[0] == 401
         client.sendall(b"HEAD /live HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -717,7 +634,7 @@ def test_a_server_and_its_clients_agree(served: int) -> None:
             pass
         client.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert answer()[2] == b'{"status":"live"}'
-        # One that is longer is answered before it is there, and the answer can be read.
+        # A longer one is answered before it has come, and the answer can be read.
         client.sendall(head + b"Content-Length: 3000000\r\n\r\n")
         status, headers, _ = answer()
         assert (status, headers["connection"]) == (401, "close")
