@@ -1,4 +1,4 @@
-"""What is said and listed, for who looks after the demo."""
+"""The demo's data in the admin."""
 
 from django.contrib import admin
 
@@ -20,7 +20,7 @@ class PersonAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django has no 
 
 @admin.register(ChatMessage)
 class ChatMessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django has no such argument.
-    """Private messages are listed without their text: the two may expect that."""
+    """Messages. The text of private ones is not shown."""
 
     list_display = ("posted_at", "room", "author", "recipient", "words")
     list_filter = ("room",)
@@ -29,17 +29,15 @@ class ChatMessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django ha
 
     @admin.display(description="text")
     def words(self, message: ChatMessage) -> str:
-        """Return what was said to all."""
         return message.text if message.recipient_id is None else "…"
 
     def has_add_permission(self, request: object) -> bool:
-        """Say things in the room."""
-        return False
+        return False  # Messages are written in a room.
 
 
 @admin.register(Thing)
 class ThingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django has no such argument.
-    """Whatever is done here appears on the page of things at once."""
+    """Things. Each change is broadcast to the pages that show the list."""
 
     form = ThingForm
     list_display = ("name", "made_at")

@@ -1,4 +1,4 @@
-"""JSON as the demo answers it: for people who look at it, and spelled as broadcasts are."""
+"""JSON responses: readable, and with values in the format of broadcasts."""
 
 import json
 from datetime import datetime
@@ -8,7 +8,7 @@ from django.http import HttpResponse
 
 
 def json_answer(data: object, status: int = 200) -> HttpResponse:
-    """Answer with `data`: indented, Korean as Korean, the prompt on a line of its own."""
+    """Return `data` as indented JSON with Korean letters and a newline at the end."""
     text = json.dumps(data, indent=2, ensure_ascii=False, default=_date) + "\n"
     return HttpResponse(text, content_type="application/json; charset=utf-8", status=status)
 
@@ -23,5 +23,5 @@ def public(instance: Model) -> dict[str, object]:
 
 
 def _date(moment: datetime) -> str:
-    # As broadcasts spell it: always six digits, and Z.
+    # The format of broadcasts: always six digits, and Z.
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,5 +1,3 @@
-"""The demo as an application."""
-
 from django.apps import AppConfig
 
 

@@ -6,7 +6,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whik.settings")
-# First: it sets Django up, which importing the routes takes for granted.
+# First: it sets up Django, which the imports below need.
 django_application = get_asgi_application()
 
 from broadcasting.routing import websocket_fallback, websocket_urlpatterns  # noqa: E402

@@ -1,4 +1,4 @@
-"""Who may join which channel, and what the others are told of them."""
+"""Who may subscribe to which channel, and what other members learn about them."""
 
 from django.contrib.auth.models import AbstractBaseUser
 
@@ -22,5 +22,5 @@ def chat(user: AbstractBaseUser | Guest, room: Room) -> dict[str, str]:
 
 @user_authenticator(guests=True)
 def sign_in(user: AbstractBaseUser | Guest) -> dict[str, str]:
-    """Let everybody be written to alone."""
+    """Sign everybody in, so that they can receive private messages."""
     return {"id": person_of(user).id}

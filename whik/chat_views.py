@@ -1,4 +1,4 @@
-"""The rooms, and one room."""
+"""The list of rooms, and one room."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from .names import MAX_NICKNAME, MAX_ROOM_NAME, clean_room_name, key_of
 from .people import person_in, rename
 from .snippets import Snippet
 
-# What a page is given when it opens, and what it may have missed.
+# Limits: messages of a new page, messages that it missed, people and rooms in a list.
 LATEST = 50
 MISSED = 200
 VISITORS = 200
@@ -30,7 +30,7 @@ MAX_ROOMS = 100
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def rooms(request: HttpRequest) -> HttpResponse:
-    """List the rooms. A POST opens the door of the one it names."""
+    """List the rooms. A POST redirects to the room that it names."""
     form = RoomForm(request.POST) if request.method == "POST" else RoomForm()
     if form.is_valid():
         return redirect("room", form.cleaned_data["name"])
@@ -49,7 +49,7 @@ def rooms(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def room(request: HttpRequest, name: str) -> HttpResponse:
-    """Enter a room; it is made by whoever comes first."""
+    """Show a room, which is made on the first visit."""
     found = _make_room(name) if request.method == "GET" else _find_room(name)
     if found.name != name:
         return redirect(found)
@@ -61,12 +61,12 @@ def room(request: HttpRequest, name: str) -> HttpResponse:
 @never_cache
 @require_safe
 def state(request: HttpRequest, name: str) -> HttpResponse:
-    """Answer with what was said in a room after the message `since`, and who is called what."""
+    """Return the messages in a room after the message `since`, and the names of people."""
     found, person = _find_room(name), person_in(request)
     found.visit(person)
     given = request.GET.get("since", "0")
     if not (given.isascii() and given.isdigit() and len(given) < 19):
-        return _refuse(_("since is the number of a message."))
+        return _refuse(_("since must be the number of a message."))
     later = found.messages_for(person).filter(pk__gt=int(given))
     latest = list(later.order_by("-pk")[: MISSED + 1])
     visits = found.visits.select_related("person").order_by("-seen_at")[:VISITORS]
@@ -82,7 +82,7 @@ def state(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_POST
 def messages(request: HttpRequest, name: str) -> HttpResponse:
-    """Say something in a room: to all, or to the one person that `to` names."""
+    """Post a message in a room: to everybody, or to the person `to`."""
     found, person = _find_room(name), person_in(request)
     if refusal := _refuse_stranger(request, person):
         return refusal
@@ -95,7 +95,7 @@ def messages(request: HttpRequest, name: str) -> HttpResponse:
         if earlier := form.earlier():
             return json_answer({"message": public(earlier)})
         if form.is_flood():
-            text = _("That was a lot in a short time. Wait ten seconds and send it again.")
+            text = _("You sent too many messages in a short time. Wait ten seconds and try again.")
             return _answer_error(request, found, person, text, status=429)
         message = form.save()
         # shown
@@ -109,12 +109,12 @@ def messages(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_POST
 def nickname(request: HttpRequest, name: str) -> HttpResponse:
-    """Call the guest who asks by another name."""
+    """Give the guest who asks another name."""
     found, person = _find_room(name), person_in(request)
     if refusal := _refuse_stranger(request, person):
         return refusal
     if not person.is_guest:
-        return _refuse(_("You are logged in; your name is that of your account."), status=403)
+        return _refuse(_("You are logged in, so your name is that of your account."), status=403)
     before = person.name
     try:
         with transaction.atomic():
@@ -165,10 +165,10 @@ def _room_page(
 
 
 def _refuse_stranger(request: HttpRequest, person: Person) -> HttpResponse | None:
-    # Who has logged in or out in another tab must not speak from this one under that name.
+    # After a login or logout in another tab, this one must not post under the other name.
     if request.POST.get("me", person.id) == person.id:
         return None
-    text = _("In this browser you are {name} now. Reload the page to go on.")
+    text = _("In this browser you are now {name}. Reload the page to continue.")
     return _refuse(text.format(name=person.name), status=409)
 
 

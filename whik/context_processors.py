@@ -1,4 +1,4 @@
-"""What every page knows."""
+"""Template variables of every page."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from django.http import HttpRequest
 
 
 def connection(request: HttpRequest) -> dict[str, str]:
-    """Name the connection that events go through, and its driver without the modules."""
+    """Return the alias of the default connection, and the class name of its driver."""
     broadcasting: dict[str, Any] = settings.BROADCASTING
     alias = broadcasting["DEFAULT"]
-    # An alias that the library itself knows need not be written down.
+    # Built-in aliases need no entry.
     entry = broadcasting.get("CONNECTIONS", {}).get(alias, {})
     return {"connection": alias, "driver": entry.get("DRIVER", alias).rpartition(".")[2]}

@@ -1,4 +1,4 @@
-"""People to log in as, for who tries the demo."""
+"""Accounts to try the demo with."""
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -10,12 +10,12 @@ PEOPLE = {"ann": ("Ann", "Smith"), "minsu": ("민수", "김"), "jiwoo": ("지우
 
 
 def password_of(username: str) -> str:
-    """Return a demo person's password: known wherever SECRET_KEY is, and nowhere else."""
+    """Return the password of a demo account, which is derived from SECRET_KEY."""
     return salted_hmac("whik.demo_people", username, algorithm="sha256").hexdigest()[:10]
 
 
 def make_people() -> None:
-    """Make those who are missing. They may do nothing but chat."""
+    """Make the accounts that are missing. They have no permissions."""
     for username, (first_name, last_name) in PEOPLE.items():
         user, is_new = User.objects.get_or_create(
             username=username, defaults={"first_name": first_name, "last_name": last_name}
@@ -26,7 +26,7 @@ def make_people() -> None:
 
 
 def people_to_show() -> list[tuple[DemoUser, str]]:
-    """Return who can be logged in as, with their passwords; without DEBUG nobody."""
+    """Return the demo accounts with their passwords; none without DEBUG."""
     if not settings.DEBUG:
         return []
     return [

@@ -1,4 +1,4 @@
-"""What is answered when a request goes wrong before a view sees it."""
+"""Responses to requests that are refused before they reach a view."""
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
@@ -8,11 +8,11 @@ from .answers import json_answer
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Refuse a request that another site may have sent: the API in JSON, pages with a page."""
+    """Refuse a request without a valid CSRF token: the API with JSON, pages with a page."""
     if not request.path.startswith("/api/"):
         return csrf_page(request, reason)
     error = _(
-        "The request came without the token that shows it is from this site. Send the cookie "
-        "csrftoken back, and its value as the header X-CSRFToken too."
+        "The request has no valid CSRF token. Send the cookie csrftoken, and its value in the "
+        "header X-CSRFToken."
     )
     return json_answer({"error": error}, status=403)

@@ -1,4 +1,4 @@
-"""Made-up people, for /pub and for tests."""
+"""Random users for /pub, and test data."""
 
 import secrets
 
@@ -18,7 +18,7 @@ def _either(provider: str) -> factory.Maybe:
 
 
 class UserFactory(DjangoModelFactory[DemoUser]):
-    """A user with an English or a Korean name, who can never log in."""
+    """A user with an English or Korean name who cannot log in."""
 
     class Meta:
         model = DemoUser
@@ -30,16 +30,14 @@ class UserFactory(DjangoModelFactory[DemoUser]):
     first_name = _either("first_name")
     last_name = _either("last_name")
     handle = _either("user_name")
-    # Random, not counted: several processes make users in one database.
+    # Random and not counted, since several processes make users in one database.
     username = factory.LazyAttribute(lambda user: f"{user.handle}-{secrets.token_hex(4)}")
     email = factory.LazyAttribute(lambda user: f"{user.handle}@example.com")
-    # Unusable, so that nothing is hashed: a hundred hashes would take half a minute.
+    # Unusable, since hashing a hundred passwords would take half a minute.
     password = factory.LazyFunction(lambda: make_password(None))
 
 
 class RoomFactory(DjangoModelFactory[Room]):
-    """A room of its own."""
-
     class Meta:
         model = Room
 
@@ -47,8 +45,6 @@ class RoomFactory(DjangoModelFactory[Room]):
 
 
 class PersonFactory(DjangoModelFactory[Person]):
-    """A guest with a name of their own."""
-
     class Meta:
         model = Person
 
@@ -57,8 +53,6 @@ class PersonFactory(DjangoModelFactory[Person]):
 
 
 class ChatMessageFactory(DjangoModelFactory[ChatMessage]):
-    """Something said to all in a room."""
-
     class Meta:
         model = ChatMessage
 
@@ -68,8 +62,6 @@ class ChatMessageFactory(DjangoModelFactory[ChatMessage]):
 
 
 class ThingFactory(DjangoModelFactory[Thing]):
-    """A thing with a name of its own."""
-
     class Meta:
         model = Thing
 

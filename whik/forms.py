@@ -1,4 +1,4 @@
-"""What people write into the chat, its doors and the list of things."""
+"""Forms of the chat, the list of things and the login page."""
 
 import re
 from datetime import timedelta
@@ -15,10 +15,10 @@ from .demo_people import password_of
 from .models import MAX_MESSAGE, ChatMessage, Person, Room, Thing
 from .names import clean_room_name, clean_thing_name, is_visible, key_of
 
-# More than a person writes; less than a script would.
+# More than a person writes, less than a script.
 BURST = 20
 BURST_TIME = timedelta(seconds=10)
-# A page shows them all.
+# A page shows all of them.
 MAX_THINGS = 100
 
 
@@ -28,17 +28,16 @@ class RoomForm(forms.Form):
     name = forms.CharField(required=False)
 
     def clean_name(self) -> str:
-        """Return the name as it is stored."""
         return clean_room_name(self.cleaned_data["name"])
 
 
 class MessageForm(forms.Form):
     """
-    Something to say in a room.
+    A message to post.
 
     Args:
-        room: Where.
-        author: Who says it.
+        room: The room.
+        author: The person who writes it.
     """
 
     text = forms.CharField(required=False, strip=False)
@@ -51,8 +50,7 @@ class MessageForm(forms.Form):
         self.author = author
 
     def clean_text(self) -> str:
-        """Return the text without what cannot be seen around it."""
-        # Forms send two characters for the end of a line.
+        # Browsers send two characters for the end of a line.
         text: str = self.cleaned_data["text"].replace("\r\n", "\n").strip()
         if not is_visible(text):
             raise ValidationError(_("Write something first."))
@@ -65,34 +63,33 @@ class MessageForm(forms.Form):
         return text
 
     def clean_to(self) -> Person | None:
-        """Return whom the message is for, `None` for all."""
+        """Return the recipient, `None` for everybody."""
         if not self.cleaned_data["to"]:
             return None
         visitors = Person.objects.filter(visits__room=self.room)
         recipient = visitors.filter(pk=self.cleaned_data["to"]).first()
         if recipient is None:
-            raise ValidationError(_("Nobody of that name has been in this room."))
+            raise ValidationError(_("This person has not been in this room."))
         if recipient == self.author:
             raise ValidationError(_("That is you. Choose somebody else."))
         return recipient
 
     def clean_token(self) -> str:
-        """Return the token; one of another form could be anything."""
+        """Return the token, empty if it does not look like ours."""
         token: str = self.cleaned_data["token"]
         return token if re.fullmatch(r"[\w-]{1,36}", token, re.ASCII) else ""
 
     def is_flood(self) -> bool:
-        """Tell whether the author has said too much in the last seconds."""
+        """Whether the author has posted too much in the last seconds."""
         since = timezone.now() - BURST_TIME
         return self.author.messages.filter(posted_at__gt=since).count() >= BURST
 
     def earlier(self) -> ChatMessage | None:
-        """Return the message that this form has already made, if its answer was lost."""
+        """Return the message if this form was sent before and its answer was lost."""
         token = self.cleaned_data["token"]
         return self.author.messages.filter(token=token).first() if token else None
 
     def save(self) -> ChatMessage:
-        """Store the message."""
         return ChatMessage.objects.create(
             room=self.room,
             author=self.author,
@@ -104,9 +101,9 @@ class MessageForm(forms.Form):
 
 class ThingForm(forms.ModelForm):  # type: ignore[type-arg]  # Django has no such argument.
     """
-    A thing to make or to rename: of the API, of the pages and of the admin.
+    A thing to make or rename, for the API, the pages and the admin.
 
-    Use it inside an atomic block, so that two do not take one name.
+    Use it inside an atomic block, so that two requests do not use one name.
     """
 
     name = forms.CharField(required=False, strip=False)
@@ -116,15 +113,13 @@ class ThingForm(forms.ModelForm):  # type: ignore[type-arg]  # Django has no suc
         fields = ("name",)
 
     def clean_name(self) -> str:
-        """Return the name as it is stored."""
         name = clean_thing_name(self.cleaned_data["name"])
         others = Thing.objects.exclude(pk=self.instance.pk)
         if others.filter(key=key_of(name)).exists():
-            raise ValidationError(_("There is a thing called {name} already.").format(name=name))
+            raise ValidationError(_("There is already a thing called {name}.").format(name=name))
         return name
 
     def clean(self) -> dict[str, Any] | None:
-        """Leave the list as long as people can read."""
         if self.instance.pk is None and Thing.objects.count() >= MAX_THINGS:
             raise ValidationError(
                 _("The list is full: it holds {limit} things. Delete one first.").format(
@@ -135,12 +130,12 @@ class ThingForm(forms.ModelForm):  # type: ignore[type-arg]  # Django has no suc
 
 
 class LoginForm(AuthenticationForm):
-    """Name and password; with DEBUG one button for each demo person fills them in."""
+    """Name and password. With DEBUG there is a button for each demo account."""
 
     end_others = forms.BooleanField(required=False)
 
     def clean(self) -> dict[str, Any]:
-        """Let a demo person in whose button was pressed."""
+        """Fill in name and password if the button of a demo account was pressed."""
         username = self.data.get("demo")
         if username and settings.DEBUG:
             self.errors.clear()

@@ -1,4 +1,4 @@
-"""Listeners: what the server itself does when something happens."""
+"""Listeners, which run on the server when an event is fired."""
 
 import logging
 from functools import partial
@@ -13,19 +13,19 @@ logger = logging.getLogger(__name__)
 
 @listen(NewUserCreated)
 def log_new_user(event: NewUserCreated) -> None:
-    """Leave a line in the log; it needs no broadcasting."""
+    """Log the new user."""
     logger.info("New user %s", event.user.username)
 
 
 # shown
 @listen(ModelEvent)
-def send_row(told: ModelEvent) -> None:
-    """Render the row of a thing once, for all pages that show the list through htmx."""
-    if not isinstance(told.instance, Thing):
+def send_row(change: ModelEvent) -> None:
+    """Render the row of a thing once, for all pages that show the list with htmx."""
+    if not isinstance(change.instance, Thing):
         return
-    context, row = {"thing": told.instance}, f"#row-{told.instance.pk}"
+    context, row = {"thing": change.instance}, f"#row-{change.instance.pk}"
     send = partial(broadcast_html, "things.rows", to_others=True)
-    match told.event:
+    match change.event:
         case "created":
             send("whik/thing_row.html", context, "#rows", swap="afterbegin")
         case "updated":

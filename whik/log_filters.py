@@ -1,4 +1,4 @@
-"""What must not stand in the demo's log."""
+"""Secrets that must not appear in the demo's log."""
 
 import logging
 import re
@@ -7,10 +7,9 @@ _SIGNATURE = re.compile(r"(auth_signature=)[0-9a-f]+")
 
 
 class SignatureFilter(logging.Filter):
-    """Cut signatures out of request lines: for ten minutes a request can be sent again."""
+    """Removes signatures of requests, which are valid for ten minutes."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, without its signatures."""
         text = record.getMessage()
         if "auth_signature=" in text:
             record.msg, record.args = _SIGNATURE.sub(r"\1…", text), None

@@ -1,4 +1,4 @@
-"""Logging in as a demo user, and ending one's other windows."""
+"""The login page, which can also sign out a user's other windows."""
 
 from typing import Any
 
@@ -16,16 +16,15 @@ from .forms import LoginForm
 
 
 class DemoLoginView(LoginView):
-    """Log in; if asked to, end every other session and socket of the same user."""
+    """Log in. If asked to, end all other sessions and sockets of the user."""
 
     form_class = LoginForm
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add the people to log in as."""
         return super().get_context_data(**kwargs) | {"people": people_to_show()}
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
-        """Log in first: the sockets of this window come later, with the new session."""
+        # First, since the sockets of this window are opened later, with the new session.
         response = super().form_valid(form)
         if form.cleaned_data["end_others"]:
             user = form.get_user()
@@ -37,7 +36,7 @@ class DemoLoginView(LoginView):
 
 
 def end_sessions(user_id: str, *, kept: str | None) -> None:
-    """Delete the sessions of a user but one, so that no reload lets the others in again."""
+    """Delete all sessions of a user but one, so that reloading does not log in again."""
     alive = Session.objects.filter(expire_date__gt=timezone.now()).exclude(session_key=kept)
     for session in alive.iterator():
         if session.get_decoded().get(SESSION_KEY) == user_id:

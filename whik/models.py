@@ -1,4 +1,4 @@
-"""Whom the demo makes and announces, what they say to each other, and a list of things."""
+"""The users that the demo makes, its chat, and its list of things."""
 
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ MAX_NAME = 40
 
 
 class DemoUser(User):
-    """Django's user, with a `name` and the list of fields that may leave the server."""
+    """Django's user with a `name`, and the fields that may be broadcast."""
 
     broadcast_fields = ["id", "username", "name", "email", "date_joined"]
 
@@ -28,14 +28,14 @@ class DemoUser(User):
 
     @property
     def name(self) -> str:
-        """The full name in the order and spacing of its script."""
+        """The full name, in Korean with the family name first and without a space."""
         if "가" <= self.last_name[:1] <= "힣":
             return self.last_name + self.first_name
         return self.get_full_name() or self.username
 
 
 class Room(models.Model):
-    """A room to chat in. Its channel is named after its number, its address after its name."""
+    """A chat room. Its id names the channel, its name the address."""
 
     name = models.CharField(max_length=MAX_ROOM_NAME)
     # Lobby and lobby are one room.
@@ -46,21 +46,19 @@ class Room(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, with the key of the name."""
         self.key = key_of(self.name)
         super().save(*args, **kwargs)
 
     def get_absolute_url(self) -> str:
-        """Return the page's address, which spells the name as it is."""
         return reverse("room", args=[self.name])
 
     def messages_for(self, person: "Person") -> models.QuerySet["ChatMessage"]:
-        """Return what `person` may read: what is for all, and what is theirs."""
+        """Return the messages that `person` may read: public ones and their own."""
         theirs = Q(recipient=None) | Q(recipient=person) | Q(author=person)
         return self.messages.filter(theirs).select_related("author", "recipient")
 
     def visit(self, person: "Person") -> None:
-        """Note that `person` is seen here; once a minute is enough."""
+        """Note that `person` is here. It is written at most once a minute."""
         now = timezone.now()
         visit, is_first = Visit.objects.get_or_create(room=self, person=person)
         if not is_first and visit.seen_at < now - timedelta(minutes=1):
@@ -69,13 +67,13 @@ class Room(models.Model):
 
 class Person(models.Model):
     """
-    Somebody who chats.
+    A user or guest who chats.
 
-    The name here is the true one: what a presence channel tells of a member was signed
-    when they joined.
+    The name is up to date. That in a presence channel's member info was signed when the
+    person joined.
 
     Attributes:
-        id: As channels know them: the key of a user as text, or a guest's id.
+        id: The id in channels: the primary key of a user as text, or a guest's id.
     """
 
     id = models.CharField(primary_key=True, max_length=64)
@@ -92,7 +90,6 @@ class Person(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, with the key of the name."""
         self.key = key_of(self.name)
         super().save(*args, **kwargs)
 
@@ -121,11 +118,11 @@ class Visit(models.Model):
 
 class ChatMessage(models.Model):
     """
-    Something said in a room, to all or to one.
+    A message in a room, to everybody or to one person.
 
     Attributes:
-        token: A random text by which a page that sends again, since it heard no answer,
-            says the same thing once.
+        token: A random text. A page that sends a message again, after no answer came, uses
+            the same token, so the message is stored once.
     """
 
     room = models.ForeignKey(Room, models.CASCADE, related_name="messages")
@@ -154,13 +151,13 @@ class ChatMessage(models.Model):
         ]
 
     def __str__(self) -> str:
-        # The admin writes this over its pages and into its history.
+        # The admin shows this in titles and in its history.
         return f"{self.author}: {'…' if self.recipient_id else self.text}"
 
 
 # shown
 class Thing(BroadcastsModelEvents, models.Model):
-    """Something in a list that all may change. Whoever saves it or deletes it, all hear of it."""
+    """A thing in a list that everybody can change. Saving or deleting it broadcasts the change."""
 
     name = models.CharField(max_length=MAX_THING_NAME)
     # Apple and apple are one thing.
@@ -177,7 +174,6 @@ class Thing(BroadcastsModelEvents, models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, with the key of the name."""
         self.key = key_of(self.name)
         fields = kwargs.get("update_fields")
         if fields is not None and "name" in fields:
@@ -187,11 +183,9 @@ class Thing(BroadcastsModelEvents, models.Model):
     # shown
 
     def broadcast_on(self, event: str) -> Channel:
-        """Everybody may listen."""
         return Channel("things")
 
     def broadcast_as(self, event: str) -> str:
-        """As the page listens: thing:create, thing:update, thing:destroy."""
         return {
             "created": "thing:create",
             "updated": "thing:update",
@@ -199,7 +193,6 @@ class Thing(BroadcastsModelEvents, models.Model):
         }[event]
 
     def broadcast_to_others(self, event: str) -> bool:
-        """The page that asked for the change shows its answer."""
-        return True
+        return True  # The page that made the change shows the answer.
 
     # end

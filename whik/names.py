@@ -1,4 +1,4 @@
-"""What rooms, people and things may be called, and when two names count as the same."""
+"""Names of rooms, people and things: which are allowed, and which count as the same."""
 
 import re
 import unicodedata
@@ -11,13 +11,13 @@ MAX_NICKNAME = 20
 MAX_THING_NAME = 40
 MAX_KEY = 120
 
-# Besides letters and digits of every script; none of them ends a path or begins a query.
+# Besides letters and digits of every script. None of them has a meaning in a URL.
 _IN_ROOM_NAMES = " _-=@,.;"
 
 
 def key_of(name: str) -> str:
-    """Return what two names share that a reader would take for the same."""
-    # There is a letter that becomes eighteen.
+    """Return a key that is equal for names that look the same."""
+    # Cut, since one letter may become eighteen.
     return unicodedata.normalize("NFKC", _tidy(name)).casefold()[:MAX_KEY]
 
 
@@ -26,7 +26,7 @@ def clean_room_name(text: str) -> str:
     Return the name of a room as it is stored.
 
     Raises:
-        ValidationError: It is no name that an address could show.
+        ValidationError: It is empty, too long, or has other characters than are allowed.
     """
     name = _tidy(text)
     if not name:
@@ -37,10 +37,13 @@ def clean_room_name(text: str) -> str:
                 limit=MAX_ROOM_NAME, count=len(name)
             )
         )
-    # The first character keeps "." and ".." out, which are no pages.
+    # The rule for the first character excludes "." and "..".
     if not _is_letter(name[0]) or not all(_is_letter(c) or c in _IN_ROOM_NAMES for c in name):
         raise ValidationError(
-            _("A room's name begins with a letter or digit; then also spaces and _ - = @ , . ;")
+            _(
+                "A room's name starts with a letter or digit. After that it may also have spaces "
+                "and _ - = @ , . ;"
+            )
         )
     return name
 
@@ -50,7 +53,7 @@ def clean_nickname(text: str) -> str:
     Return a nickname as it is stored.
 
     Raises:
-        ValidationError: It is empty, too long, or holds what cannot be seen.
+        ValidationError: It is empty, too long, or has invisible characters.
     """
     return _clean_visible(text, MAX_NICKNAME)
 
@@ -60,19 +63,19 @@ def clean_thing_name(text: str) -> str:
     Return the name of a thing as it is stored.
 
     Raises:
-        ValidationError: As of `clean_nickname`.
+        ValidationError: As for `clean_nickname`.
     """
     return _clean_visible(text, MAX_THING_NAME)
 
 
 def is_visible(text: str) -> bool:
-    """Tell whether something of `text` can be seen: no space, no control, no mark alone."""
+    """Whether `text` has a visible character."""
     return any(unicodedata.category(c)[0] not in "CMZ" for c in text)
 
 
 def _clean_visible(text: str, limit: int) -> str:
     name = _tidy(text)
-    # Control characters, and what turns the direction of the text after it.
+    # Control characters also change the direction of text.
     if not is_visible(name) or any(unicodedata.category(c)[0] == "C" for c in name):
         raise ValidationError(_("Give a name that others can see."))
     if len(name) > limit:
@@ -85,7 +88,7 @@ def _clean_visible(text: str, limit: int) -> str:
 
 
 def _tidy(text: str) -> str:
-    # One spelling of each syllable: some keyboards send 한 as three letters.
+    # Some keyboards send 한 as three letters; this makes one syllable of them.
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip()
 
 

@@ -1,4 +1,4 @@
-"""Who somebody is in the chat: an account, or a browser."""
+"""People in the chat: users by their account, guests by their browser."""
 
 from datetime import timedelta
 from itertools import count
@@ -16,21 +16,21 @@ from broadcasting.guests import Guest, get_guest
 from .models import MAX_NAME, DemoUser, Person
 from .names import clean_nickname, key_of
 
-# So long a guest who is not seen keeps their name.
+# A guest who is not seen for so long loses their name.
 NAME_IS_KEPT = timedelta(days=1)
 
 
 def person_in(request: HttpRequest) -> Person:
-    """Return who sends `request`: the user who has logged in, else the browser's guest."""
+    """Return the sender of `request`: the user who is logged in, or the browser's guest."""
     return person_of(request.user if request.user.is_authenticated else get_guest(request))
 
 
 def person_of(user: AbstractBaseUser | Guest) -> Person:
     """
-    Return the person that a user or a guest is in the chat.
+    Return the person of a user or guest.
 
-    A user is called by the name of the account; a guest is given a name when they are
-    first seen, in their language, and may change it.
+    A user has the name of the account. A guest gets a name in their language on the first
+    visit, and may change it.
     """
     person_id = str(user.pk)
     person = Person.objects.filter(pk=person_id).first()
@@ -50,15 +50,15 @@ def person_of(user: AbstractBaseUser | Guest) -> Person:
 
 def rename(person: Person, text: str) -> None:
     """
-    Call a guest by another name.
+    Give a guest another name.
 
     Raises:
-        ValidationError: The name cannot be one, or is somebody else's.
+        ValidationError: The name is not allowed, or somebody else has it.
     """
     name = clean_nickname(text)
     with transaction.atomic():
         if _is_taken(name, person.id):
-            raise ValidationError(_("{name} is somebody else’s name.").format(name=name))
+            raise ValidationError(_("{name} is the name of somebody else.").format(name=name))
         person.name, person.seen_at = name, timezone.now()
         person.save()
 
@@ -82,7 +82,7 @@ def _seen(person: Person) -> Person:
 
 
 def _free_name(name: str, person_id: str) -> str:
-    """Return `name`, or with a number where somebody else has it."""
+    """Return `name`, with a number if somebody else has it."""
     if not _is_taken(name, person_id):
         return name
     return next(

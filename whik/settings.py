@@ -1,13 +1,13 @@
 """
-Settings of the demo. Every environment variable that it knows is read here.
+Settings of the demo. All its environment variables are read here.
 
 DJANGO_DEBUG          1 (default) or 0.
 SECRET_KEY            Required without DEBUG.
-ALLOWED_HOSTS         Names separated by commas; with DEBUG, none means this machine.
+ALLOWED_HOSTS         Names separated by commas. Default with DEBUG: this machine.
 WHIK_DATABASE         Path of the SQLite file, ``var/db.sqlite3``.
 BROADCAST_CONNECTION  channels (default), memory, redis, log, null or pusher.
-BROADCAST_URL         Where other processes of this machine reach the running server.
-REDIS_URL             Given, it carries the channel layer too.
+BROADCAST_URL         The address at which other processes reach the running server.
+REDIS_URL             The Redis server; if set, the channel layer uses it, too.
 CHANNEL_LAYER         pubsub (default) or core: which layer of channels_redis.
 """
 
@@ -38,7 +38,7 @@ if not SECRET_KEY:
 ALLOWED_HOSTS = [host for host in env("ALLOWED_HOSTS").split(",") if host]
 
 INSTALLED_APPS = [
-    "daphne",  # First: it replaces runserver by one that speaks WebSocket.
+    "daphne",  # First: its runserver supports WebSocket.
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -89,8 +89,8 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATABASE,
         "OPTIONS": {
-            # Many threads write: take the write lock at once instead of failing halfway,
-            # and let readers read meanwhile.
+            # Many threads write: take the write lock at the start of a transaction instead
+            # of failing halfway, and do not block readers.
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL;",
@@ -131,7 +131,7 @@ BROADCASTING = {
     "APPS": [
         {
             "CLIENT_EVENTS": True,  # Who is typing.
-            "PRESENCE_GRACE": 3,  # Seconds: who reloads the page has not left the room.
+            "PRESENCE_GRACE": 3,  # Seconds, so that reloading a page is not leaving the room.
         },
     ],
 }
@@ -146,13 +146,13 @@ def _channel_layer() -> dict[str, Any]:
     name = env("CHANNEL_LAYER", "pubsub")
     if name not in _LAYERS:
         raise ImproperlyConfigured(f"CHANNEL_LAYER is {name!r}; it must be 'pubsub' or 'core'.")
-    # A burst must fit: over its capacity a layer drops without a word. Groups of a process
-    # that died are forgotten after group_expiry seconds. Pub/sub has neither.
+    # A burst must fit: a full layer drops messages silently. Groups of a process that died
+    # are forgotten after group_expiry seconds. Pub/sub has neither option.
     limits = {"capacity": 10_000, "group_expiry": 120}
     if not REDIS_URL:
         return {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": limits}
-    # redis-py 8 gives every socket a timeout of 5 s, which ends the blocking reads of a
-    # layer on which nothing happens; a health check finds dead connections instead.
+    # redis-py 8 gives sockets a timeout of 5 s, which ends the blocking reads of an idle
+    # layer. A health check finds dead connections instead.
     host = {"address": REDIS_URL, "socket_timeout": None, "health_check_interval": 15}
     config = {"hosts": [host]} | ({} if name == "pubsub" else limits)
     return {"BACKEND": _LAYERS[name], "CONFIG": config}
@@ -176,10 +176,10 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
-if not DEBUG and STATIC_ROOT.is_dir():  # What `manage.py collectstatic` has put there.
+if not DEBUG and STATIC_ROOT.is_dir():  # After `manage.py collectstatic`.
     _after_security = MIDDLEWARE.index("django.middleware.security.SecurityMiddleware") + 1
     MIDDLEWARE.insert(_after_security, "whitenoise.middleware.WhiteNoiseMiddleware")
-    # Under ASGI its files are read whole before they are sent. These are small.
+    # Under ASGI it reads a file whole before it sends it. These are small.
     warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
@@ -215,8 +215,8 @@ LOGGING = {
         "django": {"level": "INFO"},
         "broadcasting": {"level": "INFO"},
         "whik": {"level": "INFO"},
-        # While Redis is away it prints a traceback every second. `broadcasting` says in one
-        # line that the layer is lost and in another that it is back.
+        # Without Redis it would print a traceback every second. `broadcasting` logs one line
+        # when the layer is lost and one when it is back.
         "channels_redis": {"level": "CRITICAL"},
     },
 }

@@ -1,4 +1,4 @@
-"""The code that a page shows, taken from the files that run."""
+"""Code that pages show, read from the files that run."""
 
 import inspect
 import textwrap
@@ -14,7 +14,7 @@ class Snippet:
     A few lines of a file.
 
     Attributes:
-        path: Where they are from, as seen from the project's folder.
+        path: The file, relative to the project's folder.
         text: The lines, without common indentation.
     """
 
@@ -29,13 +29,13 @@ class Snippet:
 
     @classmethod
     def whole(cls, path: str) -> "Snippet":
-        """Return a file, for one that is short."""
+        """Return a whole file, which should be short."""
         return cls(path, (BASE / path).read_text(encoding="utf-8").strip())
 
     @classmethod
     def marked(cls, path: str) -> "Snippet":
         """
-        Return the lines of `path` between the comments ``shown`` and ``end``, of all such pairs.
+        Return the lines of `path` between each pair of comments ``shown`` and ``end``.
 
         Raises:
             ValueError: The file has no such lines.

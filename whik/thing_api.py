@@ -1,7 +1,7 @@
 """
-The API of the list of things: JSON in, JSON out, whatever goes wrong.
+The API of the list of things: JSON in, JSON out, also for errors.
 
-Nothing here knows of sockets: `Thing` broadcasts itself when it is saved or deleted.
+Nothing here broadcasts: `Thing` does, when it is saved or deleted.
 """
 
 import json
@@ -20,18 +20,18 @@ from .answers import json_answer, public
 from .forms import ThingForm
 from .models import Thing
 from .names import key_of
-from .throttle import SECONDS, haste, is_too_fast
+from .throttle import SECONDS, is_too_fast, too_fast_text
 
 MAX_BODY = 4096  # Bytes.
 
 
 class Refused(Exception):
     """
-    The request is not done.
+    Raised when a request is refused.
 
     Attributes:
-        answer: Why, as it is answered: one sentence as ``error``, or as ``errors`` a list
-            of sentences for each field.
+        answer: The response: one sentence as ``error``, or a list of sentences for each
+            field as ``errors``.
     """
 
     def __init__(self, status: int, why: str | Mapping[str, list[str]], **headers: str) -> None:
@@ -42,7 +42,7 @@ class Refused(Exception):
 
 
 def _api(*methods: str) -> Callable[..., Callable[..., HttpResponse]]:
-    """Let a view be asked with `methods` only, and answer for it what it refuses."""
+    """Decorate a view of the API, which accepts `methods` and may raise `Refused`."""
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @wraps(view)
@@ -52,12 +52,12 @@ def _api(*methods: str) -> Callable[..., Callable[..., HttpResponse]]:
                     error = _("{method} is not allowed here.").format(method=request.method)
                     raise Refused(405, error, Allow=", ".join(methods))
                 if request.method not in {"GET", "HEAD"} and is_too_fast(request):
-                    raise Refused(429, haste(), Retry_After=str(SECONDS))
+                    raise Refused(429, too_fast_text(), Retry_After=str(SECONDS))
                 return view(request, *args, **kwargs)
             except Refused as refused:
                 return refused.answer
 
-        # The cookie's token is what the other methods must send as X-CSRFToken.
+        # Other methods must send the cookie's token as X-CSRFToken.
         return never_cache(ensure_csrf_cookie(answer))
 
     return decorate
@@ -65,7 +65,7 @@ def _api(*methods: str) -> Callable[..., Callable[..., HttpResponse]]:
 
 @_api("GET", "HEAD", "POST", "DELETE")
 def things(request: HttpRequest) -> HttpResponse:
-    """List all things; make one; delete the one whose id or name the body gives."""
+    """List all things; make one; delete the one with the id or name in the body."""
     match request.method:
         case "POST":
             return _save(request)
@@ -77,7 +77,7 @@ def things(request: HttpRequest) -> HttpResponse:
 
 @_api("GET", "HEAD", "PATCH", "DELETE")
 def thing(request: HttpRequest, which: str) -> HttpResponse:
-    """Show, rename or delete one thing: `which` is its id, or its name unless a number."""
+    """Show, rename or delete one thing: `which` is its id, or a name that is not a number."""
     is_id = which.isascii() and which.isdecimal() and len(which) < 19
     wanted: dict[str, Any] = {"id": int(which)} if is_id else {"name": which}
     match request.method:
@@ -105,7 +105,7 @@ def _save(request: HttpRequest, wanted: dict[str, Any] | None = None) -> HttpRes
 
 
 def _delete(thing: Thing) -> HttpResponse:
-    answer = json_answer({"thing": public(thing)})  # To make it again with.
+    answer = json_answer({"thing": public(thing)})  # It may be used to make the thing again.
     thing.delete()
     return answer
 
@@ -121,7 +121,7 @@ def _find(wanted: dict[str, Any]) -> Thing:
         case {"name": str(name), **rest} if not rest:
             found = Thing.objects.filter(key=key_of(name))
         case _:
-            raise Refused(400, _('Say which: {"id": 7} or {"name": "apple"}.'))
+            raise Refused(400, _('Name the thing: {"id": 7} or {"name": "apple"}.'))
     try:
         return found.get()
     except Thing.DoesNotExist:
@@ -130,16 +130,16 @@ def _find(wanted: dict[str, Any]) -> Thing:
 
 
 def _fields(request: HttpRequest, *known: str) -> dict[str, Any]:
-    """Return the object in the body, with no other fields than those known."""
+    """Return the JSON object in the body. Raise `Refused` if it has other than `known` fields."""
     if request.content_type != "application/json":
-        raise Refused(415, _("Send JSON: with Content-Type: application/json."))
+        raise Refused(415, _("Send JSON with Content-Type: application/json."))
     length = request.META.get("CONTENT_LENGTH") or "0"
-    # Asked first: what is too long is not even read.
+    # Checked first, so that a long body is not read.
     if (length.isdecimal() and int(length) > MAX_BODY) or len(request.body) > MAX_BODY:
         raise Refused(413, _("The body has more than {limit} bytes.").format(limit=MAX_BODY))
     try:
         fields = json.loads(request.body)
-        # JSON can spell half a character, which neither the database nor an answer can hold.
+        # JSON may have half of a surrogate pair, which cannot be stored.
         json.dumps(fields, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise Refused(400, _("The body is not JSON.")) from None
@@ -148,5 +148,5 @@ def _fields(request: HttpRequest, *known: str) -> dict[str, Any]:
     if unknown := fields.keys() - set(known):
         raise Refused(400, {name: [_("There is no such field.")] for name in sorted(unknown)})
     if not isinstance(fields.get("name", ""), str):
-        raise Refused(400, {"name": [_("A name is text.")]})
+        raise Refused(400, {"name": [_("A name must be text.")]})
     return fields

@@ -1,4 +1,4 @@
-"""The pages of the list of things. They know of no sockets either: see `thing_api`."""
+"""The pages of the list of things. They do not broadcast: `Thing` does, when it is saved."""
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -12,13 +12,13 @@ from .forms import ThingForm
 from .models import Thing
 from .names import MAX_THING_NAME
 from .snippets import Snippet
-from .throttle import haste, is_too_fast
+from .throttle import is_too_fast, too_fast_text
 
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def things(request: HttpRequest) -> HttpResponse:
-    """List the things. A POST, of a page without scripts, makes one."""
+    """List the things. A POST from a page without scripts makes one."""
     return _save(request, Thing()) if request.method == "POST" else _page(request)
 
 
@@ -29,7 +29,7 @@ def thing(request: HttpRequest, pk: int) -> HttpResponse:
     if "delete" not in request.POST:
         return _save(request, found)
     if is_too_fast(request):
-        return _page(request, haste(), status=429)
+        return _page(request, too_fast_text(), status=429)
     found.delete()
     return redirect("things")
 
@@ -37,7 +37,7 @@ def thing(request: HttpRequest, pk: int) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def things_htmx(request: HttpRequest) -> HttpResponse:
-    """List the things as htmx has them. A POST makes one and answers with its row."""
+    """List the things for htmx. A POST makes one and returns its row."""
     if request.method == "POST":
         return _save_for_htmx(request, Thing(), request.POST)
     context = {
@@ -53,7 +53,7 @@ def things_htmx(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "HEAD", "PATCH", "DELETE"])
 def thing_htmx(request: HttpRequest, pk: int) -> HttpResponse:
-    """Answer with the form for a thing, or do what it asks for and answer with the row."""
+    """Return the form for a thing; rename or delete it, and return its row."""
     thing = Thing.objects.filter(pk=pk).first()
     if thing is None:
         return _wrong(_("There is no thing {which}.").format(which=pk), status=404)
@@ -67,17 +67,17 @@ def thing_htmx(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _save(request: HttpRequest, thing: Thing) -> HttpResponse:
     if is_too_fast(request):
-        return _page(request, haste(), status=429)
+        return _page(request, too_fast_text(), status=429)
     if not (form := _saved(thing, request.POST)).errors:
         return redirect("things")
-    # What was written; a row shows the name that the thing still has.
+    # The form for a new thing keeps what was typed; a row shows the name that is stored.
     name = "" if thing.pk else request.POST.get("name", "")
     return _page(request, _sentence(form), name, status=400)
 
 
 def _save_for_htmx(request: HttpRequest, thing: Thing, fields: QueryDict) -> HttpResponse:
     if is_too_fast(request):
-        return _wrong(haste(), status=429)
+        return _wrong(too_fast_text(), status=429)
     is_new = thing.pk is None
     form = _saved(thing, fields)
     if form.errors:
@@ -87,7 +87,7 @@ def _save_for_htmx(request: HttpRequest, thing: Thing, fields: QueryDict) -> Htt
 
 def _delete_for_htmx(request: HttpRequest, thing: Thing) -> HttpResponse:
     if is_too_fast(request):
-        return _wrong(haste(), status=429)
+        return _wrong(too_fast_text(), status=429)
     row = format_html('<li id="row-{}" hx-swap-oob="delete"></li>', thing.pk)
     thing.delete()
     return HttpResponse(row)
@@ -107,7 +107,7 @@ def _sentence(form: ThingForm) -> str:
 
 
 def _wrong(text: str, status: int) -> HttpResponse:
-    # htmx takes it for HTML, and names are anybody's.
+    # htmx inserts it as HTML, and anybody may have chosen the name in it.
     return HttpResponse(escape(text), status=status)
 
 

@@ -1,16 +1,16 @@
-"""How fast one address may change what all see."""
+"""How fast one address may change things."""
 
 from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-# More than people do together; less than a script would.
+# More than several people do, less than a script.
 CHANGES = 60
 SECONDS = 10
 
 
 def is_too_fast(request: HttpRequest) -> bool:
-    """Count a change, and tell whether its sender has made too many in the last seconds."""
+    """Count a change. Return whether its sender made too many in the last seconds."""
     key = f"whik.changes.{request.META.get('REMOTE_ADDR', '')}"
     cache.add(key, 0, SECONDS)
     try:
@@ -19,6 +19,6 @@ def is_too_fast(request: HttpRequest) -> bool:
         return False
 
 
-def haste() -> str:
-    """Return what whoever was too fast is told."""
-    return _("That was a lot in a short time. Wait ten seconds and try again.")
+def too_fast_text() -> str:
+    """Return the error message for a sender who is too fast."""
+    return _("You made too many changes in a short time. Wait ten seconds and try again.")

@@ -1,4 +1,4 @@
-"""Addresses of the demo. Those of broadcasting stand at the root, where Echo looks for them."""
+"""URLs of the demo. Those of broadcasting are at the root, where Echo looks for them."""
 
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
@@ -25,7 +25,7 @@ urlpatterns = [
     path("api/things/<path:which>/", thing_api.thing, name="api-thing"),
     path("login/", login_views.DemoLoginView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
-    # For pages that name no icon of their own: JSON, and other people's.
+    # For responses that name no icon, such as JSON.
     path("favicon.ico", RedirectView.as_view(url=static("whik/mark.svg"))),
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),

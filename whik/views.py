@@ -1,4 +1,4 @@
-"""One view per page."""
+"""The start page, the list of events and the page that makes users."""
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -18,7 +18,7 @@ MAX_COUNT = 1000
 
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
-    """Show an event going from one connection to another."""
+    """Show how an event goes from one connection to another."""
     return render(request, "whik/index.html", _snippets())
 
 
@@ -32,7 +32,7 @@ def sub(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def pub(request: HttpRequest) -> HttpResponse:
     """
-    Make a user, or as many as `count` says, and announce each.
+    Make a user, or `count` of them, and broadcast each.
 
     A POST comes from a page that shows the answer itself, so its own socket is left out.
     """

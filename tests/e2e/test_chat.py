@@ -85,7 +85,7 @@ class Visitor:
 
     async def address(self, name: str) -> None:
         """Write to one person alone from now on."""
-        await self.page.get_by_role("button", name=f"Write to {name} alone").click()
+        await self.page.get_by_role("button", name=f"Write to {name} privately").click()
 
 
 @pytest.fixture(scope="module")
@@ -223,11 +223,11 @@ async def test_coming_and_going_is_told(browser: Browser, room: str) -> None:
     async with people_in(browser, room, 1) as [ann]:
         async with people_in_more(browser, room) as bob:
             name = await bob.name()
-            await expect(ann.lines).to_have_text([f"{name} is here"])
+            await expect(ann.lines).to_have_text([f"{name} has joined"])
             await expect(bob.people).to_have_count(2)
-            await expect(ann.page.locator("[data-said]")).to_have_text(f"{name} is here")
+            await expect(ann.page.locator("[data-said]")).to_have_text(f"{name} has joined")
         # The grace of three seconds is over.
-        await expect(ann.lines).to_have_text([f"{name} is here", f"{name} has left"])
+        await expect(ann.lines).to_have_text([f"{name} has joined", f"{name} has left"])
         await expect(ann.people).to_have_count(1)
 
 
@@ -328,7 +328,7 @@ async def test_private_message_reaches_one_and_no_other_socket(
     """Both see it as private, also after a reload; the third's socket is sent nothing of it."""
     ann, bob, eve = three
     await ann.address(await bob.name())
-    await expect(ann.page.locator(".composer .to")).to_contain_text("Only to")
+    await expect(ann.page.locator(".composer .to")).to_contain_text("Privately to")
     await ann.say("secret-word")
     for visitor in (ann, bob):
         private = visitor.page.locator(".message.private")
@@ -339,7 +339,7 @@ async def test_private_message_reaches_one_and_no_other_socket(
     await bob.say("secret-answer")
     await expect(ann.texts).to_have_text(["secret-word", "secret-answer"])
     await ann.page.keyboard.press("Escape")
-    await expect(ann.page.locator(".composer .to")).to_contain_text("To all")
+    await expect(ann.page.locator(".composer .to")).to_contain_text("To everybody")
     await ann.say("for all")
     await expect(eve.texts).to_have_text(["for all"])
     assert any("secret-word" in text for text in bob.received)
@@ -441,7 +441,7 @@ async def test_what_was_missed_is_fetched(browser: Browser, room: str) -> None:
         await expect(ann.texts).to_have_text(["before"])
         await socket.cut()
         await expect(page.locator("[data-word]")).to_have_text(re.compile("^reconnecting"))
-        await expect(page.locator("[data-notice]")).to_contain_text("what you have missed")
+        await expect(page.locator("[data-notice]")).to_contain_text("what you missed")
         await bob.say("meanwhile 1")
         await bob.address(await ann.name())
         await bob.say("meanwhile 2")
@@ -532,7 +532,7 @@ async def test_what_was_not_sent_can_be_taken_back(two: list[Visitor]) -> None:
     await expect(ann.page.locator(".failure")).to_contain_text("Not sent: 503")
     await ann.page.get_by_role("button", name="Take back").click()
     await expect(ann.page.get_by_label("Message", exact=True)).to_have_value("hello")
-    await expect(ann.page.locator(".composer .to")).to_contain_text("Only to")
+    await expect(ann.page.locator(".composer .to")).to_contain_text("Privately to")
     await expect(ann.texts).to_have_count(0)
 
 
@@ -599,7 +599,7 @@ async def test_other_windows_can_be_ended(browser: Browser, room: str) -> None:
         await expect(second.locator("[data-word]")).to_have_text("live")
         await expect(bob.names.filter(has_text="Ann Smith")).to_have_count(1)
         await ann.say("am I still here")
-        await expect(first.locator(".failure")).to_contain_text("In this browser you are Guest-")
+        await expect(first.locator(".failure")).to_contain_text("you are now Guest-")
         await bob.say("only one hears this")
         await expect(Visitor(second).texts).to_have_text(["only one hears this"])
         await expect(word).to_have_text("refused: signed out elsewhere")
@@ -642,7 +642,7 @@ async def test_keyboard_is_enough(browser: Browser, room: str) -> None:
         await ann.page.keyboard.press("Enter")
         await ann.page.keyboard.press("Tab")
         await expect(
-            ann.page.get_by_role("button", name=f"Write to {await bob.name()} alone")
+            ann.page.get_by_role("button", name=f"Write to {await bob.name()} privately")
         ).to_be_focused()
         await ann.page.keyboard.press("Enter")
         await expect(ann.people.first).to_be_hidden()
@@ -668,7 +668,7 @@ async def test_screen_reader_hears_one_sentence(two: list[Visitor]) -> None:
     name = await bob.name()
     await bob.address(await ann.name())
     await bob.say("psst")
-    await expect(said).to_have_text(re.compile(rf"{name} says to you alone: psst$"))
+    await expect(said).to_have_text(re.compile(rf"{name} says privately: psst$"))
     await bob.page.keyboard.press("Escape")
     for number in range(5):
         await bob.say(f"message {number}")

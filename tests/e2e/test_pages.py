@@ -227,7 +227,7 @@ async def test_whatever_arrives_is_text(
 
 
 @pytest.mark.parametrize(
-    ("connection", "reason"), [("log", "writes events into"), ("null", "throws events away")]
+    ("connection", "reason"), [("log", "writes events to"), ("null", "discards events")]
 )
 async def test_page_works_where_nothing_arrives(
     browser: Browser, runserver: RunServer, connection: str, reason: str
@@ -378,10 +378,10 @@ async def test_language_is_changed_in_place(browser: Browser, runserver: RunServ
         await page.goto(f"{server.url}/sub")
         await page.get_by_role("button", name="한국어").click()
         await expect(page).to_have_url(f"{server.url}/sub")
-        await expect(page.get_by_role("heading", level=1)).to_have_text("도착하는 이벤트")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("들어오는 이벤트")
         await expect(page.locator("[data-word]")).to_have_text("연결됨")
         await page.get_by_role("button", name="English").click()
-        await expect(page.get_by_role("heading", level=1)).to_have_text("What arrives")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Incoming events")
 
 
 async def test_buttons_work_without_scripts(browser: Browser, runserver: RunServer) -> None:

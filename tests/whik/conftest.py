@@ -1,29 +1,18 @@
-"""What the tests of the demo's pages share."""
+"""What the tests of the demo share."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+from django.core.cache import cache
 
-from tests.whik.recording import RecordingBroadcaster, Sent
+from broadcasting.pytest_plugin import fake_broadcasts
 
-
-@pytest.fixture
-def sent(settings: Settings) -> Iterator[list[Sent]]:
-    """Return the list of what the default connection is given until the test ends."""
-    settings.BROADCASTING = {
-        "DEFAULT": "recording",
-        "CONNECTIONS": {"recording": {"DRIVER": "tests.whik.recording.RecordingBroadcaster"}},
-    }
-    yield RecordingBroadcaster.sent
-    RecordingBroadcaster.sent.clear()
+__all__ = ["fake_broadcasts"]
 
 
-@pytest.fixture
-def commits(
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
-) -> Callable[[], AbstractContextManager[list[Any]]]:
-    """Return a context that does, at its end, what a test's transaction holds until commit."""
-    return lambda: django_capture_on_commit_callbacks(execute=True)
+@pytest.fixture(autouse=True)
+def _no_changes_yet() -> Iterator[None]:
+    """Forget how many changes earlier tests have made."""
+    cache.clear()
+    yield
+    cache.clear()

@@ -1,4 +1,4 @@
-"""Who may join a room's channel, and as whom a page signs in."""
+"""Authorization for the channel of a room, and the sign-in of a page."""
 
 import json
 import re
@@ -21,8 +21,7 @@ def ask(
     return response.status_code, response.json() if is_json else {}
 
 
-def test_guest_may_join_with_their_name(client: Client) -> None:
-    """What the others are told is who the database says it is."""
+def test_guest_may_join(client: Client) -> None:
     client.get("/chat/lobby/")
     room, person = Room.objects.get(), Person.objects.get()
     status, answer = ask(client, f"presence-chat.{room.pk}")
@@ -34,21 +33,15 @@ def test_guest_may_join_with_their_name(client: Client) -> None:
 
 
 def test_user_joins_as_the_account(client: Client) -> None:
-    """The id is the key of the account, as text."""
     user = UserFactory.create(first_name="Ann", last_name="Smith")
     client.force_login(user)
     room = RoomFactory.create()
+    assert not Visit.objects.exists()
     _status, answer = ask(client, f"presence-chat.{room.pk}")
     assert json.loads(answer["channel_data"])["user_info"] == {
         "id": str(user.pk),
         "name": "Ann Smith",
     }
-
-
-def test_joining_is_a_visit(client: Client) -> None:
-    """Whoever may hear what is said can be written to."""
-    room = RoomFactory.create()
-    ask(client, f"presence-chat.{room.pk}")
     assert Visit.objects.get().room == room
 
 
@@ -56,13 +49,11 @@ def test_joining_is_a_visit(client: Client) -> None:
     "channel", ["presence-chat.0", "presence-chat.x", "presence-other", "private-x"]
 )
 def test_other_channels_are_refused(client: Client, channel: str) -> None:
-    """There is no such room, or no rule for the channel."""
     assert ask(client, channel)[0] == 403
     assert not Visit.objects.exists()
 
 
-def test_page_signs_in_as_who_it_is(client: Client) -> None:
-    """So that what is for one alone finds them."""
+def test_page_signs_in_as_its_person(client: Client) -> None:
     html = client.get("/chat/lobby/").content.decode()
     [me] = re.findall(r'data-me="([^"]+)"', html)
     status, answer = ask(client, "", "/broadcasting/user-auth")

@@ -1,4 +1,4 @@
-"""`make run` prints where to look, and how to log in."""
+"""The command of `make run` that makes accounts and prints where to look."""
 
 import stat
 from io import StringIO
@@ -30,7 +30,6 @@ def run() -> str:
 
 
 def test_first_run_makes_the_admin(password_file: Path) -> None:
-    """The printed password is the kept one, and it works."""
     printed = run()
     password = password_file.read_text().strip()
     admin = User.objects.get(username="admin")
@@ -38,12 +37,8 @@ def test_first_run_makes_the_admin(password_file: Path) -> None:
     assert admin.is_staff
     assert admin.check_password(password)
     assert password in printed
-
-
-def test_password_is_for_its_owner_only(password_file: Path) -> None:
-    """Other accounts of the machine cannot read it."""
-    run()
     assert stat.S_IMODE(password_file.stat().st_mode) == 0o600
+    assert set(PEOPLE) < set(User.objects.values_list("username", flat=True))
 
 
 def test_later_runs_change_nothing(password_file: Path) -> None:
@@ -55,15 +50,13 @@ def test_later_runs_change_nothing(password_file: Path) -> None:
 
 
 def test_new_database_keeps_the_password(password_file: Path) -> None:
-    """Who deletes the database need not learn another password."""
     run()
     User.objects.all().delete()
     run()
     assert User.objects.get(username="admin").check_password(password_file.read_text().strip())
 
 
-def test_own_password_is_respected(password_file: Path) -> None:
-    """A password that somebody has set is not undone, nor is a wrong one printed."""
+def test_changed_password_is_kept(password_file: Path) -> None:
     run()
     admin = User.objects.get(username="admin")
     admin.set_password("my own")
@@ -72,14 +65,7 @@ def test_own_password_is_respected(password_file: Path) -> None:
     assert User.objects.get(username="admin").check_password("my own")
 
 
-def test_people_to_chat_as_are_made(password_file: Path) -> None:
-    """Their passwords are on the page where they are needed."""
-    run()
-    assert set(PEOPLE) < set(User.objects.values_list("username", flat=True))
-
-
 def test_addresses_are_printed(password_file: Path, settings: Settings) -> None:
-    """Every page to open is there, at the address the server listens on."""
     settings.BROADCAST_URL = "http://127.0.0.1:8001"
     printed = run()
     for page in ("/", "/chat/", "/things/", "/sub", "/pub", "/login/", "/admin/"):
@@ -87,7 +73,6 @@ def test_addresses_are_printed(password_file: Path, settings: Settings) -> None:
 
 
 def test_production_has_no_demo_admin(password_file: Path, settings: Settings) -> None:
-    """Without DEBUG it makes nobody and says so."""
     settings.DEBUG = False
     assert "No demo admin without DEBUG" in run()
     assert not User.objects.exists()

@@ -48,7 +48,6 @@ def texts() -> Iterator[str]:
 
 
 def test_every_text_of_the_pages_is_in_the_catalogue() -> None:
-    """A text that somebody adds or changes must be translated before it is shown."""
     wanted = set(texts())
     assert "Make a user" in wanted
     assert "English" in wanted
@@ -57,14 +56,12 @@ def test_every_text_of_the_pages_is_in_the_catalogue() -> None:
 
 
 def test_every_text_is_translated() -> None:
-    """None is empty, fuzzy, or without a letter of Korean."""
     assert "fuzzy" not in (CATALOGUE / "django.po").read_text(encoding="utf-8")
     for text, translation in po().items():
         assert not text or re.search("[가-힣]", translation), text
 
 
 def test_placeholders_are_kept() -> None:
-    """A page fills in what both languages name."""
     pattern = r"\{\w+\}|%\(\w+\)s|<code>[\w=]+</code>"
     for text, translation in po().items():
         assert sorted(re.findall(pattern, text)) == sorted(re.findall(pattern, translation)), text

@@ -11,14 +11,12 @@ def record(message: str, *args: object) -> logging.LogRecord:
 
 
 def test_signatures_are_cut_out_of_request_lines() -> None:
-    """Whoever reads the log cannot send the request again."""
     line = record("HTTP %s %s", "POST", "/apps/1/events?auth_key=k&auth_signature=0a9f&x=1")
     assert SignatureFilter().filter(line)
     assert line.getMessage() == "HTTP POST /apps/1/events?auth_key=k&auth_signature=…&x=1"
 
 
 def test_other_records_stay_as_they_are() -> None:
-    """Arguments included."""
     line = record("New user %s", "x")
     assert SignatureFilter().filter(line)
     assert line.args == ("x",)

@@ -1,4 +1,4 @@
-"""Who somebody is in the chat."""
+"""People in the chat and their names."""
 
 from datetime import timedelta
 
@@ -22,48 +22,33 @@ def guest(number: int = 1) -> Guest:
 
 
 def test_guests_are_numbered() -> None:
-    """Each has a name at once, and keeps it."""
     assert person_of(guest(1)).name == "Guest-1"
     assert person_of(guest(2)).name == "Guest-2"
     assert person_of(guest(1)).name == "Guest-1"
-
-
-def test_korean_guest_has_a_korean_name() -> None:
-    """The language is that of the page where they came in."""
     with translation.override("ko"):
-        assert person_of(guest()).name == "손님-1"
+        assert person_of(guest(3)).name == "손님-3"
 
 
-def test_number_of_a_guest_is_free() -> None:
-    """Somebody who calls themselves Guest-2 is not met by another."""
+def test_number_of_a_guest_is_not_taken() -> None:
     rename(person_of(guest(1)), "guest-2")
     assert person_of(guest(2)).name == "Guest-3"
 
 
-def test_user_is_called_by_the_account() -> None:
-    """Their id is the key of the account as text, as on the wire."""
+def test_user_has_the_name_of_the_account() -> None:
     user = UserFactory.create(first_name="민수", last_name="김")
     person = person_of(user)
     assert (person.id, person.name, person.is_guest) == (str(user.pk), "김민수", False)
+    User.objects.filter(pk=user.pk).update(first_name="민지")
+    assert person_of(user).name == "김민지"
 
 
-def test_changed_account_changes_the_name() -> None:
-    """The account is the truth."""
-    user = UserFactory.create(first_name="Ann", last_name="Smith")
-    person_of(user)
-    User.objects.filter(pk=user.pk).update(first_name="Anna")
-    assert person_of(user).name == "Anna Smith"
-
-
-def test_two_accounts_of_one_name_can_be_told_apart() -> None:
-    """The second has a number, and keeps it."""
+def test_second_account_of_a_name_gets_a_number() -> None:
     users = [UserFactory.create(first_name="Ann", last_name="Smith") for _ in range(2)]
     assert [person_of(user).name for user in users] == ["Ann Smith", "Ann Smith-2"]
     assert person_of(users[1]).name == "Ann Smith-2"
 
 
 def test_name_of_somebody_else_is_refused() -> None:
-    """However it is written."""
     PersonFactory.create(name="철수")
     ann = PersonFactory.create(name="Ann")
     with pytest.raises(ValidationError, match="somebody else"):
@@ -72,8 +57,7 @@ def test_name_of_somebody_else_is_refused() -> None:
     assert Person.objects.get(pk=ann.pk).name == "ANN"
 
 
-def test_name_of_a_guest_who_is_gone_is_free() -> None:
-    """After a day without a sign; the name of an account never is."""
+def test_name_of_a_guest_is_free_after_a_day() -> None:
     long_ago = timezone.now() - NAME_IS_KEPT - timedelta(minutes=1)
     PersonFactory.create(name="철수", seen_at=long_ago)
     PersonFactory.create(id="7", name="Ann", seen_at=long_ago)
@@ -84,16 +68,14 @@ def test_name_of_a_guest_who_is_gone_is_free() -> None:
         rename(person, "Ann")
 
 
-def test_who_is_seen_keeps_the_name() -> None:
-    """Whoever comes by again renews the claim."""
+def test_visit_keeps_the_name() -> None:
     person = person_of(guest())
     Person.objects.filter(pk=person.pk).update(seen_at=timezone.now() - timedelta(hours=23))
     person_of(guest())
     assert Person.objects.get(pk=person.pk).seen_at > timezone.now() - timedelta(minutes=1)
 
 
-def test_browser_is_one_guest(client: Client) -> None:
-    """The cookie says who they are, on each page; logging in makes them somebody else."""
+def test_browser_is_one_guest_until_login(client: Client) -> None:
     client.get("/chat/a/")
     client.get("/chat/b/")
     assert Person.objects.count() == 1

@@ -1,4 +1,4 @@
-"""Environment variables of the demo."""
+"""Environment variables of the demo's settings."""
 
 import runpy
 from pathlib import Path
@@ -27,29 +27,23 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_nothing_is_needed_for_development(load: Any) -> None:
-    """Without a single variable the demo runs: Channels, in memory, with DEBUG."""
     settings = load()
     assert settings["DEBUG"] is True
     assert settings["BROADCASTING"]["DEFAULT"] == "channels"
     layer = settings["CHANNEL_LAYERS"]["default"]
     assert layer["BACKEND"] == "channels.layers.InMemoryChannelLayer"
     assert settings["SESSION_COOKIE_SECURE"] is False
+    assert settings["DATABASE"].parent.is_dir()
 
 
-def test_folder_of_the_database_is_made(load: Any, tmp_path: Path) -> None:
-    """SQLite would refuse to."""
-    load()
-    assert (tmp_path / "data").is_dir()
-
-
-def test_production_needs_a_secret(load: Any) -> None:
-    """The known key of development signs nothing without DEBUG, and the error says what to do."""
+def test_mistakes_are_refused(load: Any) -> None:
     with pytest.raises(ImproperlyConfigured, match="environment variable SECRET_KEY"):
         load(DJANGO_DEBUG="0")
+    with pytest.raises(ImproperlyConfigured, match="'pubsub' or 'core'"):
+        load(CHANNEL_LAYER="pubsubs")
 
 
 def test_production_uses_secure_cookies(load: Any) -> None:
-    """Session, form token and language travel over TLS only."""
     settings = load(DJANGO_DEBUG="0", SECRET_KEY="s", ALLOWED_HOSTS="a.example,b.example")
     assert settings["DEBUG"] is False
     assert settings["SECRET_KEY"] == "s"
@@ -60,10 +54,9 @@ def test_production_uses_secure_cookies(load: Any) -> None:
 
 
 @pytest.mark.parametrize("collected", [True, False])
-def test_production_serves_the_files_that_were_collected(
+def test_production_serves_collected_files(
     load: Any, monkeypatch: pytest.MonkeyPatch, collected: bool
 ) -> None:
-    """No page is slower where there are none, and development has files of its own."""
     middleware = "whitenoise.middleware.WhiteNoiseMiddleware"
     is_dir = Path.is_dir
     monkeypatch.setattr(
@@ -78,7 +71,6 @@ def test_production_serves_the_files_that_were_collected(
 
 
 def test_each_driver_has_an_alias(load: Any) -> None:
-    """One variable chooses among them, and the names are those of the documentation."""
     settings = load(BROADCAST_CONNECTION="redis", REDIS_URL="redis://r/1")
     broadcasting = settings["BROADCASTING"]
     assert broadcasting["DEFAULT"] == "redis"
@@ -88,8 +80,7 @@ def test_each_driver_has_an_alias(load: Any) -> None:
     assert broadcasting["CONNECTIONS"]["redis"]["URL"] == "redis://r/1"
 
 
-def test_application_is_the_derived_one(load: Any) -> None:
-    """Writing options down changes neither key nor secret."""
+def test_application_has_derived_credentials(load: Any) -> None:
     settings = load()
     with override_settings(SECRET_KEY=settings["SECRET_KEY"]):
         with override_settings(BROADCASTING=settings["BROADCASTING"]):
@@ -97,15 +88,7 @@ def test_application_is_the_derived_one(load: Any) -> None:
         with override_settings(BROADCASTING={"DEFAULT": "memory"}):
             [derived] = get_settings().apps
     assert (app.id, app.key, app.secret) == (derived.id, derived.key, derived.secret)
-
-
-def test_chat_has_what_it_needs(load: Any) -> None:
-    """Whispers, and three seconds for who reloads a page."""
-    with override_settings(BROADCASTING=load()["BROADCASTING"]):
-        [app] = get_settings().apps
-    assert app.client_events
-    assert app.presence_grace == 3
-    assert not app.watchlist
+    assert (app.client_events, app.presence_grace) == (True, 3)
 
 
 @pytest.mark.parametrize(
@@ -128,9 +111,3 @@ def test_redis_carries_the_layer(load: Any, name: str, backend: str, options: se
     [host] = layer["CONFIG"]["hosts"]
     assert host["address"] == "redis://r/1"
     assert host["socket_timeout"] is None
-
-
-def test_unknown_layer_is_refused(load: Any) -> None:
-    """The error names the two that exist."""
-    with pytest.raises(ImproperlyConfigured, match="'pubsub' or 'core'"):
-        load(CHANNEL_LAYER="pubsubs")

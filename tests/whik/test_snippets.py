@@ -17,7 +17,6 @@ def marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_class_is_shown_with_its_file() -> None:
-    """The path is the one a reader would open."""
     snippet = Snippet.of(NewUserCreated)
     assert snippet.path == "whik/events.py"
     assert snippet.text.startswith("class NewUserCreated(ShouldBroadcast):")
@@ -25,26 +24,15 @@ def test_class_is_shown_with_its_file() -> None:
 
 @pytest.mark.parametrize("comment", ["#", "//"])
 def test_marked_lines_are_shown(marked: Path, comment: str) -> None:
-    """Only they, and not further in than need be."""
     marked.write_text(f"a\n  {comment} shown\n  b\n    c\n  {comment} end\nd\n")
     assert Snippet.marked("some.py").text == "b\n  c"
-
-
-def test_marked_lines_of_several_places_are_shown_together(marked: Path) -> None:
-    """Indented as they are in the file."""
     marked.write_text("{# shown #}\na\n{# end #}\n b\n # shown\n c\n # end\n")
     assert Snippet.marked("some.py").text == "a\n c"
-
-
-def test_short_file_is_shown_whole(marked: Path) -> None:
-    """Without the line ends around it."""
-    marked.write_text("a\n\nb\n")
-    assert Snippet.whole("some.py").text == "a\n\nb"
+    assert Snippet.whole("some.py").text == marked.read_text().strip()
 
 
 @pytest.mark.parametrize("text", ["a\n", "# shown\na\n", "a\n# end\n"])
 def test_lost_mark_is_an_error(marked: Path, text: str) -> None:
-    """A page with an empty box would tell nobody what to repair."""
     marked.write_text(text)
     with pytest.raises(ValueError, match=r"some\.py marks no lines"):
         Snippet.marked("some.py")

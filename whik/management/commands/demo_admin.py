@@ -1,4 +1,4 @@
-"""A superuser for development, and where to look."""
+"""Make a superuser and demo accounts, and print where to look."""
 
 import os
 import secrets
@@ -13,26 +13,25 @@ from whik.demo_people import make_people
 
 PAGES = [
     ("/", "an event goes from one tab to the other"),
-    ("/sub", "what arrives"),
+    ("/sub", "the list of events"),
     ("/pub", "make a user"),
-    ("/chat/", "talk to each other"),
-    ("/things/", "change a list that all see"),
-    ("/login/", "chat as one of the demo people"),
-    ("/admin/", "who was made"),
+    ("/chat/", "chat"),
+    ("/things/", "a list that everybody can change"),
+    ("/login/", "log in with a demo account"),
+    ("/admin/", "the users that were made"),
 ]
 
 
 class Command(BaseCommand):
     """
-    Make the superuser ``admin`` with a random password, and a few people to chat as, once.
+    Make the superuser ``admin`` with a random password, and demo accounts, if they are missing.
 
-    Only with DEBUG: the password stands in a file and on the screen.
+    Only with DEBUG, since the password is kept in a file and printed.
     """
 
-    help = "Make the superuser 'admin' and demo people, and print the addresses to open."
+    help = "Make the superuser 'admin' and demo accounts, and print the addresses to open."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Make what is missing; print the rest."""
         if not settings.DEBUG:
             self.stdout.write(
                 "No demo admin without DEBUG. Make a superuser with manage.py createsuperuser."
@@ -52,16 +51,15 @@ class Command(BaseCommand):
         if admin.check_password(password):
             self.stdout.write(f"Log in as admin with the password {password}")
         else:
-            # Somebody has changed it, and that is theirs to do.
             self.stdout.write("Log in as admin with the password you gave it.")
 
 
 def _kept_password(path: Path) -> str:
-    """Return the password in `path`; write a new one where there is none."""
+    """Return the password in `path`, which is written if it does not exist."""
     if path.exists():
         return path.read_text(encoding="ascii").strip()
     password = secrets.token_urlsafe(12)
-    # Nobody else may read it, from the first moment on.
+    # Never readable by others, not even for a moment.
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(password + "\n")

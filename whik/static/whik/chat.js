@@ -1,9 +1,9 @@
-// One room. What the database holds is the truth, and the socket only brings it sooner: after
-// every (re)connection the page fetches what it has missed, and everything said has a number
-// by which it is put in its place once. All words are in the page; all that arrives is text.
+// One room. The database has all messages, and the socket brings them sooner: after each
+// (re)connection the page fetches what it missed. The id of a message gives its place in the
+// log, where it appears once. All texts are in the page; what arrives is shown as text.
 
 const MAX_ITEMS = 500;
-const OVERLAP = 10; // Messages asked for again: two may be sent in another order than numbered.
+const OVERLAP = 10; // Messages fetched again: two may be sent in another order than their ids.
 const TYPING_EVERY = 2000; // Milliseconds, as all below.
 const TYPING_LASTS = 4000;
 const ANSWER_WITHIN = 15000;
@@ -19,8 +19,8 @@ const language = document.documentElement.lang;
 const CLOCK = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const dayOf = (moment) => moment.toLocaleDateString(language, { dateStyle: "full" });
 
-// What everybody is called, and who is here. A member's name was signed when they joined, so
-// the one from the database goes before it.
+// The names of people, and who is here. A member's info was signed when they joined, so a
+// name from the database is newer.
 class People {
   constructor(onChoose) {
     this.names = new Map();
@@ -78,14 +78,14 @@ class People {
   }
 }
 
-// What was said, in the order of its numbers, with quiet lines between.
+// The messages in order of their ids, with lines between about people who come and go.
 class Log {
   constructor(people) {
     this.people = people;
     this.list = part("log");
     this.scroll = part("scroll");
     this.news = part("news");
-    this.known = new Map(); // Number of a message -> its element.
+    this.known = new Map(); // Id of a message -> its element.
     this.follows = true;
     this.unread = 0;
     for (const item of this.list.children) {
@@ -95,16 +95,16 @@ class Log {
     this.tidy();
     this.scroll.addEventListener("scroll", () => this.scrolled());
     this.news.addEventListener("click", () => this.catchUp());
-    // A keyboard on the screen takes room away.
+    // An on-screen keyboard makes the log smaller.
     new ResizeObserver(() => this.follows && this.toEnd()).observe(this.scroll);
   }
 
-  // The numbers of the newest messages, oldest first.
+  // The ids of the newest messages, the oldest first.
   get latest() {
     return [...this.known.keys()].sort((a, b) => a - b).slice(-OVERLAP);
   }
 
-  // Put messages in their places. Return those that are news.
+  // Add messages. Return those that were not there yet.
   add(messages) {
     const fresh = messages.filter(({ id }) => !this.known.has(id));
     for (const message of fresh) this.put(message);
@@ -117,7 +117,7 @@ class Log {
     const waiting = author.id === me && token && this.waiting(token);
     if (waiting) waiting.remove();
     const item = this.item(message);
-    item.classList.toggle("new", !waiting); // It has flown in once.
+    item.classList.toggle("new", !waiting); // A waiting one was animated already.
     this.known.set(id, item);
     let next = null;
     for (let other = this.list.lastElementChild; other; other = other.previousElementSibling) {
@@ -128,7 +128,7 @@ class Log {
     this.list.insertBefore(item, next);
   }
 
-  // Show what is on its way; `add` replaces it by what has arrived.
+  // Show a message that is being sent; `add` replaces it by the stored one.
   wait(message) {
     const item = this.item(message);
     item.classList.add("new");
@@ -198,7 +198,7 @@ class Log {
     }
   }
 
-  // Write the day above what it brought first, and a name above what was said in one breath.
+  // Write the day above its first message, and the name above messages in a row.
   tidy() {
     for (const old of this.list.querySelectorAll(".day")) old.remove();
     let day = null;
@@ -234,7 +234,7 @@ class Log {
     this.follows = scrollHeight - scrollTop - clientHeight < 40;
     if (!this.follows) return;
     this.unread = 0;
-    // Whoever pressed it goes on in the log.
+    // The button is hidden, so the focus moves to the log.
     if (document.activeElement === this.news) this.scroll.focus({ preventScroll: true });
     this.news.hidden = true;
   }
@@ -249,7 +249,7 @@ class Log {
   }
 }
 
-// One sentence for however many messages, and not before the last one could be read aloud.
+// One sentence for all new messages, and not before the last one could be read aloud.
 class Speaker {
   constructor() {
     this.texts = [];
@@ -279,7 +279,7 @@ class Speaker {
   }
 }
 
-// Who is writing: what a socket whispers counts for a few seconds.
+// Who is typing: a client event counts for a few seconds.
 class Typing {
   constructor(people) {
     this.people = people;
@@ -309,14 +309,14 @@ class Typing {
   }
 }
 
-// Where one writes. A message is in the log at once, and stays there until it is sent.
+// The form for new messages. A message is shown in the log while it is being sent.
 class Composer {
   constructor(chat) {
     this.chat = chat;
     this.form = part("composer");
     this.text = this.form.elements.text;
     this.recipient = null;
-    this.sending = Promise.resolve(); // One after the other, or two could overtake each other.
+    this.sending = Promise.resolve(); // One after the other, to keep their order.
     this.whispered = 0;
 
     this.form.addEventListener("submit", (submit) => {
@@ -325,7 +325,7 @@ class Composer {
     });
     this.text.addEventListener("input", () => this.changed());
     this.text.addEventListener("keydown", (press) => {
-      // Enter also ends a syllable that is being put together: that is no message.
+      // Enter also ends the composition of a syllable, which must not send.
       const isSend = press.key === "Enter" && !press.shiftKey && !press.isComposing;
       if (isSend && press.keyCode !== 229) {
         press.preventDefault();
@@ -339,7 +339,7 @@ class Composer {
     this.grow();
   }
 
-  // Write to one person alone, or with null to all.
+  // Write to one person, or with null to everybody.
   address(id) {
     this.stopTyping();
     this.recipient = id;
@@ -364,7 +364,7 @@ class Composer {
     if (!this.text.value.trim()) {
       this.stopTyping();
     } else if (!this.recipient && Date.now() - this.whispered > TYPING_EVERY) {
-      // What is written to one alone is nobody else's business, nor that it is written.
+      // Typing a private message is private, too.
       this.whispered = Date.now();
       this.chat.whisper("typing");
     }
@@ -407,7 +407,7 @@ class Composer {
     this.text.value = "";
     this.grow();
     this.help("");
-    this.whispered = 0; // The message itself says that the typing has ended.
+    this.whispered = 0; // The message itself ends the typing.
     this.send(message, log.wait(message));
   }
 
@@ -422,7 +422,7 @@ class Composer {
   }
 
   failed(message, item, why) {
-    // It has arrived by another way.
+    // The message has arrived on another way.
     if (!item.isConnected) return;
     const failure = copy("failure");
     part("why", failure).textContent = why;
@@ -451,7 +451,7 @@ class Chat {
     this.speaker = new Speaker();
     this.composer = new Composer(this);
     this.isLive = false; // Whether the channel is joined.
-    this.since = this.log.latest; // What a fetch begins after; it stands still while away.
+    this.since = this.log.latest; // The next fetch starts here; unchanged while away.
     this.isInStep = false;
 
     this.pill = new ConnectionPill(document.querySelector("[data-pill]"), Echo, this);
@@ -485,7 +485,7 @@ class Chat {
   signIn() {
     const { pusher } = Echo.connector;
     pusher.user.bind("pusher:signin_error", ({ error }) => this.notice("signin", { why: error }));
-    // What was written to this user alone before the own channel was joined is fetched, too.
+    // Private messages from before the subscription to the own channel are fetched, too.
     pusher.connection.bind("message", ({ event, channel }) => {
       if (event === "pusher_internal:subscription_succeeded" && channel?.startsWith("#")) this.sync();
     });
@@ -554,7 +554,7 @@ class Chat {
     this.speaker.say(fill(text, values));
   }
 
-  // A message for all, or for the two; a private one of another room comes here as well.
+  // Private messages of other rooms arrive here, too.
   heard(message) {
     if (String(message.room_id) !== words.room) return;
     this.typing.ended(message.author.id);
@@ -578,7 +578,7 @@ class Chat {
     part("people").classList.add("stale");
   }
 
-  // Fetch what was said since, and who is called what. Calls that meet become one more fetch.
+  // Fetch newer messages and all names. Calls during a fetch make one more.
   async sync() {
     if (this.isFetching) {
       this.mustFetch = true;
@@ -638,7 +638,7 @@ class Chat {
       if (person) this.people.call(person.id, person.name);
       return null;
     } catch (error) {
-      // All else that fetch raises says in the browser's words that nobody has answered.
+      // Any other error means that there was no answer.
       return error instanceof Refusal ? fill(words.failed, { why: error.message }) : words.silent;
     }
   }

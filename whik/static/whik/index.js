@@ -1,4 +1,4 @@
-// Two tabs in one page: the left one is Echo itself, the right one a second connection.
+// Two tabs in one page: the left one uses Echo, the right one a second connection.
 const echoes = [Echo, new Echo.constructor(Echo.options)];
 const panes = [...document.querySelectorAll("[data-pane]")].map((element, i) => {
   const pane = new LivePane(element);
@@ -13,7 +13,7 @@ const panes = [...document.querySelectorAll("[data-pane]")].map((element, i) => 
 const form = document.querySelector("[data-make]");
 makeUsers(form, Echo, panes[0]);
 
-// How long the way was: from the button, through the server, to the other connection.
+// The time from the button, through the server, to the other connection.
 const flight = document.querySelector("[data-flight]");
 let pressed = null;
 form.addEventListener("submit", () => {

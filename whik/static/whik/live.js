@@ -1,26 +1,26 @@
-// What every page that listens has: the state of its connection and a list of what came.
-// All words are in the page, in attributes and templates; nothing here speaks English.
+// What pages that listen have in common: the state of the connection, and a list of events.
+// All texts are in the page, in attributes and templates, so that they can be translated.
 
 const MAX_ROWS = 200;
 const RATE_SECONDS = 5;
-const SPEAK_EVERY = 3000; // Milliseconds; a screen reader must be able to finish.
+const SPEAK_EVERY = 3000; // Milliseconds, for a screen reader to finish.
 
 function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
-// Tell in `notice` what is wrong, in the words of its attribute data-<problem>; null: all is well.
+// Show the text of the attribute data-<problem> in `notice`; null hides it.
 function tell(notice, problem, values = {}) {
-  // A page that signs in as nobody has no words for being ended elsewhere.
+  // A page without sign-in has no text for "ended".
   const words = notice.dataset[problem] ?? notice.dataset.refused;
   const text = problem ? fill(words, values) : "";
-  // A live region is read again whenever it is written.
+  // A live region is read aloud each time it is written.
   if (notice.textContent !== text) notice.textContent = text;
   notice.hidden = !text;
 }
 
-// The newest events on top. Whatever an event holds is shown as text, never as HTML:
-// everybody who may publish could have written it.
+// A list of events, the newest first. Data is shown as text, never as HTML, since anybody may
+// have written it.
 class LivePane {
   constructor(element) {
     this.element = element;
@@ -40,13 +40,13 @@ class LivePane {
     window.setInterval(() => this.showRate(), 1000);
   }
 
-  // `own` marks what this page did itself, which the server leaves out on its socket.
+  // `own` marks events of this page, which its own socket does not receive.
   add(event, data, { own = false } = {}) {
     this.count += 1;
     this.unsaid += 1;
     this.arrivals.push(performance.now());
     this.waiting.push({ event, data, own, time: new Date() });
-    // A hidden page paints no frames; what would be removed again is not kept either.
+    // A hidden page paints no frames, so rows that would be removed again are dropped here.
     if (this.waiting.length > MAX_ROWS) this.waiting.shift();
     this.frame ??= window.requestAnimationFrame(() => this.paint());
   }
@@ -92,7 +92,7 @@ class LivePane {
     this.part("rate").textContent = rate.toLocaleString(undefined, { maximumFractionDigits: 1 });
   }
 
-  // One sentence for however many rows, and not before the last one could be read aloud.
+  // One sentence for all new rows, and not before the last one could be read aloud.
   speak() {
     const said = this.part("said");
     const name = this.rows.querySelector("[data-name]").textContent;
@@ -109,8 +109,8 @@ class LivePane {
   }
 }
 
-// The dot and the word of one connection. pusher-js waits up to a minute between its
-// attempts; a person who watches has not that patience, so the attempts are made here.
+// The state of one connection. pusher-js waits up to a minute between attempts to reconnect,
+// which is long for somebody who watches, so the attempts are made here.
 class ConnectionPill {
   constructor(element, echo, pane) {
     this.element = element;
@@ -142,7 +142,7 @@ class ConnectionPill {
 
   changed() {
     const { state } = this.pusher.connection;
-    // "unavailable" says that an attempt takes long, which is known here already.
+    // "unavailable" means that an attempt takes long, which is handled here already.
     if (this.restarting || state === "unavailable") return;
     window.clearTimeout(this.timer);
     switch (state) {
@@ -157,7 +157,7 @@ class ConnectionPill {
         break;
       case "disconnected":
       case "failed":
-        // Only a refusal ends here: nothing on these pages disconnects.
+        // Only after a refusal, since these pages do not disconnect themselves.
         this.refused(this.refusal ?? { message: state });
         break;
       default:
@@ -166,9 +166,9 @@ class ConnectionPill {
     }
   }
 
-  // The codes are pusher-protocol's; a server need not send a reason with them.
+  // The codes are those of the Pusher protocol. A server may send them without a reason.
   refused({ code, message }) {
-    // 4009 after a welcome: the user whose page this is has had it ended.
+    // 4009 once the connection was live: the user has signed this window out.
     const isEnded = this.wasLive && Number(code) === 4009;
     const { dataset } = this.element;
     const why = isEnded ? dataset.whyEnded : (dataset[`why-${code}`] ?? (message || code));
@@ -194,7 +194,7 @@ class ConnectionPill {
   }
 
   restart() {
-    // After a loss pusher-js makes the first attempt itself; until then it says "connected".
+    // pusher-js makes the first attempt itself, and is "connected" until then.
     if (this.pusher.connection.state === "connected") return;
     this.restarting = true;
     this.pusher.disconnect();
@@ -215,7 +215,7 @@ class ConnectionPill {
   }
 
   measured() {
-    if (!this.pinged) return; // pusher-js has asked, not this page.
+    if (!this.pinged) return; // A ping of pusher-js, not of this page.
     const milliseconds = performance.now() - this.pinged;
     this.pinged = null;
     this.part("latency").textContent = `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
@@ -223,8 +223,8 @@ class ConnectionPill {
   }
 }
 
-// Make users without leaving the page. The socket's id in the request says whom
-// broadcast(..., to_others=True) leaves out; so this pane shows the answer instead.
+// Make users without leaving the page. The request has the socket's id, so that
+// broadcast(..., to_others=True) leaves this page out; its pane shows the answer instead.
 function makeUsers(form, echo, pane) {
   form.addEventListener("submit", async (submit) => {
     submit.preventDefault();
@@ -242,7 +242,7 @@ function makeUsers(form, echo, pane) {
       for (const user of users) pane.add("NewUserCreated", { user }, { own: true });
       pane.notice(null);
     } catch (error) {
-      // What fetch raises itself says in the browser's words that nobody has answered.
+      // fetch itself raises TypeError if there is no answer.
       if (error instanceof TypeError) pane.notice("silent");
       else pane.notice("failed", { why: error.message });
     }

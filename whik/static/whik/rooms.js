@@ -1,4 +1,4 @@
-// The list of rooms: new ones come by themselves. Names are text, whoever has sent them.
+// The list of rooms, to which new ones are added. Names are shown as text.
 const rooms = document.querySelector("[data-rooms]");
 const part = (name) => document.querySelector(`main [data-${name}]`);
 

@@ -1,5 +1,5 @@
-// Light or dark as the system says, unless the reader has chosen. Loaded in the head
-// without "defer", so that the choice is in force before anything is painted.
+// Light or dark as in the system's settings, unless the reader has chosen. Loaded in the head
+// without "defer", so that it takes effect before the page is painted.
 (() => {
   const root = document.documentElement;
   const system = window.matchMedia("(prefers-color-scheme: dark)");
@@ -8,7 +8,7 @@
     try {
       return localStorage.getItem("theme");
     } catch {
-      return null; // Storage is forbidden: the choice lasts as long as the page.
+      return null; // Storage is blocked: the choice lasts as long as the page.
     }
   }
 
@@ -31,7 +31,7 @@
   }
 
   apply(remembered());
-  // Another tab has chosen.
+  // The choice was made in another tab.
   window.addEventListener("storage", ({ key, newValue }) => {
     if (key === "theme") apply(newValue);
   });
@@ -41,7 +41,7 @@
     button.hidden = false;
     button.addEventListener("click", () => {
       const theme = isDark() ? "light" : "dark";
-      // Who returns to the system's choice follows the system again.
+      // A choice equal to the system's follows the system again.
       const choice = (theme === "dark") === system.matches ? null : theme;
       apply(choice);
       remember(choice);

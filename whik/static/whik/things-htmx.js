@@ -1,5 +1,5 @@
-// The list needs no script of its own; this one shows the connection, and what went wrong with
-// what htmx has asked for.
+// The list needs no script of its own. This one shows the state of the connection, and errors
+// of htmx's requests.
 const root = document.querySelector("[data-things]");
 const part = (name) => root.querySelector(`[data-${name}]`);
 const pane = { notice: (problem, values) => tell(part("notice"), problem, values) };
@@ -9,7 +9,7 @@ new ConnectionPill(document.querySelector("[data-pill]"), Echo, pane);
 root.addEventListener("htmx:beforeRequest", () => {
   part("wrong").textContent = "";
 });
-// The field is free for the next name at once; what was refused comes back into it.
+// The field is emptied for the next name; a refused name comes back.
 root.addEventListener("htmx:configRequest", ({ target }) => {
   if (target === part("make")) target.elements.name.value = "";
 });
@@ -20,7 +20,7 @@ root.addEventListener("htmx:afterRequest", ({ target, detail }) => {
   }
 });
 root.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
-  // These say it themselves.
+  // Their answer is shown.
   if ([400, 404, 429].includes(xhr.status)) return;
   pane.notice("failed", { why: `${xhr.status} ${xhr.statusText}` });
 });

@@ -1,12 +1,12 @@
-// The list of things, kept as the server's. What the database holds is the truth, and the socket
-// only brings it sooner. A thing is known by its id: what is told twice changes nothing the second
-// time. All words are in the page; all that arrives is text.
+// The list of things, kept equal to the server's. The database has all things, and the socket
+// brings changes sooner. A change of a thing may arrive twice; the second has no effect. All
+// texts are in the page; what arrives is shown as text.
 
 const FETCH_AGAIN = 2000; // Milliseconds, as all below.
 const ANSWER_WITHIN = 15000;
 const NOTE_LASTS = 10000;
 const LEAVING_LASTS = 180;
-const SETTLED_AFTER = 5000; // An event may be so late, after the change that it tells.
+const SETTLED_AFTER = 5000; // An event may come so long after its change.
 
 const root = document.querySelector("[data-things]");
 const words = root.dataset;
@@ -25,7 +25,7 @@ class Rows {
     }
   }
 
-  // Show a thing. Return the sentence that tells what is different, null where nothing is.
+  // Show a thing. Return a sentence about the change, null without one.
   put(thing, own = false) {
     const row = this.known.get(thing.id);
     return row ? this.change(row, thing, own) : this.add(thing, own);
@@ -72,7 +72,7 @@ class Rows {
     for (const field of changed) field.textContent = thing[field.dataset.field];
     const { name } = part("rename", row).elements;
     name.defaultValue = thing.name;
-    // What somebody is writing here is not taken away from them.
+    // Keep what somebody is typing here.
     if (!row.querySelector("details").open) name.value = thing.name;
     return changed;
   }
@@ -89,7 +89,7 @@ class Rows {
     return fill(words.saidGone, { name: part("field", row).textContent });
   }
 
-  // Become the same as the list that the server has.
+  // Make the list equal to that of the server.
   replace(things) {
     const ids = new Set(things.map(({ id }) => id));
     const gone = [...this.known.keys()].filter((id) => !ids.has(id));
@@ -119,11 +119,11 @@ class Rows {
 class Things {
   constructor() {
     this.rows = new Rows();
-    this.waiting = null; // What is heard while the list is fetched.
+    this.waiting = null; // Changes that arrive while the list is fetched.
     this.heard = 0;
-    this.mine = new Set(); // Ids of what this page has changed just now.
-    this.deleted = null; // What the button brings back.
-    this.making = Promise.resolve(); // One after the other: in the order in which they were written.
+    this.mine = new Set(); // Ids of things that this page changed just now.
+    this.deleted = null; // The thing that "Undo" makes again.
+    this.making = Promise.resolve(); // One after the other, to keep their order.
     this.texts = [];
     this.pill = new ConnectionPill(document.querySelector("[data-pill]"), Echo, this);
     this.join();
@@ -142,7 +142,7 @@ class Things {
   hear({ id }, change) {
     this.heard += 1;
     this.apply(change);
-    // Sent before or after what this page did with the same thing? The list tells.
+    // It may be older or newer than this page's own change: fetch the list.
     if (this.mine.has(id)) this.refresh();
   }
 
@@ -157,7 +157,7 @@ class Things {
     this.waiting = waiting;
     try {
       const { things } = await this.ask('GET');
-      // A later call has begun after all of this, and its list holds it.
+      // Otherwise a later call has begun, whose list is newer.
       if (this.waiting === waiting) this.show(things);
     } catch ({ message }) {
       if (this.waiting === waiting) this.fetchAgain(message);
@@ -205,7 +205,7 @@ class Things {
     part("undo").querySelector("button").addEventListener("click", () => this.undo());
   }
 
-  // The field is free for the next name at once; what was refused comes back into it.
+  // The field is emptied for the next name; a refused name comes back.
   make(form, name) {
     const field = form.elements.name;
     field.value = "";
@@ -233,7 +233,7 @@ class Things {
     undo.querySelector("button").focus();
   }
 
-  // The same call as the form's: a thing of that name is made.
+  // Make a thing of the same name, as the form does.
   async undo() {
     const undo = part("undo");
     const thing = await this.act(undo, "POST", "", { name: this.deleted.name });
@@ -242,8 +242,8 @@ class Things {
     this.rows.known.get(thing.id)?.querySelector("summary").focus();
   }
 
-  // Ask the server for a change that somebody before this page wants. Return the thing as it
-  // is now, null where nothing is known to be done; the page says why.
+  // Ask the server for a change. Return the thing as it is now, or null after an error, which
+  // is shown.
   async act(place, method, path, fields) {
     if (place.ariaBusy === "true") return null;
     place.ariaBusy = "true";
@@ -259,10 +259,10 @@ class Things {
       if (["failed", "silent"].includes(this.problem)) this.notice(null);
       return thing;
     } catch (error) {
-      // All else that fetch raises says in the browser's words that nobody has answered.
+      // Any other error means that there was no answer.
       if (error instanceof Refusal) this.wrong(place, error.message);
       else this.notice("silent");
-      this.refresh(); // Whatever was done.
+      this.refresh(); // The change may have been made.
       return null;
     } finally {
       place.ariaBusy = null;
@@ -281,7 +281,7 @@ class Things {
     const headers = { Accept: "application/json" };
     if (method !== "GET") {
       headers["X-CSRFToken"] = part("make").elements.csrfmiddlewaretoken.value;
-      // Whom the broadcast leaves out: this page shows the answer.
+      // The broadcast leaves out this page, which shows the answer.
       if (Echo.socketId()) headers["X-Socket-ID"] = Echo.socketId();
     }
     if (fields) headers["Content-Type"] = "application/json";
@@ -300,7 +300,7 @@ class Things {
     );
   }
 
-  // One sentence for however many changes, and not before the last one could be read aloud.
+  // One sentence for all changes, and not before the last one could be read aloud.
   say(...texts) {
     this.texts.push(...texts.filter(Boolean));
     if (this.texts.length) this.speaking ??= window.setTimeout(() => this.speak(), 500);
