@@ -1,9 +1,7 @@
-"""A running server, as commands reach it: by the bus, by signed requests, by a socket."""
+"""A running server, as commands reach it: its address, signed requests, a socket."""
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -11,9 +9,8 @@ from django.core.management.base import CommandError
 
 from ..applications import Application
 from ..conf import get_settings
-from ..drivers.base import Broadcaster
 from ..drivers.pusher import PusherBroadcaster, ServingProcess, checked_url
-from ..drivers.registry import broadcasters, close_broker, get_broker, server_alias
+from ..drivers.registry import broadcasters
 from ..exceptions import BroadcastError
 from ..protocol.messages import decode, encode
 from ..protocol.names import is_guarded, is_socket_id
@@ -142,33 +139,6 @@ class ServerSocket:
         if not isinstance(frame, Mapping):
             raise BroadcastError("the server sent what is not a frame of the Pusher protocol")
         return frame
-
-
-@dataclass(frozen=True, slots=True)
-class ServerConnection:
-    """
-    The connection that server processes read.
-
-    Attributes:
-        is_shared: Whether the servers of all processes and machines hear the same.
-    """
-
-    alias: str
-    broadcaster: Broadcaster
-    is_shared: bool
-
-
-def find_server_connection() -> ServerConnection:
-    """Return it. Raise `ImproperlyConfigured` if it can only be written to."""
-    alias = server_alias()
-    return ServerConnection(alias, broadcasters[alias], asyncio.run(_is_shared()))
-
-
-async def _is_shared() -> bool:
-    try:
-        return get_broker().is_shared
-    finally:
-        await close_broker()
 
 
 def find_server_url(given: str | None = None) -> str:

@@ -6,9 +6,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from ...drivers.base import CONTROL, RESTART
+from ...drivers.registry import broadcasters, server_alias
 from ...exceptions import BroadcastError
 from ...protocol.messages import encode
-from ..client import find_server_connection
 
 
 class Command(BaseCommand):
@@ -22,18 +22,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            connection = find_server_connection()
-            if not connection.is_shared:
+            alias = server_alias()
+            if broadcasters[alias].posts_to is not None:
                 raise CommandError(
-                    f"The connection {connection.alias!r} ends at the server's process, which "
+                    f"The connection {alias!r} ends at the server's process, which "
                     f"cannot be told from here. Send that the signal SIGHUP: "
                     f"kill -HUP <process id>."
                 )
-            connection.broadcaster.broadcast([CONTROL], RESTART, encode({}))
+            broadcasters[alias].broadcast([CONTROL], RESTART, encode({}))
         except (BroadcastError, ImproperlyConfigured) as exc:
             raise CommandError(str(exc)) from exc
         if options["verbosity"] > 0:
             self.stdout.write(
-                f"Told the servers through connection {connection.alias!r}. Their workers "
+                f"Told the servers through connection {alias!r}. Their workers "
                 f"restart one after the other."
             )

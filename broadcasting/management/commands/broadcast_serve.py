@@ -17,10 +17,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ...adapters.uvicorn.listeners import listen, listen_on_path, take_over
 from ...conf import get_settings
 from ...conf.schema import Server as ServerSettings
-from ...drivers.registry import warn_of_other_address
+from ...drivers.registry import broadcasters, server_alias, warn_of_other_address
 from ...server.admission import connections_that_fit, raise_file_limit, sockets_that_fit
 from ...server.metrics.workers import Worker, set_worker
-from ..client import find_server_connection
 
 try:
     from ...adapters.uvicorn.options import Options
@@ -212,15 +211,15 @@ def _check_options(options: dict[str, Any]) -> None:
 
 def _check_connection(workers: int) -> str:
     """Return the alias of the connection that servers read, if so many workers can."""
-    connection = find_server_connection()
-    if workers > 1 and not connection.is_shared:
+    alias = server_alias()
+    if workers > 1 and broadcasters[alias].posts_to is not None:
         raise CommandError(
-            f"--workers {workers}: the connection {connection.alias!r} ends at the process, so "
+            f"--workers {workers}: the connection {alias!r} ends at the process, so "
             f"what one worker sends would not reach the clients of another. Set "
             f'BROADCASTING["DEFAULT"], or BROADCASTING["SERVER"]["CONNECTION"], to a connection '
             f"of broadcasting.drivers.redis.RedisBroadcaster, or leave --workers out."
         )
-    return connection.alias
+    return alias
 
 
 def _listen(

@@ -12,12 +12,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ...applications import Application
 from ...channel import channel_names
 from ...drivers.base import PresenceChange
-from ...drivers.registry import close_broker, get_broker
+from ...drivers.registry import close_broker, get_broker, server_broadcaster
 from ...encryption import unseal
 from ...exceptions import BroadcastError
 from ...protocol.messages import Message, decode, topic_of
 from ...protocol.names import is_client_event, is_encrypted, is_presence, is_user_channel
-from ..client import Client, find_applications, find_server_connection, find_server_url
+from ..client import Client, find_applications, find_server_url
 from ..terminal import printable
 
 
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         try:
             names = channel_names(options["channels"])
             app = find_applications(options["app"])[0]
-            if find_server_connection().is_shared:
+            if server_broadcaster().posts_to is None:  # The bus leads to all processes.
                 asyncio.run(self._follow_bus(app, names, options))
             else:
                 with Client(app, find_server_url(options["url"])) as server:
