@@ -14,7 +14,7 @@ from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
 from playwright.async_api import Browser, Locator, Page, Response, Route, expect
 
-from tests.conftest import RunServer
+from tests.conftest import RunningServer, RunServer
 from tests.e2e.pages import Scheme, Socket, every_look, fits, live, no_violation, opened, picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -23,6 +23,12 @@ MAX_WEIGHT = 150_000
 
 every_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
 every_page = pytest.mark.parametrize("path", ["/", "/sub", "/chat/", "/chat/lobby/", "/things/"])
+
+
+@pytest.fixture(scope="module")
+def server(module_runserver: RunServer) -> RunningServer:
+    """Return the site that all tests share which do not stop it."""
+    return module_runserver()
 
 
 def rows(page: Page) -> Locator:
@@ -95,9 +101,8 @@ async def test_errors_look_like_the_other_pages(
 
 
 @every_page
-async def test_page_weighs_little(browser: Browser, runserver: RunServer, path: str) -> None:
+async def test_page_weighs_little(browser: Browser, server: RunningServer, path: str) -> None:
     """With pusher-js and Echo, uncompressed, everything is under 150 kB."""
-    server = runserver()
     async with opened(browser) as page:
         responses: list[Response] = []
         page.on("response", lambda response: responses.append(response))
@@ -109,10 +114,9 @@ async def test_page_weighs_little(browser: Browser, runserver: RunServer, path: 
 
 
 async def test_htmx_is_all_that_its_page_weighs_more(
-    browser: Browser, runserver: RunServer
+    browser: Browser, server: RunningServer
 ) -> None:
     """The page that shows htmx keeps to the limit but for htmx itself."""
-    server = runserver()
     async with opened(browser) as page:
         responses: list[Response] = []
         page.on("response", lambda response: responses.append(response))
@@ -126,10 +130,9 @@ async def test_htmx_is_all_that_its_page_weighs_more(
 
 
 async def test_event_flies_from_one_window_to_the_other(
-    browser: Browser, runserver: RunServer
+    browser: Browser, server: RunningServer
 ) -> None:
     """The other window hears of it; the own one shows it once, as its own."""
-    server = runserver()
     async with opened(browser) as ours, opened(browser) as theirs:
         await live(ours, f"{server.url}/sub")
         await live(theirs, f"{server.url}/sub")
@@ -147,9 +150,8 @@ async def test_event_flies_from_one_window_to_the_other(
         await expect(rows(theirs)).to_have_count(2)
 
 
-async def test_first_page_holds_both_windows(browser: Browser, runserver: RunServer) -> None:
+async def test_first_page_holds_both_windows(browser: Browser, server: RunningServer) -> None:
     """The left pane makes, the right one hears, and the time between is told."""
-    server = runserver()
     async with opened(browser) as page:
         await live(page, server.url)
         await make(page)
@@ -162,9 +164,8 @@ async def test_first_page_holds_both_windows(browser: Browser, runserver: RunSer
         )
 
 
-async def test_pub_in_another_program_arrives(browser: Browser, runserver: RunServer) -> None:
+async def test_pub_in_another_program_arrives(browser: Browser, server: RunningServer) -> None:
     """A GET, as of curl, is nobody's own; the payload is shown as it came."""
-    server = runserver()
     async with opened(browser) as page:
         await live(page, f"{server.url}/sub")
         user = await (await page.request.get(f"{server.url}/pub")).json()
@@ -178,10 +179,9 @@ async def test_pub_in_another_program_arrives(browser: Browser, runserver: RunSe
 
 
 async def test_old_rows_go_and_the_counter_counts_on(
-    browser: Browser, runserver: RunServer
+    browser: Browser, server: RunningServer
 ) -> None:
     """Two hundred rows stay, the newest first; a screen reader hears one sentence."""
-    server = runserver()
     async with opened(browser) as page:
         await live(page, f"{server.url}/sub")
         for count in (100, 200, 300):
@@ -210,10 +210,9 @@ async def test_old_rows_go_and_the_counter_counts_on(
     ids=["markup", "no name", "no user", "nothing"],
 )
 async def test_whatever_arrives_is_text(
-    browser: Browser, runserver: RunServer, data: dict[str, object], shown: str
+    browser: Browser, server: RunningServer, data: dict[str, object], shown: str
 ) -> None:
     """Everybody who may publish could have written it, so it is neither HTML nor trusted."""
-    server = runserver()
     async with opened(browser) as page:
         await live(page, f"{server.url}/sub")
         server.shell(
@@ -244,9 +243,8 @@ async def test_page_works_where_nothing_arrives(
 # Connection
 
 
-async def test_pill_tells_the_facts(browser: Browser, runserver: RunServer) -> None:
+async def test_pill_tells_the_facts(browser: Browser, server: RunningServer) -> None:
     """Focus and hover show driver, socket and a measured round trip; Escape hides them."""
-    server = runserver()
     async with opened(browser) as page:
         await live(page, f"{server.url}/sub")
         facts = page.get_by_role("tooltip")
@@ -260,9 +258,8 @@ async def test_pill_tells_the_facts(browser: Browser, runserver: RunServer) -> N
         await expect(facts).to_be_hidden()
 
 
-async def test_page_reconnects_by_itself(browser: Browser, runserver: RunServer) -> None:
+async def test_page_reconnects_by_itself(browser: Browser, server: RunningServer) -> None:
     """It says what it does while the server is away, and goes on when it is back."""
-    server = runserver()
     socket = Socket()
     async with opened(browser) as page:
         await page.route_web_socket("**/app/**", socket)
@@ -280,9 +277,8 @@ async def test_page_reconnects_by_itself(browser: Browser, runserver: RunServer)
         await expect(rows(page)).to_have_count(1)
 
 
-async def test_refusal_is_told_with_its_reason(browser: Browser, runserver: RunServer) -> None:
+async def test_refusal_is_told_with_its_reason(browser: Browser, server: RunningServer) -> None:
     """A server that says no is not asked again; the page says what the reader can do."""
-    server = runserver()
     async with opened(browser) as page:
 
         async def with_another_key(route: Route) -> None:
@@ -298,9 +294,8 @@ async def test_refusal_is_told_with_its_reason(browser: Browser, runserver: RunS
         await no_violation(page)
 
 
-async def test_failed_button_is_explained(browser: Browser, runserver: RunServer) -> None:
+async def test_failed_button_is_explained(browser: Browser, server: RunningServer) -> None:
     """Nothing is lost in silence: what happened, and what to do."""
-    server = runserver()
     async with opened(browser) as page:
         await live(page, f"{server.url}/sub")
         await page.route("**/pub", lambda route: route.fulfill(status=503))
@@ -320,9 +315,8 @@ async def test_failed_button_is_explained(browser: Browser, runserver: RunServer
 # Hands and eyes
 
 
-async def test_keyboard_is_enough(browser: Browser, runserver: RunServer) -> None:
+async def test_keyboard_is_enough(browser: Browser, server: RunningServer) -> None:
     """From the address bar to a payload with Tab and Enter alone, focus always visible."""
-    server = runserver()
     async with opened(browser) as page:
         await live(page, f"{server.url}/sub")
         await page.keyboard.press("Tab")
@@ -345,9 +339,8 @@ async def test_keyboard_is_enough(browser: Browser, runserver: RunServer) -> Non
         await expect(rows(page).locator("[data-payload]")).to_be_hidden()
 
 
-async def test_nothing_moves_for_who_asked_for_it(browser: Browser, runserver: RunServer) -> None:
+async def test_nothing_moves_for_who_asked_for_it(browser: Browser, server: RunningServer) -> None:
     """With reduced motion a row is only marked; otherwise it flies in."""
-    server = runserver()
     for reduced_motion, names in ((True, "hairline"), (False, "fly, hairline")):
         async with opened(browser, reduced_motion=reduced_motion) as page:
             await live(page, f"{server.url}/sub")
@@ -356,9 +349,8 @@ async def test_nothing_moves_for_who_asked_for_it(browser: Browser, runserver: R
             assert name == names
 
 
-async def test_theme_is_remembered(browser: Browser, runserver: RunServer) -> None:
+async def test_theme_is_remembered(browser: Browser, server: RunningServer) -> None:
     """The choice holds on the next page, before it paints; the system's choice is no choice."""
-    server = runserver()
     async with opened(browser, scheme="light") as page:
         await page.goto(f"{server.url}/sub")
         switch = page.get_by_role("button", name="Dark")
@@ -371,9 +363,8 @@ async def test_theme_is_remembered(browser: Browser, runserver: RunServer) -> No
         assert await page.evaluate("localStorage.getItem('theme')") is None
 
 
-async def test_language_is_changed_in_place(browser: Browser, runserver: RunServer) -> None:
+async def test_language_is_changed_in_place(browser: Browser, server: RunningServer) -> None:
     """One button leads to the same page in the other language, and back."""
-    server = runserver()
     async with opened(browser) as page:
         await page.goto(f"{server.url}/sub")
         await page.get_by_role("button", name="한국어").click()
@@ -384,9 +375,8 @@ async def test_language_is_changed_in_place(browser: Browser, runserver: RunServ
         await expect(page.get_by_role("heading", level=1)).to_have_text("Incoming events")
 
 
-async def test_buttons_work_without_scripts(browser: Browser, runserver: RunServer) -> None:
+async def test_buttons_work_without_scripts(browser: Browser, server: RunningServer) -> None:
     """The form is a form: it answers with JSON."""
-    server = runserver()
     context = await browser.new_context(java_script_enabled=False, locale="en")
     page = await context.new_page()
     await page.goto(f"{server.url}/sub")
