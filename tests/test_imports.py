@@ -26,7 +26,7 @@ FLOORS = {
     part: floor
     for floor, parts in {
         0: "protocol",
-        1: "applications channel conf encryption exceptions guests middleware signals",
+        1: "applications channel conf encryption exceptions guests middleware retention signals",
         2: "drivers",
         3: "authorization events model_events queueing server",
         4: "adapters",

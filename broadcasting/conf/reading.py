@@ -27,7 +27,9 @@ BUILT_IN_CONNECTIONS = {
     "log": "broadcasting.drivers.log.LogBroadcaster",
     "null": "broadcasting.drivers.null.NullBroadcaster",
 }
-KEYS = tuple(f.name.upper() for f in fields(Settings) if f.name != "proxy_header")
+# No key is read for what events are kept.
+_COMPUTED = {"proxy_header", "retentions"}
+KEYS = tuple(f.name.upper() for f in fields(Settings) if f.name not in _COMPUTED)
 
 
 def read_settings() -> Settings:

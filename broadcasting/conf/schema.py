@@ -7,6 +7,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from ..applications import Application
+from ..retention import Retentions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,7 @@ class Settings:
         authenticators: Dotted paths of the functions that find a request's user, in order.
         queue: How events are queued.
         circuit_breaker: That of the queue, and of connections without one of their own.
+        retentions: What connections keep of each channel's events.
     """
 
     default: str
@@ -115,6 +117,7 @@ class Settings:
     authenticators: tuple[str, ...] = ()
     queue: Queue = Queue(all=False)
     circuit_breaker: CircuitBreaker = CircuitBreaker()
+    retentions: Retentions = field(default_factory=Retentions)
 
     def connection(self, alias: str) -> Connection:
         """Return a connection. Raise `ImproperlyConfigured` that lists the known ones."""

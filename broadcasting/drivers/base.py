@@ -9,7 +9,7 @@ encodings are known in one place.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NotRequired, Protocol, TypedDict
 
 from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
@@ -19,6 +19,7 @@ from ..exceptions import BroadcastError, ChannelsRefused
 from ..protocol.members import Member
 from ..protocol.messages import Cached, Message, encode
 from ..protocol.names import is_cache, is_client_event
+from ..retention import Retentions
 from .diagnosis import Finding
 
 # Where `runserver` listens unless told otherwise.
@@ -30,6 +31,7 @@ CONTROL = "#control"
 TERMINATE = "terminate"
 RESTART = "restart"
 
+KEEP_NOTHING = Retentions()
 CACHE_TTL = 1800.0  # Seconds that the last event of a cache channel is kept.
 
 
@@ -40,6 +42,14 @@ def is_kept(message: Message) -> bool:
         and not is_client_event(message.event)
         and not message.event.startswith("pusher_internal:")
     )
+
+
+class Common(TypedDict):
+    """The arguments that every driver hands on to `Broadcaster`."""
+
+    app: Application
+    first_app_id: str
+    retentions: NotRequired[Retentions]
 
 
 def raise_refused(refused: Mapping[str, BroadcastError], channels: int) -> None:
@@ -68,11 +78,15 @@ class Broadcaster(ABC):
         app: The application that the connection publishes for.
         first_app_id: The id of the first application, whose names some drivers
             leave unadorned on the bus.
+        retentions: What the connection keeps of each channel's events.
     """
 
-    def __init__(self, *, app: Application, first_app_id: str) -> None:
+    def __init__(
+        self, *, app: Application, first_app_id: str, retentions: Retentions = KEEP_NOTHING
+    ) -> None:
         self.app = app
         self.first_app_id = first_app_id
+        self.retentions = retentions
 
     @abstractmethod
     def broadcast(

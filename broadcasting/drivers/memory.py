@@ -12,8 +12,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Unpack
 
-from ..applications import Application
 from ..exceptions import BroadcastError, PublisherBusy
 from ..protocol.messages import Cached, Message, topic_of
 from .base import (
@@ -21,6 +21,7 @@ from .base import (
     DEFAULT_URL,
     Broadcaster,
     Broker,
+    Common,
     Listener,
     is_kept,
     raise_refused,
@@ -38,10 +39,10 @@ class MemoryBroadcaster(Broadcaster):
         url: Where the serving process listens.
     """
 
-    def __init__(self, *, app: Application, first_app_id: str, url: str = DEFAULT_URL) -> None:
-        super().__init__(app=app, first_app_id=first_app_id)
+    def __init__(self, *, url: str = DEFAULT_URL, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self._bus = MemoryBus()
-        self._serving = ServingProcess(app=app, first_app_id=first_app_id, url=url)
+        self._serving = ServingProcess(url=url, **common)
 
     def broadcast(
         self,

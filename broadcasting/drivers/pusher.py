@@ -12,15 +12,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import urlencode, urlsplit
 
 import urllib3
 
-from ..applications import Application
 from ..exceptions import BroadcastError, PayloadError, PublisherBusy
 from ..protocol.signatures import sign_request
-from .base import DEFAULT_URL, Broadcaster, raise_refused
+from .base import DEFAULT_URL, Broadcaster, Common, raise_refused
 from .diagnosis import Finding, clock_finding
 
 CHANNELS_PER_REQUEST = 100  # Pusher's limit.
@@ -48,14 +47,13 @@ class PusherBroadcaster(Broadcaster):
     def __init__(
         self,
         *,
-        app: Application,
-        first_app_id: str,
         url: str | None = None,
         cluster: str | None = None,
         timeout: float = 5.0,
         pool_size: int = 10,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(app=app, first_app_id=first_app_id)
+        super().__init__(**common)
         self.url = _server(url, cluster)
         self.timeout = _positive("TIMEOUT", timeout)
         self.pool_size = int(_positive("POOL_SIZE", pool_size, int))
@@ -253,8 +251,8 @@ class ServingProcess(PusherBroadcaster):
     Its time limit is short: a request may be waiting.
     """
 
-    def __init__(self, *, app: Application, first_app_id: str, url: str) -> None:
-        super().__init__(app=app, first_app_id=first_app_id, url=url, timeout=2.0)
+    def __init__(self, *, url: str, **common: Unpack[Common]) -> None:
+        super().__init__(url=url, timeout=2.0, **common)
 
 
 def _server(url: object, cluster: object) -> str:

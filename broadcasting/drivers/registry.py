@@ -19,7 +19,7 @@ from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 from ..conf import Connection, get_settings
-from .base import Broadcaster, Broker
+from .base import Broadcaster, Broker, Common
 
 logger = logging.getLogger("broadcasting.drivers")
 
@@ -87,9 +87,12 @@ def make_broadcaster(connection: Connection) -> Broadcaster:
             f'{where}["DRIVER"] is {connection.driver!r}, which is not a Broadcaster. '
             f"Name a subclass of broadcasting.drivers.base.Broadcaster."
         )
-    first = get_settings().apps[0].id
+    settings = get_settings()
+    common = Common(
+        app=connection.app, first_app_id=settings.apps[0].id, retentions=settings.retentions
+    )
     try:
-        return driver(app=connection.app, first_app_id=first, **connection.options)
+        return driver(**common, **connection.options)
     except (TypeError, ValueError) as exc:  # An unknown option, or a value that is none.
         raise ImproperlyConfigured(f"{where} does not fit its driver: {exc}.") from exc
 

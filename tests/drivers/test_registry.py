@@ -6,16 +6,15 @@ import logging
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 from unittest import mock
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from broadcasting.applications import Application
 from broadcasting.conf import get_settings
-from broadcasting.drivers.base import Broadcaster, Broker
+from broadcasting.drivers.base import Broadcaster, Broker, Common
 from broadcasting.drivers.channel_layer.broadcaster import ChannelLayerBroadcaster
 from broadcasting.drivers.log import LogBroadcaster
 from broadcasting.drivers.memory import MemoryBroadcaster, MemoryBroker
@@ -35,8 +34,8 @@ HERE = f"{__name__}.OptionBroadcaster"
 class OptionBroadcaster(NullBroadcaster):
     """A driver of a project's own, with one option; it notes when it is closed."""
 
-    def __init__(self, *, app: Application, first_app_id: str, size: int = 1) -> None:
-        super().__init__(app=app, first_app_id=first_app_id)
+    def __init__(self, *, size: int = 1, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.size = size
         self.closed = 0
 
@@ -48,8 +47,8 @@ class OptionBroadcaster(NullBroadcaster):
 class PickyBroadcaster(NullBroadcaster):
     """A driver that looks at the value of its option."""
 
-    def __init__(self, *, app: Application, first_app_id: str, size: int) -> None:
-        super().__init__(app=app, first_app_id=first_app_id)
+    def __init__(self, *, size: int, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         if size < 0:
             raise ValueError("size is below 0")
 

@@ -9,15 +9,15 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Unpack
 
 from channels.layers import BaseChannelLayer
 from django.core.checks import CheckMessage, Error, Info, Warning
 from django.core.exceptions import ImproperlyConfigured
 
-from ...applications import Application
 from ...exceptions import BroadcastError
 from ...protocol.messages import Message, topic_of
-from ..base import DEFAULT_URL, Broadcaster, raise_refused
+from ..base import DEFAULT_URL, Broadcaster, Common, raise_refused
 from ..diagnosis import Finding
 from ..pusher import ServingProcess
 from ..serving import is_serving_here
@@ -45,19 +45,14 @@ class ChannelLayerBroadcaster(Broadcaster):
     """
 
     def __init__(
-        self,
-        *,
-        app: Application,
-        first_app_id: str,
-        layer: str = "default",
-        url: str = DEFAULT_URL,
+        self, *, layer: str = "default", url: str = DEFAULT_URL, **common: Unpack[Common]
     ) -> None:
-        super().__init__(app=app, first_app_id=first_app_id)
+        super().__init__(**common)
         self._alias = layer
         self._brokers: list[ChannelLayerBroker] = []
         self._outside: OutsideLoop | None = None
         self._lock = threading.Lock()
-        self._serving = ServingProcess(app=app, first_app_id=first_app_id, url=url)
+        self._serving = ServingProcess(url=url, **common)
 
     def broadcast(
         self,

@@ -5,16 +5,15 @@ cluster.
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Warning
 from redis.exceptions import RedisError
 
-from ...applications import Application
 from ...exceptions import BroadcastError
 from ...protocol.messages import Message, topic_of
-from ..base import Broadcaster, Broker, raise_refused
+from ..base import Broadcaster, Broker, Common, raise_refused
 from ..diagnosis import Finding
 from .broker import RedisBroker
 from .clients import Clients
@@ -49,8 +48,6 @@ class RedisBroadcaster(Broadcaster):
     def __init__(
         self,
         *,
-        app: Application,
-        first_app_id: str,
         url: str | Sequence[str] = DEFAULT_URL,
         prefix: str = "",
         max_connections: int = 10,
@@ -59,8 +56,9 @@ class RedisBroadcaster(Broadcaster):
         service: str | None = None,
         sentinel_options: Mapping[str, Any] | None = None,
         cluster: bool = False,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(app=app, first_app_id=first_app_id)
+        super().__init__(**common)
         urls = _urls(url)
         servers: list[Server]
         if sentinels is not None:
@@ -77,7 +75,7 @@ class RedisBroadcaster(Broadcaster):
             raise ValueError('its "PREFIX" has a brace, which "CLUSTER" does not allow')
         else:
             servers = [] if cluster else [Server(each) for each in urls]
-        self._layout = Layout(prefix, first_app_id, None if cluster else len(servers))
+        self._layout = Layout(prefix, self.first_app_id, None if cluster else len(servers))
         if cluster:
             nodes = Cluster(urls)
             servers = [ClusterServer(nodes, names.tag) for names in self._layout.parts]
