@@ -97,39 +97,25 @@ async def test_the_body_must_be_hashed() -> None:
     assert (await handle("POST", PATH, urlencode(query), body)).status == 401
 
 
-@pytest.mark.parametrize(
-    ("parameters", "status"),
-    [
-        ({}, 200),
-        ({"body_md5": EMPTY_MD5}, 200),
-        ({"body_md5": "0" * 32}, 401),
-        ({"body_md5": EMPTY_MD5.upper()}, 401),
-    ],
-)
-async def test_an_empty_body_may_be_hashed(parameters: dict[str, str], status: int) -> None:
+async def test_an_empty_body_may_be_hashed() -> None:
     """The SDK for Python does so, others do not."""
-    assert (await get("channels", **parameters)).status == status
+    assert (await get("channels")).status == 200
+    assert (await get("channels", body_md5=EMPTY_MD5)).status == 200
+    for wrong in ("0" * 32, EMPTY_MD5.upper()):
+        assert (await get("channels", body_md5=wrong)).status == 401
 
 
 # The time
 
 
-@pytest.mark.parametrize(("offset", "status"), [(600, 200), (601, 401), (-600, 200), (-601, 401)])
-async def test_a_request_is_fresh_for_ten_minutes(
-    offset: int, status: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In both directions."""
-    set_clock(monkeypatch, 1_700_000_000)
-    assert (await post(body_of(), at=1_700_000_000 + offset)).status == status
-
-
-async def test_an_expired_request_is_answered_with_both_times(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Usually a clock is wrong."""
-    set_clock(monkeypatch, 1_380_444_393 + 86_400)
-    answer = await post(body_of(), at=1_380_444_393)
-    for time_of in ("2013-09-29T08:46:33Z", "2013-09-30T08:46:33Z"):
+async def test_a_request_is_fresh_for_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both directions. A refusal contains both times."""
+    now = 1_380_444_393
+    set_clock(monkeypatch, now)
+    for at, status in ((600, 200), (601, 401), (-600, 200), (-601, 401)):
+        assert (await post(body_of(), at=now + at)).status == status
+    answer = await post(body_of(), at=now - 86_400)
+    for time_of in ("2013-09-28T08:46:33Z", "2013-09-29T08:46:33Z"):
         assert time_of in answer.body
 
 
@@ -151,12 +137,11 @@ async def test_a_signature_is_for_one_application() -> None:
         assert (await handle("POST", "/apps/43/events", query, body)).status == 401
 
 
-@pytest.mark.parametrize(("secret", "status"), [("old", 200), ("older", 200), ("other", 401)])
-async def test_former_secrets_are_accepted(secret: str, status: int) -> None:
+async def test_former_secrets_are_accepted() -> None:
     """While they are in `SECRET_FALLBACKS`."""
     with override_settings(BROADCASTING=one_app(SECRET_FALLBACKS=["old", "older"])):
-        assert (await post(body_of(), secret=secret)).status == status
-        assert (await post(body_of())).status == 200
+        for secret, status in (("old", 200), ("older", 200), (None, 200), ("other", 401)):
+            assert (await post(body_of(), secret=secret)).status == status
 
 
 async def test_a_disabled_application_is_403() -> None:
@@ -172,8 +157,11 @@ async def test_a_disabled_application_is_403() -> None:
 
 PAIR_1 = {"ID": "3", "KEY": "278d425bdf160c739803", "SECRET": "7ad3773142a6692b25b8"}
 PAIR_2 = {"ID": "4242", "KEY": "whik-key", "SECRET": "whik-secret-ż"}
-USER = "users/u-1/terminate_connections"
-USERS_OF = "c0a08984531c5939e2e33f7e6eed32ef8ead7f5063b7a4036d76220720dd43b6"
+USER_COUNT = (
+    f"body_md5={EMPTY_MD5}&info=user_count",
+    "c0a08984531c5939e2e33f7e6eed32ef8ead7f5063b7a4036d76220720dd43b6",
+    b"",
+)
 
 
 @pytest.mark.parametrize(
@@ -195,26 +183,23 @@ USERS_OF = "c0a08984531c5939e2e33f7e6eed32ef8ead7f5063b7a4036d76220720dd43b6"
             "e0705e13257c0a04902f6ac96d230213a6b26bdc73c9bbf78ad24f8935c85528",
             b"",
         ),
-        *(
-            (
-                PAIR_2,
-                "GET",
-                f"/apps/4242/channels/presence-a{at}b",
-                f"body_md5={EMPTY_MD5}&info=user_count",
-                USERS_OF,
-                b"",
-            )
-            for at in ("@", "%40")
+        (PAIR_2, "GET", "/apps/4242/channels/presence-a@b", *USER_COUNT),
+        (PAIR_2, "GET", "/apps/4242/channels/presence-a%40b", *USER_COUNT),
+        (
+            PAIR_2,
+            "POST",
+            "/apps/4242/users/u-1/terminate_connections",
+            f"body_md5={BRACES_MD5}",
+            "90970772835c6b48ac081de1f2e5d1532f6b589bfffdf39195eda147ec873641",
+            b"{}",
         ),
-        *(
-            (PAIR_2, "POST", f"{prefix}/{USER}", f"body_md5={BRACES_MD5}", expected, b"{}")
-            for prefix, expected in (
-                (
-                    "/apps/4242",
-                    "90970772835c6b48ac081de1f2e5d1532f6b589bfffdf39195eda147ec873641",
-                ),
-                ("", "909a5be6cd5049626722d835eb177e98004032bdd91514a8c032e7ca28047c8a"),
-            )
+        (
+            PAIR_2,
+            "POST",
+            "/users/u-1/terminate_connections",
+            f"body_md5={BRACES_MD5}",
+            "909a5be6cd5049626722d835eb177e98004032bdd91514a8c032e7ca28047c8a",
+            b"{}",
         ),
     ],
 )

@@ -113,84 +113,68 @@ def test_without_cookies_there_is_nothing_to_forge(stranger: Client) -> None:
 
 @pytest.mark.parametrize("url", [AUTH, USER_AUTH])
 @pytest.mark.parametrize(
-    ("headers", "is_remembered"),
+    ("origin", "is_remembered"),
     [
-        ({}, True),
-        ({"Origin": "http://testserver"}, True),
-        ({"Origin": "https://trusted.example"}, True),
-        ({"Origin": "https://evil.example"}, False),
-        ({"Origin": "http://testserver:81"}, False),
-        ({"Origin": "null"}, False),
+        ("", True),
+        ("http://testserver", True),
+        ("https://trusted.example", True),
+        ("https://evil.example", False),
+        ("http://testserver:81", False),
+        ("null", False),
     ],
 )
 def test_another_site_cannot_replace_the_guest(
-    headers: dict[str, str], is_remembered: bool, url: str, stranger: Client, settings: Settings
+    origin: str, is_remembered: bool, url: str, stranger: Client, settings: Settings
 ) -> None:
     """Its form comes without the cookie, which is SameSite=Lax, and gets no new one."""
     settings.CSRF_TRUSTED_ORIGINS = ["https://trusted.example"]
+    headers = {"Origin": origin} if origin else {}
     assert status(stranger, url=url, **headers) == 200
     assert (COOKIE_NAME in stranger.cookies) is is_remembered
 
 
 @pytest.mark.parametrize(
-    ("authorization", "expected"),
-    [
-        ("Bearer t", 200),
-        ("Token t", 200),
-        ("Basic dTpw", 403),
-        ("basic dTpw", 403),
-        ("Digest username=u", 403),
-        ("Negotiate t", 403),
-        ("NTLM t", 403),
-        ("", 403),
-        (" ", 403),
-    ],
+    ("schemes", "expected"),
+    [("Bearer Token JWT", 200), ("Basic basic Digest Negotiate NTLM", 403)],
 )
 def test_a_token_of_the_clients_own_is_enough(
-    authorization: str, expected: int, browser: Client, stranger: Client
+    schemes: str, expected: int, browser: Client, stranger: Client
 ) -> None:
     """But not what a browser sends by itself, such as a password, unless with a CSRF token."""
-    for client in (browser, stranger):
-        assert status(client, Authorization=authorization) == expected
-    assert status(browser, Authorization=authorization, **{"X-CSRFToken": TOKEN}) == 200
+    for scheme in schemes.split():
+        for client in (browser, stranger):
+            assert status(client, Authorization=f"{scheme} x") == expected
+        assert status(browser, Authorization=f"{scheme} x", **{"X-CSRFToken": TOKEN}) == 200
+    assert status(stranger, Authorization=" ") == status(browser, Authorization="") == 403
 
 
 @pytest.mark.parametrize(
-    ("origin", "expected"),
+    ("origins", "expected"),
     [
-        ("http://testserver", 200),
-        ("https://trusted.example", 200),
-        ("https://a.wild.example", 200),
-        ("https://testserver", 403),
-        ("http://testserver:81", 403),
-        ("http://trusted.example", 403),
-        ("https://trusted.example.evil", 403),
-        ("null", 403),
+        ("http://testserver https://trusted.example https://a.wild.example", 200),
+        ("https://testserver http://testserver:81 http://trusted.example null", 403),
+        ("https://trusted.example.evil https://evil.example", 403),
     ],
 )
-def test_origins(origin: str, expected: int, browser: Client, settings: Settings) -> None:
+def test_origins(origins: str, expected: int, browser: Client, settings: Settings) -> None:
     """The site's own and those of CSRF_TRUSTED_ORIGINS, with the token."""
     settings.CSRF_TRUSTED_ORIGINS = ["https://trusted.example", "https://*.wild.example"]
-    assert status(browser, Origin=origin, **{"X-CSRF-TOKEN": TOKEN}) == expected
-    assert status(browser, Origin=origin) == 403
+    for origin in origins.split():
+        assert status(browser, Origin=origin, **{"X-CSRF-TOKEN": TOKEN}) == expected
+        assert status(browser, Origin=origin) == 403
 
 
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({"Referer": "https://testserver/page"}, 200),
-        ({"Referer": "https://evil.example/"}, 403),
-        ({"Referer": "http://testserver/"}, 403),
-        ({}, 403),
-    ],
-)
-def test_https_without_an_origin_needs_a_referer(
-    headers: dict[str, str], expected: int, browser: Client
-) -> None:
+def test_https_without_an_origin_needs_a_referer(browser: Client) -> None:
     """As in Django."""
-    headers = {"X-CSRFToken": TOKEN, **headers}
-    response = browser.post(AUTH, BODY, headers=headers, secure=True)
-    assert response.status_code == expected
+    for referer, expected in (
+        ("https://testserver/page", 200),
+        ("https://evil.example/", 403),
+        ("http://testserver/", 403),
+        ("", 403),
+    ):
+        headers = {"X-CSRFToken": TOKEN} | ({"Referer": referer} if referer else {})
+        response = browser.post(AUTH, BODY, headers=headers, secure=True)
+        assert response.status_code == expected
 
 
 @pytest.mark.django_db
