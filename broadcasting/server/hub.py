@@ -257,15 +257,14 @@ class Hub:
         except UnicodeEncodeError:
             logger.error("Dropped a message of %s: it holds a lone surrogate", message.topic)
             return 0
-        excluded = message.socket_id
-        count = 0
-        for socket_id, subscription in topic.live.items():
-            if socket_id != excluded:
+        excluded = topic.live.get(message.socket_id or "")
+        for subscription in topic.live.values():
+            if subscription is not excluded:
                 subscription.socket.send(frame)
-                count += 1
-        for socket_id, subscription in topic.buffering.items():
-            if socket_id != excluded:
+        for subscription in topic.buffering.values():
+            if subscription.socket_id != message.socket_id:
                 subscription.keep(message, frame, self.MAX_BUFFERED)
+        count = len(topic.live) - (excluded is not None)
         self.stats.delivered += count
         self.stats.delivered_bytes += count * frame.size
         return count
