@@ -159,13 +159,19 @@ def decode(text: str | bytes) -> object:
     that exhausts the recursion limit.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        if isinstance(text, bytes):
+            return json.loads(text, parse_constant=_refuse_constant)
+        return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("JSON is nested too deeply") from None
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+# json.loads, too, would make one for each call.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def connection_established(socket_id: str, activity_timeout: int, **more: object) -> Frame:

@@ -528,6 +528,15 @@ def test_other_data_is_encoded_once() -> None:
     assert decode_wire("1:c", payload.encode()).data == '{"a":1}'
 
 
+def test_an_object_stays_the_text_that_it_was() -> None:
+    """Spaces and the spelling of numbers included; escapes of other writers are undone."""
+    for data in ('{ "a" : 1.50, "b": 1e3 }', '{"a":"\\n\\"","a":[{}]}', '{"a":{"data":{}}}'):
+        payload = encode_wire(Message("1:c", "X", data, "1.2"), verbatim=False)
+        assert decode_wire("1:c", payload.encode()).data == data
+    foreign = r'{"event":"X","data":{"url":"http:\/\/a\u00e9"},"socket":null}'
+    assert decode_wire("1:c", foreign.encode()).data == '{"url":"http://aé"}'
+
+
 @pytest.mark.parametrize("url", ["redis://:very/secret@redis:6379", "redis://:[very@redis"])
 def test_address_that_cannot_be_read_is_not_repeated(url: str) -> None:
     """Python takes the beginning of such a password for a port, and says it."""
