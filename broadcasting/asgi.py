@@ -27,7 +27,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import Resolver404, resolve
 from django.utils.module_loading import import_string
 
-from .adapters.consumer import UnknownPathConsumer
+from .adapters.consumer import refuse_path
 from .api.body import Body
 from .api.request import Gone, Request
 from .api.response import Response
@@ -133,7 +133,7 @@ class SiteApplication:
                 if note.received or scope["type"] not in str(exc):
                     raise
         # A client that saw the exception as a failed handshake would try again for ever.
-        await UnknownPathConsumer.as_asgi()(scope, receive, send)
+        await refuse_path(scope, receive, send)
 
     async def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """

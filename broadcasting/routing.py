@@ -24,7 +24,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.urls import path, re_path
 
-from .adapters.consumer import PusherConsumer, UnknownPathConsumer
+from .adapters.consumer import refuse_path, serve_client
 from .conf import get_settings
 from .server.hubs import get_hub
 
@@ -33,9 +33,10 @@ logger = logging.getLogger("broadcasting.server")
 _prefix = f"{get_settings().server.path}/".lstrip("/")
 
 websocket_urlpatterns = [
-    path(f"{_prefix}app/<str:key>", PusherConsumer.as_asgi()),
+    # They are ASGI applications, not views, to Channels' router.
+    path(f"{_prefix}app/<str:key>", serve_client),  # type: ignore[arg-type]
 ]
-websocket_fallback = re_path("", UnknownPathConsumer.as_asgi())
+websocket_fallback = re_path("", refuse_path)  # type: ignore[arg-type]
 
 
 def serve_from_first_request(sender: type, **kwargs: object) -> None:

@@ -51,7 +51,6 @@ def _files_of(package: str) -> set[str]:
 PLACES = {
     "channels": {
         *_files_of("broadcasting/drivers/channel_layer"),
-        "broadcasting/adapters/consumer.py",
         "whik/asgi.py",
     },
     "jinja2": {"broadcasting/jinja.py"},

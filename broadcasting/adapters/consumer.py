@@ -1,5 +1,5 @@
 """
-The WebSocket side as a Channels consumer, for any ASGI server.
+A client's socket under any ASGI server.
 
 ``await send(...)`` of an ASGI server may take as long as the client likes, or, under
 daphne, return at once and let the process grow. So every socket has an outbox and one
@@ -17,120 +17,84 @@ not by daphne, which is a server for development.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-
-from channels.consumer import AsyncConsumer
-from channels.exceptions import StopConsumer
 
 from ..drivers.registry import warn_of_other_address
 from ..protocol.errors import OverCapacity, PathNotFound
 from ..protocol.messages import PING, Frame
 from ..server.admission import get_admission
-from ..server.session import Session
 from .handshake import begin_session
 
 logger = logging.getLogger("broadcasting.server")
 
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-class PusherConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no types
+async def serve_client(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """
-    Serve one client at ``app/<key>``.
+    Serve one client at ``app/<key>``, as an ASGI application below Channels' router.
 
-    The consumer takes no part in a channel layer: with a mailbox per socket each
-    message would cost a queue, a task and an encoding per socket.
+    It is no consumer of Channels: with a mailbox per socket each message would cost a
+    queue, a task and an encoding per socket.
     """
-
-    channel_layer_alias = None
-
-    socket: "AsgiSocket"
-    address: str | None  # Where the client is.
-    session: Session | None = None  # There is none where the client may not stay.
-
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        """Call the handler, without the database housekeeping that hops to a thread."""
-        match message["type"]:
-            case "websocket.connect":
-                await self.connect()
-            case "websocket.receive":
-                self.receive(message.get("text"))
-            case "websocket.disconnect":
-                await self.disconnect()
-                raise StopConsumer
-
-    async def connect(self) -> None:
-        """Accept whoever comes; a refusal must follow the handshake to be understood."""
-        await self.send({"type": "websocket.accept"})
-        if self.scope.get("server") and self.scope["server"][1]:
-            warn_of_other_address(self.scope["server"][1])
-        self.socket = AsgiSocket(self.base_send)
-        self.address = self.scope["client"][0] if self.scope.get("client") else None
-        key = self.scope["url_route"]["kwargs"]["key"]
-        self.session = begin_session(self.scope, key, self.socket, self.address)
-        if self.session is not None:
-            self.socket.on_slow = self.session.close_slow_reader
-
-    def receive(self, text: str | None) -> None:
-        """Pass on a text frame. Binary frames are not part of the protocol."""
-        if text is not None and self.session is not None:
-            self.session.receive(text)
-            self.socket.acknowledge(self.session.connection.pongs)
-
-    async def disconnect(self) -> None:
-        """Forget the client."""
-        if self.session is not None:
-            self.session.closed()
-            get_admission().release(self.address)
-        await self.socket.stop()
+    if scope.get("server") and scope["server"][1]:
+        warn_of_other_address(scope["server"][1])
+    socket = await _accept(receive, send)
+    address = scope["client"][0] if scope.get("client") else None
+    session = begin_session(scope, scope["url_route"]["kwargs"]["key"], socket, address)
+    try:
+        if session is not None:
+            socket.on_slow = session.close_slow_reader
+        while (message := await receive())["type"] != "websocket.disconnect":
+            text = message.get("text")
+            # Binary frames are not part of the protocol.
+            if text is not None and session is not None:
+                session.receive(text)
+                socket.acknowledge(session.connection.pongs)
+    finally:
+        if session is not None:
+            session.closed()
+            get_admission().release(address)
+        await socket.stop()
 
 
-class UnknownPathConsumer(AsyncConsumer):  # type: ignore[misc]  # channels ships no types
+async def refuse_path(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Refuse whoever comes, in a way that pusher-js understands as final."""
+    socket = await _accept(receive, send)
+    socket.close(PathNotFound.code, "Path not found")
+    try:
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+    finally:
+        await socket.stop()
 
-    channel_layer_alias = None
 
-    socket: "AsgiSocket"
-
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        """Accept and close at once; whatever is said meanwhile is not heard."""
-        match message["type"]:
-            case "websocket.connect":
-                await self.send({"type": "websocket.accept"})
-                self.socket = AsgiSocket(self.base_send)
-                self.socket.close(PathNotFound.code, "Path not found")
-            case "websocket.disconnect":
-                await self.socket.stop()
-                raise StopConsumer
+async def _accept(receive: Receive, send: Send) -> "AsgiSocket":
+    # Whoever comes: a refusal must follow the handshake to be understood.
+    await receive()
+    await send({"type": "websocket.accept"})
+    return AsgiSocket(send)
 
 
 class AsgiSocket:
     """
     The outbox of one socket and the task that empties it.
 
-    Args:
-        send: The ASGI ``send`` of an accepted WebSocket.
-        limit: Bytes that may wait in the outbox.
-        patience: Seconds that a frame may wait in the outbox.
-        farewell: Seconds between an error of `send` and the news that the client has gone.
+    Attributes:
+        on_slow: Called when the client reads too slowly.
     """
 
+    LIMIT = 1024 * 1024  # Bytes that may wait in the outbox.
+    PATIENCE = 10.0  # Seconds that a frame may wait in it.
     PING_EVERY = 64 * 1024
     WINDOW = 256 * 1024
+    FAREWELL = 5.0  # Seconds between an error of `send` and the news that the client has gone.
 
-    def __init__(
-        self,
-        send: Send,
-        *,
-        limit: int = 1024 * 1024,
-        patience: float = 10.0,
-        farewell: float = 5.0,
-    ) -> None:
+    def __init__(self, send: Send) -> None:
+        self.on_slow: Callable[[], object] | None = None
         self._send = send
-        self._limit = limit
-        self._patience = patience
-        self._farewell = farewell
         self._clock = asyncio.get_running_loop().time
         self._frames: deque[tuple[Frame, float]] = deque()  # With the time of queueing.
         self._waiting = 0  # Bytes in `_frames`.
@@ -141,8 +105,6 @@ class AsgiSocket:
         self._acknowledged = 0
         self._pings: deque[int] = deque()  # Where pings without an answer were sent.
         self._pongs = 0
-        # Called when the client is given up.
-        self.on_slow: Callable[[], object] | None = None
         self._task = asyncio.create_task(self._write())
 
     def send(self, frame: Frame) -> None:
@@ -151,7 +113,7 @@ class AsgiSocket:
             return
         self._frames.append((frame, self._clock()))
         self._waiting += frame.size
-        if self._waiting > self._limit:
+        if self._waiting > self.LIMIT:
             self._give_up()
         self._wake.set()
 
@@ -163,7 +125,7 @@ class AsgiSocket:
 
     def tick(self, now: float) -> None:
         """Close with 4100 when the oldest frame has waited too long."""
-        if self._frames and now - self._frames[0][1] > self._patience:
+        if self._frames and now - self._frames[0][1] > self.PATIENCE:
             self._give_up()
 
     def acknowledge(self, pongs: int) -> None:
@@ -205,7 +167,7 @@ class AsgiSocket:
         except Exception:  # Servers have errors of their own; nobody else awaits this task.
             # uvicorn has one for a client that broke the rules of WebSockets, and says a
             # moment later that it has gone: `stop` then ends the wait.
-            await asyncio.sleep(self._farewell)
+            await asyncio.sleep(self.FAREWELL)
             logger.exception("Cannot write to a socket")
 
     async def _write_frames(self) -> None:

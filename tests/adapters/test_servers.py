@@ -1,21 +1,24 @@
-"""What every server of ours does alike, held with real ones."""
+"""
+The suite of all adapters, held with real servers that all tests of this module share.
+
+daphne and uvicorn serve the Channels consumer, ``broadcast_serve`` its own protocol class.
+"""
 
 import asyncio
 import json
 import random
-from contextlib import nullcontext, suppress
-from typing import Any
+from asyncio import to_thread
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import cache
+from time import time
+from urllib.parse import urlencode
 
 import pytest
-from django.test import override_settings
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
-from websockets.typing import Origin
+import pytest_asyncio
 
 from broadcasting.adapters.consumer import AsgiSocket
-from broadcasting.applications import Application
-from broadcasting.conf import get_settings
-from broadcasting.drivers.pusher import PusherBroadcaster
+from broadcasting.protocol.signatures import sign_request
 from tests.adapters.conversations import (
     CONVERSATIONS,
     Close,
@@ -27,210 +30,285 @@ from tests.adapters.conversations import (
     check,
 )
 from tests.adapters.strangers import Stranger
+from tests.adapters.wire import (
+    APP,
+    BINARY,
+    PATIENCE,
+    PING,
+    PONG,
+    TEXT,
+    Wire,
+    close_frame,
+    fragments,
+    hang_up,
+    memory,
+    metrics,
+    publisher,
+    request,
+    ws_frame,
+)
 from tests.conftest import RunningServer, RunServer
-from tests.utils import decode, frame, pong, subscribe, unsubscribe
+from tests.utils import await_until, frame, ping, subscribe, unsubscribe
 
 
-async def join(site: RunningServer, channel: str, **options: Any) -> ClientConnection:
-    """Return a client that has subscribed to `channel`."""
-    client = await connect(address(site), **options)
-    assert decode(str(await client.recv()))["event"] == "pusher:connection_established"
-    await client.send(subscribe(channel))
-    assert "subscription_succeeded" in str(await client.recv())
-    return client
-
-
-def address(site: RunningServer, conversation: Conversation | None = None) -> str:
-    """Return where a client connects to."""
-    key, query = demo_app().key, "protocol=7"
-    if conversation is not None:
-        key, query = conversation.key or key, conversation.query
-    return f"ws://127.0.0.1:{site.port}/app/{key}?{query}"
-
-
-def demo_app() -> Application:
-    """Return the demo's application, from the demo's own settings."""
-    from whik import settings as demo
-
-    with override_settings(SECRET_KEY=demo.SECRET_KEY, BROADCASTING={"DEFAULT": "memory"}):
-        return get_settings().apps[0]
-
-
-def publisher(site: RunningServer) -> PusherBroadcaster:
-    """Return a client of the site's HTTP API."""
-    app = demo_app()
-    return PusherBroadcaster(app=app, first_app_id=app.id, url=site.url)
+@pytest.fixture(scope="module")
+def servers(module_runserver: RunServer) -> Callable[[str], RunningServer]:
+    """Return a function that returns the site as a server serves it, always the same one."""
+    env = {"DJANGO_SETTINGS_MODULE": "tests.adapters.site_settings"}
+    return cache(lambda name: module_runserver("memory", server=name, **env))
 
 
 @pytest.fixture(params=["daphne", "uvicorn", "broadcast_serve"])
-def site(request: pytest.FixtureRequest, runserver: RunServer) -> RunningServer:
-    """Return the demo under an ASGI server."""
-    return runserver("memory", server=request.param)
+def server(request: pytest.FixtureRequest) -> str:
+    """Return the name of each server."""
+    return str(request.param)
+
+
+@pytest.fixture
+def site(server: str, servers: Callable[[str], RunningServer]) -> RunningServer:
+    """Return the site under each server."""
+    return servers(server)
+
+
+@pytest.fixture
+def ours(servers: Callable[[str], RunningServer]) -> RunningServer:
+    """Return the site under ``broadcast_serve``."""
+    return servers("broadcast_serve")
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def _is_well(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    name = "site" if "site" in request.fixturenames else "ours"
+    site: RunningServer = request.getfixturevalue(name)
+    before = len(site.log_text())
+    yield
+    await hang_up()
+    await (await Wire.open(site)).join("newcomer")
+    await hang_up()
+    said = site.log_text()[before:]
+    assert "Traceback" not in said, said
 
 
 async def hold(site: RunningServer, conversation: Conversation) -> None:
-    """Hold one conversation with a real server."""
-    origin = None if conversation.origin is None else Origin(conversation.origin)
-    async with connect(address(site, conversation), origin=origin) as client:
-        if conversation.greeted:
-            greeting = decode(str(await client.recv()))
-            assert greeting["event"] == "pusher:connection_established"
-            assert greeting["data"]["activity_timeout"] == 30
-        for step in conversation.steps:
-            match step:
-                case Say(text):
-                    # A refused client may have been closed before it could speak.
-                    with nullcontext() if conversation.greeted else suppress(ConnectionClosed):
-                        await client.send(text)
-                case Join() | SignIn():
-                    await client.send(step.text(demo_app(), greeting["data"]["socket_id"]))
-                case Hear():
-                    check(str(await asyncio.wait_for(client.recv(), 5)), step)
-                case Close(code):
-                    with pytest.raises(ConnectionClosed):
-                        await asyncio.wait_for(client.recv(), 5)
-                    assert client.close_code == code
+    """Hold one conversation."""
+    key = APP.key if conversation.key is None else conversation.key
+    wire = await Wire.connect(site)
+    await wire.send(request(f"/app/{key}?{conversation.query}", Origin=conversation.origin))
+    assert (await wire.head())[0] == 101
+    if conversation.greeted:
+        await wire.greeted()
+    for step in conversation.steps:
+        match step:
+            case Say(text):
+                await wire.send(ws_frame(text, TEXT if isinstance(text, str) else BINARY))
+            case Join() | SignIn():
+                await wire.say(step.text(APP, wire.socket_id))
+            case Hear():
+                check(await wire.text(), step)
+            case Close(code):
+                assert await wire.close_code() == code
+    wire.abort()
 
 
-async def test_server_holds_every_conversation(site: RunningServer) -> None:
-    """The consumer says under real servers what the session says by itself."""
+async def test_every_conversation_is_held(site: RunningServer) -> None:
+    """In the same words, whatever serves."""
     for conversation in CONVERSATIONS:
         try:
             await hold(site, conversation)
         except Exception as exc:
             raise AssertionError(f"{conversation.name}: {exc!r}\n{site.log_text()}") from exc
-    assert "Traceback" not in site.log_text()
 
 
 async def test_an_unknown_address_is_refused_for_good(site: RunningServer) -> None:
     """With 4005 and without a traceback; an HTTP error would be tried again for ever."""
     for path in ("/", "/app/", "/app/x/y", "/elsewhere/app/x", "/app/%2F"):
-        async with connect(f"ws://127.0.0.1:{site.port}{path}") as client:
-            with pytest.raises(ConnectionClosed):
-                await asyncio.wait_for(client.recv(), 5)
-        assert client.close_code == 4005
-    assert "Traceback" not in site.log_text()
-
-
-async def test_slow_reader_is_closed_and_nobody_else_notices(
-    site: RunningServer, request: pytest.FixtureRequest
-) -> None:
-    """A client that stops reading is closed; the others get everything in order."""
-    count, size = 300, 9_000
-    healthy = [await join(site, "whik") for _ in range(5)]
-    slow = await join(site, "whik", max_queue=1)
-
-    async def read(client: ClientConnection) -> list[int]:
-        numbers: list[int] = []
-        while len(numbers) < count:
-            message = decode(str(await client.recv()))
-            if message["event"] == "pusher:ping":
-                await client.send(pong())
-            else:
-                numbers.append(message["data"]["n"])
-        return numbers
-
-    readers = [asyncio.create_task(read(client)) for client in healthy]
-    broadcaster = publisher(site)
-    for number in range(count):
-        data = json.dumps({"n": number, "text": "x" * size})
-        await broadcaster.abroadcast(["whik"], "Big", data)
-    for numbers in await asyncio.gather(*readers):
-        assert numbers == list(range(count))
-    site.wait_for_log("Closing a slow reader")
-    received = await drain(slow)
-    assert received < count
-    if request.node.callspec.params["site"] == "broadcast_serve":
-        # What the kernel and the transport had taken; the client's kernel took some, too.
-        assert received * size <= 1024 * 1024
-    else:
-        # Without an answer to the ping that followed them, this much and no more was sent.
-        assert received * size <= AsgiSocket.WINDOW + 2 * size
-    for client in healthy:
-        await client.close()
-    broadcaster.close()
-
-
-async def drain(client: ClientConnection) -> int:
-    """Count the big messages that are still to come before the connection ends."""
-    received = 0
-    with suppress(ConnectionClosed):
-        while True:
-            received += "Big" in str(await asyncio.wait_for(client.recv(), 10))
-    return received
-
-
-async def test_sockets_that_come_and_go_leave_the_server_well(site: RunningServer) -> None:
-    """Clients that leave at any moment of a subscription disturb nobody."""
-    witness = await join(site, "whik")
-
-    async def come_and_go(number: int) -> None:
-        client = await connect(address(site))
-        for _ in range(number % 4):
-            await client.send(subscribe("whik"))
-            await client.send(unsubscribe("whik"))
-        await client.send(subscribe("whik"))
-        if number % 2:
-            client.transport.abort()
-        else:
-            await client.close()
-
-    for start in range(0, 60, 20):
-        await asyncio.gather(*(come_and_go(n) for n in range(start, start + 20)))
-    broadcaster = publisher(site)
-    await broadcaster.abroadcast(["whik"], "Still here", "{}")
-    assert decode(str(await asyncio.wait_for(witness.recv(), 5)))["event"] == "Still here"
-    await witness.send(frame("pusher:ping", {}))
-    assert "pusher:pong" in str(await witness.recv())
-    await witness.close()
-    broadcaster.close()
-    assert "Traceback" not in site.log_text()
-
-
-async def test_server_on_another_port_says_where_others_post(runserver: RunServer) -> None:
-    """A server whose address differs from the connection's warns with its first client."""
-    site = runserver("memory", BROADCAST_URL="http://127.0.0.1:1")
-    client = await join(site, "whik")
-    site.wait_for_log(f"This server listens on port {site.port}")
-    await client.close()
-
-
-async def test_strangers_do_a_server_no_harm(
-    site: RunningServer, request: pytest.FixtureRequest
-) -> None:
-    """Hundreds of broken handshakes and frames; who came before and who comes after is served."""
-    server = request.node.callspec.params["site"]
-    key, choose = demo_app().key, random.Random(1)
-    strangers = [Stranger(site.port, key, choose, careful=server != "daphne")]
-    if server == "broadcast_serve":  # uvicorn's own class serves none but other paths there.
-        strangers.append(Stranger(site.port, key, choose, careful=False, paths=[]))
-    witness = await join(site, "whik")
-    for stranger in strangers * (20 // len(strangers)):
-        await asyncio.gather(*(stranger.visit() for _ in range(20)))
-    for conversation in CONVERSATIONS:
-        await hold(site, conversation)
-    broadcaster = publisher(site)
-    await broadcaster.abroadcast(["whik"], "Still here", "{}")
-    assert decode(str(await asyncio.wait_for(witness.recv(), 5)))["event"] == "Still here"
-    await witness.close()
-    broadcaster.close()
-    assert "Traceback" not in site.log_text(), site.log_text()
-
-
-async def test_a_ping_frame_is_answered_with_its_payload(site: RunningServer) -> None:
-    """By a pong frame, beside the pings of Pusher's protocol."""
-    client = await join(site, "whik")
-    await asyncio.wait_for(await client.ping(b"payload"), 5)
-    await client.close()
+        wire = await Wire.connect(site)
+        await wire.send(request(path))
+        assert (await wire.head())[0] == 101
+        assert await wire.close_code() == 4005
 
 
 async def test_only_websocket_is_an_upgrade(site: RunningServer) -> None:
     """A request to change to something else is HTTP, and answered so; Reverb takes any."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
-    writer.write(
-        f"GET /app/{demo_app().key} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
-        f"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n".encode()
-    )
-    status = await asyncio.wait_for(reader.readline(), 5)
-    writer.close()
-    assert status.split()[1] == b"404"
+    wire = await Wire.connect(site)
+    await wire.send(request(Upgrade="h2c"))
+    assert (await wire.head())[0] == 404
+
+
+async def test_bytes_may_come_as_they_like(site: RunningServer) -> None:
+    """The handshake and frames byte by byte, a message in fragments with a ping between."""
+    wire = await Wire.connect(site)
+    for byte in request():
+        await wire.send(bytes([byte]))
+        await asyncio.sleep(0)  # Each is a packet of its own.
+    assert (await wire.head())[0] == 101
+    await wire.greeted()
+    for byte in ws_frame(frame("żółw")):
+        await wire.send(bytes([byte]))
+        await asyncio.sleep(0)
+    assert "'żółw'" in (await wire.hear())["data"]["message"]
+    first, *others = fragments(ping().encode(), 4)
+    await wire.send(first, ws_frame(b"now", PING), *others)
+    heard = [await wire.frame(), await wire.frame()]
+    assert (PONG, b"now") in heard
+    assert any(b"pusher:pong" in payload for _, payload in heard)
+
+
+@pytest.mark.parametrize("way", ["close", "half close", "abort"])
+async def test_who_leaves_has_left_its_channels(site: RunningServer, way: str) -> None:
+    """However it goes; also with a half-closed connection, which no browser makes."""
+    wire, api = await Wire.open(site), publisher(site)
+    channel = f"left-by-{way.replace(' ', '-')}"
+    await wire.join(channel)
+
+    def is_occupied() -> bool:
+        return bool(api.get(f"/channels/{channel}", {})["occupied"])
+
+    assert await to_thread(is_occupied)
+    match way:
+        case "close":
+            await wire.send(close_frame(1000))
+            assert await wire.close_code() == 1000
+        case "half close":
+            wire.writer.write_eof()
+            await wire.end()
+        case "abort":
+            wire.abort()
+    await await_until(lambda: to_thread(lambda: not is_occupied()), PATIENCE, "it is left")
+    api.close()
+
+
+async def test_slow_reader_is_closed_and_nobody_else_notices(
+    site: RunningServer, server: str
+) -> None:
+    """A client that stops reading is closed; the others get everything in order."""
+    count, size = 300, 9_000
+    healthy = [await Wire.open(site) for _ in range(3)]
+    slow = await Wire.open(site)
+    for wire in (*healthy, slow):
+        await wire.join("megabytes")
+    slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    async def read(wire: Wire) -> list[int]:
+        return [(await wire.hear())["data"]["n"] for _ in range(count)]
+
+    readers = [asyncio.create_task(read(wire)) for wire in healthy]
+    api, before = publisher(site), len(site.log_text())
+    for number in range(count):
+        data = json.dumps({"n": number, "text": "x" * size})
+        await api.abroadcast(["megabytes"], "Big", data)
+    api.close()
+    for numbers in await asyncio.gather(*readers):
+        assert numbers == list(range(count))
+    await await_until(lambda: "Closing a slow reader" in site.log_text()[before:], PATIENCE)
+    slow.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    received = 0
+    with suppress(asyncio.IncompleteReadError, ConnectionError):
+        while (await slow.frame())[0] == TEXT:
+            received += 1
+    # What the kernel and the transport had taken; of the consumer, what may be without an answer.
+    limit = 1024 * 1024 if server == "broadcast_serve" else AsgiSocket.WINDOW + 2 * size
+    assert received * size <= limit
+
+
+async def test_clients_that_come_and_go_disturb_nobody(site: RunningServer, server: str) -> None:
+    """At any moment of a subscription, with broken handshakes and frames, by hundreds."""
+    witness, choose = await Wire.open(site), random.Random(1)
+    await witness.join("whik")
+
+    async def come_and_go(number: int) -> None:
+        wire = await Wire.open(site)
+        for _ in range(number % 4):
+            await wire.say(subscribe("whik"))
+            await wire.say(unsubscribe("whik"))
+        await wire.say(subscribe("whik"))
+        if number % 2:
+            wire.abort()
+        else:
+            await wire.send(close_frame(1000))
+
+    await asyncio.gather(*(come_and_go(number) for number in range(40)))
+    strangers = [Stranger(site.port, choose, careful=server != "daphne")]
+    if server == "broadcast_serve":  # uvicorn's own class serves none but other paths there.
+        strangers.append(Stranger(site.port, choose, careful=False, is_lost=False))
+    for stranger in strangers * 5:
+        await asyncio.gather(*(stranger.visit() for _ in range(20)))
+    api = publisher(site)
+    await api.abroadcast(["whik"], "Still here", "{}")
+    api.close()
+    assert (await witness.hear())["event"] == "Still here"
+    await hold(site, CONVERSATIONS[0])
+
+
+# What strangers may do to broadcast_serve: nothing that others notice, nor that costs memory.
+
+
+async def test_ten_thousand_channels_leave_nothing_behind(ours: RunningServer) -> None:
+    """The second time they cost no more memory."""
+
+    async def come_and_go(turn: int) -> float:
+        wires = [await Wire.open(ours) for _ in range(100)]
+        for number, wire in enumerate(wires):
+            names = [f"name-{turn}-{number}-{i}" + "x" * 150 for i in range(100)]
+            await wire.send(*(ws_frame(subscribe(name)) for name in names))
+        for wire in wires:
+            for _ in range(100):
+                assert (await wire.hear())["event"].endswith("subscription_succeeded")
+        held = await to_thread(memory, ours.port)
+        await hang_up()
+        return held
+
+    first = await come_and_go(1)
+    # What a process keeps for the next time comes to an end; topics that stay would not.
+    assert await come_and_go(2) - first < 12
+
+
+async def test_who_floods_and_does_not_read_is_closed(ours: RunningServer) -> None:
+    """
+    The server stops reading from it, so that its answers have an end, and closes it.
+
+    Whether it floods with pings or with questions; memory is bounded.
+    """
+    before, begin = metrics(ours.port), memory(ours.port)
+    floods = [await Wire.open(ours) for _ in range(6)]
+
+    async def flood(wire: Wire, piece: bytes) -> None:
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        with suppress(ConnectionError):
+            while True:
+                wire.writer.write(piece * (32_768 // len(piece)))
+                await wire.writer.drain()
+
+    pieces = [ws_frame(b"x" * 125, PING), ws_frame(ping())] * 3
+    flooding = [
+        asyncio.create_task(flood(wire, piece)) for wire, piece in zip(floods, pieces, strict=True)
+    ]
+    await asyncio.wait_for(asyncio.gather(*flooding), PATIENCE)
+    # A megabyte for each.
+    assert await to_thread(memory, ours.port) - begin < 40
+    name = "slow_consumers_total"
+    assert metrics(ours.port)[name] - before.get(name, 0) == 6
+
+
+@pytest.mark.parametrize("is_signed", [True, False], ids=["signed", "unsigned"])
+async def test_huge_bodies_are_refused_unread(ours: RunningServer, is_signed: bool) -> None:
+    """413, or 401 to who has not signed, before the rest comes, which costs no memory."""
+    before, path = memory(ours.port), f"/apps/{APP.id}/events"
+    if is_signed:
+        path += "?" + urlencode(sign_request(APP, "POST", path, b"of another body", int(time())))
+    wires = [await Wire.connect(ours) for _ in range(5)]
+    for wire in wires:
+        await wire.send(
+            f"POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+    for wire in wires:
+        reading = asyncio.create_task(wire.head())
+        while not reading.done():
+            await wire.send(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+            await asyncio.sleep(0)
+        assert (await reading)[0] == (413 if is_signed else 401)
+    # Whoever goes on all the same sends it to nobody.
+    for wire in wires:
+        for _ in range(100):
+            await wire.send(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+    assert await to_thread(memory, ours.port) - before < 30

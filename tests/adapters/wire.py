@@ -1,46 +1,31 @@
 """
-A client that sends what it is told to, byte for byte, and the servers that bear it.
+A client that sends what it is told to, byte for byte.
 
 Libraries refuse to break the rules of WebSockets; what must be said about broken ones is
 written here by hand (RFC 6455, section 5).
 """
 
 import asyncio
-import json
 import re
-import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import cycle
 from typing import Any
+from urllib.request import urlopen
 
 from broadcasting.applications import Application
 from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.protocol.names import is_guarded
 from broadcasting.protocol.signatures import sign_channel
-from tests.adapters import manners_settings
+from tests.adapters import site_settings
 from tests.conftest import RunningServer
 from tests.utils import decode, subscribe
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # The example of section 1.3, and the answer to it.
-ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-PATIENCE = 10.0  # Seconds that anything may take that does not wait for a timeout.
-
-
-def application(raw: Mapping[str, Any]) -> Application:
-    """Return an application of `manners_settings`."""
-    return Application(id=raw["ID"], key=raw["KEY"], secret=raw["SECRET"])
-
-
-USUAL, HASTY, SMALL, GRACE = map(
-    application,
-    (
-        manners_settings.USUAL,
-        manners_settings.HASTY,
-        manners_settings.SMALL,
-        manners_settings.GRACE,
-    ),
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # The example of section 1.3.
+PATIENCE = 60.0  # Seconds that anything may take, on however busy a machine.
+APP = Application(
+    id=site_settings.APP["ID"], key=site_settings.APP["KEY"], secret=site_settings.APP["SECRET"]
 )
 
 
@@ -81,24 +66,18 @@ def close_frame(code: int | None = None, reason: bytes = b"") -> bytes:
     return ws_frame(b"" if code is None else code.to_bytes(2) + reason, CLOSE)
 
 
-def request(
-    site: RunningServer,
-    app: Application = USUAL,
-    *more: str,
-    line: str | None = None,
-    without: Sequence[str] = (),
-) -> bytes:
-    """Return the head of a handshake: `without` some headers, and with `more` of them."""
-    lines = [
-        f"Host: 127.0.0.1:{site.port}",
-        "Connection: Upgrade",
-        "Upgrade: websocket",
-        "Sec-WebSocket-Version: 13",
-        f"Sec-WebSocket-Key: {KEY}",
-    ]
-    lines = [text for text in lines if text.partition(":")[0] not in without]
-    line = line or f"GET /app/{app.key}?protocol=7 HTTP/1.1"
-    return "\r\n".join([line, *lines, *more, "", ""]).encode()
+def request(path: str = f"/app/{APP.key}?protocol=7", **fields: str | None) -> bytes:
+    """Return the head of a handshake; `fields` are headers in other words than usual."""
+    headers: Mapping[str, str | None] = {
+        "Host": "127.0.0.1:1",
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": KEY,
+        **fields,
+    }
+    lines = [f"{name}: {value}" for name, value in headers.items() if value is not None]
+    return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
 class Wire:
@@ -113,30 +92,28 @@ class Wire:
         self.reader = reader
         self.writer = writer
         self.socket_id = ""
-        self._app = USUAL
         _wires.append(self)
 
     @classmethod
-    async def connect(cls, site: RunningServer, address: str = "127.0.0.1") -> "Wire":
-        """Open a connection from a local `address` and say nothing."""
-        return cls(
-            *await asyncio.open_connection(
-                "127.0.0.1", site.port, limit=4 * 1024 * 1024, local_addr=(address, 0)
-            )
-        )
+    async def connect(cls, site: RunningServer) -> "Wire":
+        """Open a connection and say nothing."""
+        return cls(*await asyncio.open_connection("127.0.0.1", site.port, limit=2**22))
 
     @classmethod
-    async def open(cls, site: RunningServer, app: Application = USUAL) -> "Wire":
+    async def open(cls, site: RunningServer) -> "Wire":
         """Open a WebSocket and be greeted."""
         wire = await cls.connect(site)
-        wire._app = app
-        await wire.send(request(site, app))
-        status, headers = await wire.head()
-        assert (status, headers["sec-websocket-accept"]) == (101, ACCEPT)
-        greeting = await wire.hear()
-        assert greeting["event"] == "pusher:connection_established"
-        wire.socket_id = greeting["data"]["socket_id"]
+        await wire.send(request())
+        assert (await wire.head())[0] == 101
+        await wire.greeted()
         return wire
+
+    async def greeted(self) -> None:
+        """Hear the greeting."""
+        greeting = await self.hear()
+        assert greeting["event"] == "pusher:connection_established"
+        assert greeting["data"]["activity_timeout"] == 30
+        self.socket_id = greeting["data"]["socket_id"]
 
     async def send(self, *data: bytes) -> None:
         """Send bytes. A server that has gone meanwhile is no failure."""
@@ -148,48 +125,41 @@ class Wire:
         """Send a text frame."""
         await self.send(ws_frame(text))
 
-    async def ask_for(self, channel: str, member: str | None = None) -> None:
-        """Subscribe, as `member` to a presence channel, without waiting."""
-        data = None if member is None else json.dumps({"user_id": member})
-        auth = None
-        if is_guarded(channel):
-            auth = sign_channel(self._app, self.socket_id, channel, data)
-        await self.say(subscribe(channel, auth=auth, channel_data=data))
+    async def join(self, channel: str) -> None:
+        """Subscribe, and hear that."""
+        auth = sign_channel(APP, self.socket_id, channel) if is_guarded(channel) else None
+        await self.say(subscribe(channel, auth=auth))
+        await self.until("pusher_internal:subscription_succeeded")
 
-    async def join(self, channel: str, member: str | None = None) -> dict[str, Any]:
-        """Subscribe; return the confirmation."""
-        await self.ask_for(channel, member)
-        return await self.until("pusher_internal:subscription_succeeded")
-
-    async def head(self) -> tuple[int, dict[str, str]]:
-        """Return status and headers of the HTTP answer."""
+    async def head(self) -> tuple[int, bytes]:
+        """Return status and head of the HTTP answer."""
         async with asyncio.timeout(PATIENCE):
-            raw = await self.reader.readuntil(b"\r\n\r\n")
-        first, *lines = raw.decode("latin-1").rstrip().split("\r\n")
-        pairs = [line.partition(":")[::2] for line in lines]
-        return int(first.split()[1]), {name.lower(): value.strip() for name, value in pairs}
+            head = await self.reader.readuntil(b"\r\n\r\n")
+        return int(head.split()[1]), head
 
     async def frame(self) -> tuple[int, bytes]:
         """Return opcode and payload of the server's next frame. Raise where there is none."""
         async with asyncio.timeout(PATIENCE):
             first, second = await self.reader.readexactly(2)
-            assert first & 0x70 == 0, "No extension was agreed on"
-            assert first & 0x80, "The server does not fragment"
+            assert first & 0xF0 == 0x80, "No extension was agreed on, and nothing is fragmented"
             assert second & 0x80 == 0, "A server does not mask"
             size = second
             if size > 125:
                 size = int.from_bytes(await self.reader.readexactly(2 if size == 126 else 8))
             return first & 0x0F, await self.reader.readexactly(size)
 
-    async def hear(self) -> dict[str, Any]:
-        """Return the next event; pings of Pusher's are answered."""
+    async def text(self) -> str:
+        """Return the next text frame; pings of Pusher's are answered."""
         while True:
             opcode, payload = await self.frame()
             assert opcode == TEXT, (opcode, payload)
-            event = decode(payload.decode())
-            if event["event"] != "pusher:ping":
-                return event
+            if b'"pusher:ping"' not in payload:
+                return payload.decode()
             await self.say('{"event":"pusher:pong"}')
+
+    async def hear(self) -> dict[str, Any]:
+        """Return the next event."""
+        return decode(await self.text())
 
     async def until(self, name: str) -> dict[str, Any]:
         """Return the next event of a name, whatever comes before it."""
@@ -212,19 +182,13 @@ class Wire:
                     return int.from_bytes(payload[:2]) if payload else 1005
         return None
 
-    async def end(self) -> bytes:
-        """Return what still comes before the server ends the connection."""
-        rest = b""
+    async def end(self) -> None:
+        """See the server end the connection."""
         with suppress(ConnectionError):
             async with asyncio.timeout(PATIENCE):
-                rest = await self.reader.read()
+                while await self.reader.read(65_536):
+                    pass
         self.abort()
-        return rest
-
-    async def serves(self) -> None:
-        """See that the server answers."""
-        await self.say('{"event":"pusher:ping"}')
-        await self.until("pusher:pong")
 
     def abort(self) -> None:
         """Break off."""
@@ -243,34 +207,20 @@ async def hang_up() -> None:
             await wire.writer.wait_closed()
 
 
-def hurry(site: RunningServer) -> None:
-    """End `site` as Ctrl+C does: nobody is there who would want it to take its time."""
-    site.process.send_signal(signal.SIGINT)
-    assert site.process.wait(PATIENCE) == 0, site.log_text()
-
-
-async def serves(site: RunningServer, app: Application = USUAL) -> None:
-    """See that `site` admits a newcomer, who joins a channel, within a second."""
-    async with asyncio.timeout(1):
-        wire = await Wire.open(site, app)
-        await wire.join("newcomer")
-    wire.abort()
-
-
-def publisher(site: RunningServer, app: Application = USUAL) -> PusherBroadcaster:
+def publisher(site: RunningServer) -> PusherBroadcaster:
     """Return a client of the site's HTTP API; close it."""
-    return PusherBroadcaster(app=app, first_app_id=USUAL.id, url=site.url)
+    return PusherBroadcaster(app=APP, first_app_id=APP.id, url=site.url)
 
 
-def metrics(site: RunningServer) -> dict[str, float]:
+def metrics(port: int) -> dict[str, float]:
     """
-    Return the numbers of all workers of `site`, added up.
+    Return the numbers of all workers of a site, added up.
 
     The key is the metric's name without its prefix, with its labels but for the worker:
     ``refused_total{reason="address"}``.
     """
     numbers: dict[str, float] = {}
-    for line in site.fetch("/metrics", timeout=10).splitlines():
+    for line in _read_metrics(port).splitlines():
         if not line.startswith("#"):
             name, _, value = line.rpartition(" ")
             name = re.sub(r'worker="\d+",?', "", name).replace("{}", "")
@@ -279,9 +229,13 @@ def metrics(site: RunningServer) -> dict[str, float]:
     return numbers
 
 
-def memory(site: RunningServer) -> float:
-    """Return the resident memory of the largest worker of `site`, in MiB."""
+def memory(port: int) -> float:
+    """Return the resident memory of the largest worker of a site, in MiB."""
     # Not of all: one that was held up is left out for a while by the others.
-    text = site.fetch("/metrics", timeout=10)
-    values = re.findall(r"^process_resident_memory_bytes\S* (\S+)$", text, re.M)
-    return max(map(float, values)) / 2**20
+    pattern = r"^process_resident_memory_bytes\S* (\S+)$"
+    return max(map(float, re.findall(pattern, _read_metrics(port), re.M))) / 2**20
+
+
+def _read_metrics(port: int) -> str:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as response:
+        return str(response.read().decode())

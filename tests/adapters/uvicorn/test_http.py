@@ -96,6 +96,40 @@ async def served() -> AsyncIterator[Served]:
         await await_until(lambda: not served.state.tasks, 30, "it has ended")
 
 
+class TestRequests:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            "Content-Length: 5\r\nContent-Length: 6",
+            "Content-Length: +5",
+            "Content-Length: 0x5",
+            "Content-Length: 99999999999999999999999",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+            "Transfer-Encoding: xchunked",
+            "Transfer-Encoding : chunked",
+            "Transfer-Encoding:\r\n chunked",
+        ],
+    )
+    async def test_one_that_two_may_read_differently_is_refused(
+        self, served: Served, fields: str
+    ) -> None:
+        """Smuggling hides a request from the proxy before the server."""
+        served.may_answer.set()
+        head = f"POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n"
+        served.writer.write(head.encode() + b"0\r\n\r\n" + GET)
+        answers = await served.reader.read()
+        assert answers.startswith(b"HTTP/1.1 400 ")
+        assert b"HTTP/1.1 204" not in answers
+
+    async def test_many_may_come_at_once(self, served: Served) -> None:
+        """They are answered in order, and the connection stays."""
+        served.may_answer.set()
+        served.writer.write(GET * 100)
+        for _ in range(100):
+            assert await served.status() == 204
+
+
 class TestSizes:
     async def test_a_head_has_a_size(self, served: Served) -> None:
         """Else a client could fill the memory within the time that it has."""

@@ -100,6 +100,15 @@ async def test_only_get_of_http_11_opens_a_websocket(line: str, status: int) -> 
     assert (status == 405) == ("Allow: GET" in head)
 
 
+async def test_no_request_is_smuggled_behind_one() -> None:
+    """What follows a handshake are frames, or nothing."""
+    visitor = Visitor()
+    visitor.send(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+    await settle()
+    assert b"HTTP/1.1 2" not in b"".join(visitor.transport.writes)
+    visitor.leave()
+
+
 async def test_other_paths_go_to_uvicorns_own_class() -> None:
     """The project's own consumers are served by that."""
     for path in ("/ws/own", "/app/", "/app/x/y", "/app/%2F"):
@@ -120,14 +129,20 @@ async def test_a_page_elsewhere_is_refused_by_code() -> None:
         visitor.leave()
 
 
-async def test_too_many_of_one_address_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("limit", "reason", "words"),
+    [
+        ("MAX_CONNECTIONS_PER_ADDRESS", "address", "Too many connections from one address"),
+        ("MAX_CONNECTIONS", "process", "Too many connections"),
+    ],
+)
+async def test_too_many_are_refused(limit: str, reason: str, words: str) -> None:
     """With 4100, and counted; who leaves makes room."""
-    settings = BROADCASTING | {"SERVER": {"MAX_CONNECTIONS_PER_ADDRESS": 1}}
-    with override_settings(BROADCASTING=settings):
+    with override_settings(BROADCASTING=BROADCASTING | {"SERVER": {limit: 1}}):
         first, second = Visitor(), Visitor()
         assert await first.hear() == ["pusher:connection_established"]
-        assert await second.hear() == [Close(4100, "Too many connections from one address")]
-        assert get_hub().stats.refused["address"] == 1
+        assert await second.hear() == [Close(4100, words)]
+        assert get_hub().stats.refused[reason] == 1
         second.leave()
         first.leave()
         third = Visitor()
