@@ -77,18 +77,10 @@ def remember(
 def remember_loaded(instance: Model) -> None:
     """Remember the values of a row that was just loaded. Fast: called for each row."""
     spec = spec_if_declared(type(instance))
-    if spec is None:
-        return  # An error is raised when the row is to be sent.
-    has = instance.__dict__
-    state = instance._state
-    try:
-        values = dict(zip(spec.tracked, spec.values_in(has), strict=True))
-    except KeyError:  # Some are deferred.
+    if spec is not None:  # Otherwise an error is raised when the row is to be sent.
+        state = instance._state
         values = _values(instance, spec.tracked)
-    else:
-        for name in spec.mutable:
-            values[name] = _kept(values[name])
-    state.__dict__["broadcast_known"] = _Known(values, state.db or DEFAULT_DB_ALIAS)
+        state.__dict__["broadcast_known"] = _Known(values, state.db or DEFAULT_DB_ALIAS)
 
 
 def is_remembered(instance: Model) -> bool:
@@ -238,13 +230,13 @@ def _is_of(known: _Known, instance: Model) -> bool:
 def _values(instance: Model, fields: Iterable[str]) -> dict[str, object]:
     has = vars(instance)
     return {
-        name: _kept(value) for name in fields if (value := has.get(name, _UNKNOWN)) is not _UNKNOWN
+        name: value if type(value := has[name]) in _IMMUTABLE else _kept(value)
+        for name in fields
+        if name in has
     }
 
 
 def _kept(value: object) -> object:
-    if type(value) in _IMMUTABLE:
-        return value
     if isinstance(value, FieldFile):
         return value.name or ""
     if hasattr(value, "resolve_expression"):

@@ -1,12 +1,10 @@
 """What the declared names of a model stand for: columns, relations or properties."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
-from django.db import models
-from django.db.models import Field, ForeignKey, Model
+from django.db.models import Field, Model
 from django.db.models.fields.related_descriptors import (
     ManyToManyDescriptor,
     ReverseManyToOneDescriptor,
@@ -14,19 +12,6 @@ from django.db.models.fields.related_descriptors import (
 )
 
 from ..events.payload import declaration_of, declared_names
-
-# Fields whose values cannot be altered in place. Those of a subclass may be.
-_IMMUTABLE: Final = frozenset(
-    {
-        *(models.AutoField, models.BigAutoField, models.SmallAutoField, models.BooleanField),
-        *(models.IntegerField, models.BigIntegerField, models.SmallIntegerField),
-        *(models.PositiveIntegerField, models.PositiveBigIntegerField),
-        *(models.PositiveSmallIntegerField, models.FloatField, models.DecimalField),
-        *(models.CharField, models.TextField, models.EmailField, models.SlugField),
-        *(models.URLField, models.UUIDField, models.GenericIPAddressField),
-        *(models.DateField, models.DateTimeField, models.TimeField, models.DurationField),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +26,6 @@ class FieldSpec:
         many: Names of many-to-many relations, in both directions.
         tracked: The columns whose values are remembered, by attribute. These are all
             columns if anything is computed.
-        mutable: Attributes of `tracked` whose values may be altered in place.
-        values_in: Returns the values of `tracked` in the dictionary of an instance.
     """
 
     names: tuple[str, ...]
@@ -50,8 +33,6 @@ class FieldSpec:
     computed: tuple[str, ...]
     many: tuple[str, ...]
     tracked: "Mapping[str, Field[Any, Any]]"
-    mutable: tuple[str, ...]
-    values_in: Callable[[Mapping[str, object]], tuple[object, ...]]
 
 
 def spec_of(model: type[Model]) -> FieldSpec:
@@ -97,15 +78,4 @@ def _make_spec(model: type[Model], names: tuple[str, ...]) -> FieldSpec:
             computed.append(name)
     keys = [field.attname for field in model._meta.pk_fields]
     tracked = fields if computed else {name: fields[name] for name in [*keys, *columns.values()]}
-    mutable = tuple(name for name, field in tracked.items() if not _is_immutable(field))
-    values_in: Callable[[Mapping[str, object]], tuple[object, ...]] = itemgetter(*tracked)
-    if len(tracked) == 1:
-        (only,) = tracked
-        values_in = lambda has: (has[only],)  # noqa: E731  # itemgetter returns no tuple of one.
-    return FieldSpec(names, columns, tuple(computed), tuple(many), tracked, mutable, values_in)
-
-
-def _is_immutable(field: "Field[Any, Any]") -> bool:
-    while isinstance(field, ForeignKey):
-        field = field.target_field
-    return type(field) in _IMMUTABLE
+    return FieldSpec(names, columns, tuple(computed), tuple(many), tracked)

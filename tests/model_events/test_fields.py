@@ -22,7 +22,6 @@ def test_names_are_columns_relations_or_computed() -> None:
 def test_what_is_computed_may_be_made_of_any_column() -> None:
     assert set(spec_of(Person).tracked) == {"id", "first", "last", "age", "upper", "boss_id"}
     assert "secret" not in spec_of(Thing).tracked
-    assert set(spec_of(Thing).mutable) == {"extra", "file"}
 
 
 def test_spec_is_made_anew_for_other_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from broadcasting import BroadcastsQuerySet, without_broadcasting
 from broadcasting.model_events import querysets
-from tests.events.recording import RecordingBroadcaster
+from tests.events.recording import RecordingBroadcaster as Recorder
 from tests.model_events.shop.models import Concrete, Item, Label, Owner, Person, Pub
 
 pytestmark = pytest.mark.django_db(transaction=True, available_apps=["tests.model_events.shop"])
@@ -23,7 +23,7 @@ def items() -> list[Item]:
     return list(Item.objects.all())
 
 
-def sent(first: RecordingBroadcaster) -> list[Any]:
+def sent(first: Recorder) -> list[Any]:
     """Return event, name of the row and changed names of each broadcast, and clear them."""
     entries: list[Any] = [
         (each.event, each.data["model"]["name"], each.data.get("changed"))  # type: ignore[index, attr-defined]
@@ -33,13 +33,13 @@ def sent(first: RecordingBroadcaster) -> list[Any]:
     return entries
 
 
-def test_bulk_methods_are_silent_by_default(items: list[Item], first: RecordingBroadcaster) -> None:
+def test_bulk_methods_are_silent_by_default(items: list[Item], first: Recorder) -> None:
     Item.objects.update(count=2)
     Item.objects.bulk_update(items, ["count"])
     assert first.sent == []
 
 
-def test_update_fires_for_each_changed_row(items: list[Item], first: RecordingBroadcaster) -> None:
+def test_update_fires_for_each_changed_row(items: list[Item], first: Recorder) -> None:
     Item.objects.filter(name="c").update(count=2)
     rows = Item.objects.with_broadcasting().filter(count__gt=0).exclude(name="b")
     assert rows.update(count=2, secret="x") == 2
@@ -55,7 +55,7 @@ def test_update_of_undeclared_fields_makes_one_query(items: list[Item]) -> None:
 
 
 def test_update_reads_rows_in_batches(
-    items: list[Item], first: RecordingBroadcaster, monkeypatch: pytest.MonkeyPatch
+    items: list[Item], first: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """BEGIN, one read before, UPDATE, one read for each batch after, COMMIT."""
     monkeypatch.setattr(querysets, "BATCH", 2)
@@ -65,9 +65,7 @@ def test_update_reads_rows_in_batches(
     assert len(first.sent) == 3
 
 
-def test_update_through_annotations_and_relations(
-    items: list[Item], first: RecordingBroadcaster
-) -> None:
+def test_update_through_annotations_and_relations(items: list[Item], first: Recorder) -> None:
     label, other = [Label.objects.create(name=name) for name in "xy"]
     items[0].labels.add(label, other)
     first.sent.clear()
@@ -81,9 +79,7 @@ def test_update_through_annotations_and_relations(
     ]
 
 
-def test_update_of_foreign_keys_and_properties(
-    items: list[Item], first: RecordingBroadcaster
-) -> None:
+def test_update_of_foreign_keys_and_properties(items: list[Item], first: Recorder) -> None:
     owner = Owner.objects.create(name="o")
     Item.objects.with_broadcasting().filter(name="a").update(owner=owner)
     assert sent(first) == [("ItemUpdated", "a", ["owner"])]
@@ -98,7 +94,7 @@ def test_update_of_foreign_keys_and_properties(
     assert sent(first) == [("PubUpdated", "q", ["name", "beers"])]
 
 
-def test_update_can_be_rolled_back_or_muted(items: list[Item], first: RecordingBroadcaster) -> None:
+def test_update_can_be_rolled_back_or_muted(items: list[Item], first: Recorder) -> None:
     with transaction.atomic():
         Item.objects.with_broadcasting().update(count=9)
         assert first.sent == []
@@ -108,7 +104,7 @@ def test_update_can_be_rolled_back_or_muted(items: list[Item], first: RecordingB
     assert first.sent == []
 
 
-def test_bulk_update_sends_the_stored_row(items: list[Item], first: RecordingBroadcaster) -> None:
+def test_bulk_update_sends_the_stored_row(items: list[Item], first: Recorder) -> None:
     a, b, c = items
     a.count, b.count = 2, 1
     a.name = "draft"
@@ -118,7 +114,7 @@ def test_bulk_update_sends_the_stored_row(items: list[Item], first: RecordingBro
     assert sent(first) == [("ItemUpdated", "draft", ["name"])]
 
 
-def test_bulk_create_fires_for_each_row(first: RecordingBroadcaster) -> None:
+def test_bulk_create_fires_for_each_row(first: Recorder) -> None:
     rows = Item.objects.with_broadcasting().bulk_create(Item(name=name) for name in "ab")
     assert sent(first) == [("ItemCreated", "a", None), ("ItemCreated", "b", None)]
     rows[0].save()
@@ -126,7 +122,7 @@ def test_bulk_create_fires_for_each_row(first: RecordingBroadcaster) -> None:
 
 
 def test_bulk_create_may_ignore_conflicts(
-    first: RecordingBroadcaster,
+    first: Recorder,
 ) -> None:
     with without_broadcasting():
         Concrete.objects.create(pk=UUID(int=1), name="old")
@@ -136,7 +132,7 @@ def test_bulk_create_may_ignore_conflicts(
     assert sent(first) == [("ConcreteCreated", "new", None)]
 
 
-def test_bulk_create_may_update_conflicts(items: list[Item], first: RecordingBroadcaster) -> None:
+def test_bulk_create_may_update_conflicts(items: list[Item], first: Recorder) -> None:
     Item.objects.with_broadcasting().bulk_create(
         [Item(name="a", count=5), Item(name="b", count=1), Item(name="z", count=1)],
         update_conflicts=True,
@@ -149,7 +145,7 @@ def test_bulk_create_may_update_conflicts(items: list[Item], first: RecordingBro
     ]
 
 
-def test_bulk_create_refuses_unknowable_rows(first: RecordingBroadcaster) -> None:
+def test_bulk_create_refuses_unknowable_rows(first: Recorder) -> None:
     rows = Item.objects.with_broadcasting()
     with pytest.raises(NotSupportedError, match="Set the keys"):
         rows.bulk_create([Item(name="a")], ignore_conflicts=True)
@@ -159,13 +155,13 @@ def test_bulk_create_refuses_unknowable_rows(first: RecordingBroadcaster) -> Non
     assert first.sent == []
 
 
-def test_failed_insertion_is_silent(items: list[Item], first: RecordingBroadcaster) -> None:
+def test_failed_insertion_is_silent(items: list[Item], first: Recorder) -> None:
     with pytest.raises(IntegrityError):
         Item.objects.with_broadcasting().bulk_create([Item(name="y"), Item(name="a")])
     assert first.sent == []
 
 
-async def test_async_methods_fire_as_well(first: RecordingBroadcaster) -> None:
+async def test_async_methods_fire_as_well(first: Recorder) -> None:
     await Item.objects.with_broadcasting().abulk_create([Item(name="a")])
     await Item.objects.with_broadcasting().aupdate(count=3)
     assert sent(first) == [("ItemCreated", "a", None), ("ItemUpdated", "a", ["count"])]
@@ -182,7 +178,7 @@ def test_django_reports_an_unknown_field(items: list[Item]) -> None:
         Item.objects.with_broadcasting().update(nmae="x")  # type: ignore[misc]  # the mistake
 
 
-def test_update_by_cases(items: list[Item], first: RecordingBroadcaster) -> None:
+def test_update_by_cases(items: list[Item], first: Recorder) -> None:
     case = Case(When(name="a", then=Value(1)), default=Value(4))
     Item.objects.with_broadcasting().update(count=case)
     assert [entry[1] for entry in sent(first)] == ["b", "c"]

@@ -8,7 +8,7 @@ from django.db import connection, models, transaction
 from django.test.utils import isolate_apps
 
 from broadcasting import BroadcastsModelEvents, register_broadcast_fields, without_broadcasting
-from tests.events.recording import RecordingBroadcaster
+from tests.events.recording import RecordingBroadcaster as Recorder
 from tests.model_events.shop.models import Item, Label, Member, Tag, Thing
 
 pytestmark = pytest.mark.django_db(transaction=True, available_apps=["tests.model_events.shop"])
@@ -34,7 +34,7 @@ def tags() -> list[Tag]:
         return [Tag.objects.create(name=name) for name in "pq"]
 
 
-def updates(first: RecordingBroadcaster, relation: str) -> list[Any]:
+def updates(first: Recorder, relation: str) -> list[Any]:
     """Return channel, changed names and the relation of each update, and clear them."""
     found: list[Any] = [
         (
@@ -49,7 +49,7 @@ def updates(first: RecordingBroadcaster, relation: str) -> list[Any]:
 
 
 def test_add_remove_and_clear_are_updates(
-    thing: Thing, labels: list[Label], first: RecordingBroadcaster
+    thing: Thing, labels: list[Label], first: Recorder
 ) -> None:
     x, y = labels
     name = f"Thing.{thing.pk}"
@@ -64,7 +64,7 @@ def test_add_remove_and_clear_are_updates(
 
 
 def test_far_side_may_change_the_relation(
-    thing: Thing, labels: list[Label], first: RecordingBroadcaster
+    thing: Thing, labels: list[Label], first: Recorder
 ) -> None:
     x, y = labels
     name = f"Thing.{thing.pk}"
@@ -80,9 +80,7 @@ def test_far_side_may_change_the_relation(
     ]
 
 
-def test_unchanged_relation_is_silent(
-    thing: Thing, labels: list[Label], first: RecordingBroadcaster
-) -> None:
+def test_unchanged_relation_is_silent(thing: Thing, labels: list[Label], first: Recorder) -> None:
     x, y = labels
     thing.labels.add(x)
     first.sent.clear()
@@ -95,7 +93,7 @@ def test_unchanged_relation_is_silent(
     assert first.sent == []
 
 
-def test_set_is_one_update(thing: Thing, labels: list[Label], first: RecordingBroadcaster) -> None:
+def test_set_is_one_update(thing: Thing, labels: list[Label], first: Recorder) -> None:
     x, y = labels
     with without_broadcasting():
         other = Thing.objects.create(name="b")
@@ -111,7 +109,7 @@ def test_set_is_one_update(thing: Thing, labels: list[Label], first: RecordingBr
     assert updates(first, "labels") == [(f"Thing.{thing.pk}", ["labels"], ["x", "y"])]
 
 
-async def test_async_set_is_one_update(first: RecordingBroadcaster) -> None:
+async def test_async_set_is_one_update(first: Recorder) -> None:
     with without_broadcasting():
         thing = await Thing.objects.acreate(name="a")
         x, y = [await Label.objects.acreate(name=name) for name in "xy"]
@@ -120,9 +118,7 @@ async def test_async_set_is_one_update(first: RecordingBroadcaster) -> None:
     assert updates(first, "labels") == [(f"Thing.{thing.pk}", ["labels"], ["y"])]
 
 
-def test_failed_set_is_silent(
-    thing: Thing, labels: list[Label], first: RecordingBroadcaster
-) -> None:
+def test_failed_set_is_silent(thing: Thing, labels: list[Label], first: Recorder) -> None:
     with pytest.raises(TypeError):
         thing.labels.set([labels[0], object()])  # type: ignore[list-item]  # the mistake
     assert first.sent == []
@@ -131,7 +127,7 @@ def test_failed_set_is_silent(
 
 
 def test_side_that_declares_the_relation_is_updated(
-    thing: Thing, tags: list[Tag], first: RecordingBroadcaster
+    thing: Thing, tags: list[Tag], first: Recorder
 ) -> None:
     p, q = tags
     thing.tags.add(p, q)
@@ -148,7 +144,7 @@ def test_side_that_declares_the_relation_is_updated(
     assert updates(first, "thing_set") == [(f"Tag.{p.pk}", ["thing_set"], ["a"])]
 
 
-def test_symmetrical_relation_updates_two_rows(first: RecordingBroadcaster) -> None:
+def test_symmetrical_relation_updates_two_rows(first: Recorder) -> None:
     with without_broadcasting():
         ann, bob = [Member.objects.create(name=name) for name in ("ann", "bob")]
     ann.friends.add(bob)
@@ -163,7 +159,7 @@ def test_symmetrical_relation_updates_two_rows(first: RecordingBroadcaster) -> N
     ]
 
 
-def test_relation_to_the_same_model_updates_each_side(first: RecordingBroadcaster) -> None:
+def test_relation_to_the_same_model_updates_each_side(first: Recorder) -> None:
     with without_broadcasting():
         ann, bob = [Member.objects.create(name=name) for name in ("ann", "bob")]
     ann.follows.add(bob)
@@ -173,9 +169,7 @@ def test_relation_to_the_same_model_updates_each_side(first: RecordingBroadcaste
     ]
 
 
-def test_unsaved_value_is_not_sent(
-    thing: Thing, labels: list[Label], first: RecordingBroadcaster
-) -> None:
+def test_unsaved_value_is_not_sent(thing: Thing, labels: list[Label], first: Recorder) -> None:
     thing.name = "secret draft"
     thing.labels.add(labels[0])
     assert first.sent[0].data["model"]["name"] == "a"  # type: ignore[index]  # it is a dict
@@ -183,7 +177,7 @@ def test_unsaved_value_is_not_sent(
 
 
 def test_relation_can_be_rolled_back_or_muted(
-    thing: Thing, labels: list[Label], first: RecordingBroadcaster
+    thing: Thing, labels: list[Label], first: Recorder
 ) -> None:
     with transaction.atomic():
         thing.labels.add(labels[0])
@@ -193,7 +187,7 @@ def test_relation_can_be_rolled_back_or_muted(
     assert first.sent == []
 
 
-def test_fixture_is_silent(thing: Thing, labels: list[Label], first: RecordingBroadcaster) -> None:
+def test_fixture_is_silent(thing: Thing, labels: list[Label], first: Recorder) -> None:
     with without_broadcasting():
         thing.labels.set(labels)
     fixture = serializers.serialize("json", [thing])
@@ -205,9 +199,7 @@ def test_fixture_is_silent(thing: Thing, labels: list[Label], first: RecordingBr
     assert first.sent == []
 
 
-def test_relation_that_is_declared_later_is_watched(
-    labels: list[Label], first: RecordingBroadcaster
-) -> None:
+def test_relation_that_is_declared_later_is_watched(labels: list[Label], first: Recorder) -> None:
     """As ``ready()`` of a later app may."""
     item = Item.objects.create(name="a")
     first.sent.clear()
@@ -219,7 +211,7 @@ def test_relation_that_is_declared_later_is_watched(
 
 
 @isolate_apps("tests.model_events.shop")
-def test_relation_of_a_model_that_is_made_later_is_watched(first: RecordingBroadcaster) -> None:
+def test_relation_of_a_model_that_is_made_later_is_watched(first: Recorder) -> None:
     class Mate(models.Model):
         broadcast_fields = ("pk",)
 

@@ -7,16 +7,16 @@ from pytest_django import Settings
 
 from broadcasting.drivers.registry import broadcasters
 from broadcasting.pytest_plugin import async_broadcast_client, broadcast_client, fake_broadcasts
-from tests.events.recording import RecordingBroadcaster
+from tests.events.recording import RecordingBroadcaster as Recorder
 
 __all__ = ["async_broadcast_client", "broadcast_client", "fake_broadcasts"]
 
 
 @pytest.fixture
-def driver(settings: Settings) -> RecordingBroadcaster:
+def driver(settings: Settings) -> Recorder:
     """Return the default connection, which remembers what is really sent."""
     settings.BROADCASTING = {
         "DEFAULT": "first",
         "CONNECTIONS": {"first": {"DRIVER": "tests.events.recording.RecordingBroadcaster"}},
     }
-    return cast(RecordingBroadcaster, broadcasters["first"])
+    return cast(Recorder, broadcasters["first"])

@@ -37,7 +37,6 @@ from broadcasting.drivers.null import NullBroadcaster
 from broadcasting.drivers.registry import broadcasters
 from broadcasting.guests import Guest
 from broadcasting.pytest_plugin import AConnect, Connect
-from broadcasting.server.hub import Hub
 from broadcasting.testing import (
     AsyncBroadcastClient,
     BroadcastClient,
@@ -191,19 +190,6 @@ class TestReceiving:
             assert second.receive().data == {"n": 2}
             first.assert_nothing_received()
             second.assert_nothing_received()
-
-    def test_client_answers_pings(self) -> None:
-        with BroadcastClient() as client:
-            session = client._peer._session
-
-            async def grow_old() -> None:
-                now = asyncio.get_running_loop().time()
-                for seconds in (100, 200, 300):
-                    session.tick(now + seconds)
-                    await asyncio.sleep(0)
-
-            client._run(grow_old())
-            client.subscribe("a")
 
     def test_settings_may_change_meanwhile(self) -> None:
         with BroadcastClient() as client:
@@ -426,15 +412,6 @@ class TestMistakes:
         with BroadcastClient() as client, late:
             client.wait_closed(timeout=0.01)
 
-    def test_subscribe_times_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        async def never(*args: Any, **kwargs: Any) -> None:
-            await asyncio.sleep(0.2)
-
-        with BroadcastClient() as client:
-            monkeypatch.setattr(Hub, "subscribe", never)
-            with pytest.raises(ClientError, match=r"not answered within 0\.01 s"):
-                client.subscribe("a", timeout=0.01)
-
 
 @pytest.mark.django_db(transaction=True)
 class TestAsync:
@@ -465,14 +442,6 @@ class TestAsync:
             await abroadcast_to("orders", "Said", {})
             said, shipped = await both
         assert (said.event, shipped.event) == ("Said", "OrderShipped")
-
-    async def test_several_channels_are_joined_at_once(self) -> None:
-        async with AsyncBroadcastClient() as client:
-            names = [f"channel-{number}" for number in range(20)]
-            await asyncio.gather(*map(client.subscribe, names))
-            await abroadcast_to(names, "Said", {})
-            received = [await client.receive("Said") for _ in names]
-        assert [one.channel for one in received] == names
 
     async def test_it_closes_after_a_failure(self) -> None:
         with pytest.raises(KeyError):

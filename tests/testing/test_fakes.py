@@ -17,7 +17,6 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from broadcasting import (
     BroadcastNotification,
     PrivateChannel,
-    abroadcast_to,
     aevent,
     broadcast,
     broadcast_to,
@@ -30,7 +29,7 @@ from broadcasting.exceptions import PayloadError
 from broadcasting.middleware import _socket_id
 from broadcasting.testing import Broadcasts
 from broadcasting.testing import fake_broadcasts as fake
-from tests.events.recording import RecordingBroadcaster
+from tests.events.recording import RecordingBroadcaster as Recorder
 from tests.testing.orders import OrderCounted, OrderLost, OrderPaid, OrderShipped
 
 RECEIPT = UUID(int=1)
@@ -51,7 +50,7 @@ def failure(assertion: Callable[..., object], *args: Any, **kwargs: Any) -> str:
 
 
 class TestRecording:
-    def test_nothing_is_sent(self, driver: RecordingBroadcaster) -> None:
+    def test_nothing_is_sent(self, driver: Recorder) -> None:
         event(OrderShipped(1))
         with fake() as broadcasts:
             event(OrderShipped(2))
@@ -64,7 +63,7 @@ class TestRecording:
         ]
         assert [record.event for record in broadcasts.sent] == ["OrderShipped", "OrderPaid", "Said"]
 
-    def test_record_has_what_clients_would_receive(self, driver: RecordingBroadcaster) -> None:
+    def test_record_has_what_clients_would_receive(self, driver: Recorder) -> None:
         instance = OrderPaid(RECEIPT)
         token = _socket_id.set("1.2")
         with fake() as broadcasts:
@@ -106,7 +105,7 @@ class TestRecording:
         broadcasts.clear()
         broadcasts.assert_nothing_broadcast()
 
-    def test_fakes_may_overlap(self, driver: RecordingBroadcaster) -> None:
+    def test_fakes_may_overlap(self, driver: Recorder) -> None:
         first, second = fake(), fake()
         outer = first.__enter__()
         event(OrderShipped(1))
@@ -121,21 +120,9 @@ class TestRecording:
         event(OrderShipped(4))
         assert len(driver.sent) == 1
 
-    def test_exception_ends_a_fake(self, driver: RecordingBroadcaster) -> None:
-        with pytest.raises(KeyError), fake():
-            raise KeyError
-        event(OrderShipped(1))
-        assert len(driver.sent) == 1
-
-    async def test_async_functions_are_recorded(self) -> None:
-        with fake() as broadcasts:
-            await aevent(OrderShipped(1))
-            await abroadcast_to("orders", "Said", {})
-        assert [record.event for record in broadcasts.sent] == ["OrderShipped", "Said"]
-
 
 class TestDecorator:
-    def test_function_receives_broadcasts_if_it_asks(self) -> None:
+    def test_function_receives_broadcasts_if_it_asks(self, driver: Recorder) -> None:
         @fake()
         def asks(order: int, broadcasts: Broadcasts) -> int:
             event(OrderShipped(order))
@@ -143,29 +130,18 @@ class TestDecorator:
             return order
 
         assert [asks(1), asks(order=2)] == [1, 2]  # type: ignore[call-arg]
-
-    def test_function_need_not_ask(self, driver: RecordingBroadcaster) -> None:
-        fake()(lambda: event(OrderShipped(1)))()
-        assert driver.sent == []
-
-    async def test_coroutine_function_stays_one(self, driver: RecordingBroadcaster) -> None:
-        @fake()
-        async def asks(broadcasts: Broadcasts) -> None:
-            await aevent(OrderShipped(1))
-            broadcasts.assert_broadcast(OrderShipped)
-
-        await asks()  # type: ignore[call-arg]
+        with pytest.raises(KeyError), fake():
+            raise KeyError
+        fake()(lambda: event(OrderShipped(3)))()
         assert driver.sent == []
 
     @fake()
-    def test_pytest_sees_no_fixture_in_it(
-        self, driver: RecordingBroadcaster, broadcasts: Broadcasts
-    ) -> None:
+    def test_pytest_sees_no_fixture_in_it(self, driver: Recorder, broadcasts: Broadcasts) -> None:
         event(OrderShipped(1))
         broadcasts.assert_broadcast(OrderShipped)
         assert driver.sent == []
 
-    def test_each_test_of_a_test_case_is_faked(self, driver: RecordingBroadcaster) -> None:
+    def test_each_test_of_a_test_case_is_faked(self, driver: Recorder) -> None:
         @fake()
         class Case(unittest.TestCase):
             broadcasts: Broadcasts
@@ -189,7 +165,7 @@ class TestDecorator:
 
 @fake()
 class TestDecoratedClass:
-    def test_each_test_is_faked(self, driver: RecordingBroadcaster, broadcasts: Broadcasts) -> None:
+    def test_each_test_is_faked(self, driver: Recorder, broadcasts: Broadcasts) -> None:
         event(OrderShipped(1))
         broadcasts.assert_broadcast(OrderShipped, times=1)
         assert driver.sent == []
@@ -202,18 +178,12 @@ class TestDecoratedClass:
 @pytest.mark.django_db
 class TestInATestsTransaction:
     def test_held_events_count(self, fake_broadcasts: Broadcasts) -> None:
+        """Unlike others, a `ShouldBroadcastNow` is not held, even if the transaction fails."""
         event(OrderShipped(1))
-        with transaction.atomic():
-            event(OrderShipped(2))
-        fake_broadcasts.assert_broadcast(OrderShipped, times=2)
-        assert [record.is_held for record in fake_broadcasts.sent] == [True, True]
-
-    def test_should_broadcast_now_is_not_held(self, fake_broadcasts: Broadcasts) -> None:
         with suppress(KeyError), transaction.atomic():
             event(OrderPaid(RECEIPT))
             raise KeyError
-        (record,) = fake_broadcasts.sent
-        assert not record.is_held
+        assert [record.is_held for record in fake_broadcasts.sent] == [True, False]
 
     def test_events_of_a_rolled_back_savepoint_do_not_count(
         self, fake_broadcasts: Broadcasts
@@ -249,18 +219,16 @@ class TestInATestsTransaction:
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
 class TestRealTransactions:
-    def test_committed_event_counts_once(self, fake_broadcasts: Broadcasts) -> None:
-        with transaction.atomic():
-            event(OrderShipped(1))
-            assert fake_broadcasts.sent[0].is_held
-        fake_broadcasts.assert_broadcast(OrderShipped, times=1)
-        assert not fake_broadcasts.sent[0].is_held
-
-    def test_rolled_back_event_does_not_count(self, fake_broadcasts: Broadcasts) -> None:
-        with transaction.atomic():
-            event(OrderShipped(1))
-            transaction.set_rollback(True)
-        fake_broadcasts.assert_not_broadcast(OrderShipped)
+    def test_committed_event_counts_and_rolled_back_one_does_not(
+        self, fake_broadcasts: Broadcasts
+    ) -> None:
+        for order in (1, 2):
+            with transaction.atomic():
+                event(OrderShipped(order))
+                assert fake_broadcasts.sent[-1].is_held
+                transaction.set_rollback(order == 2)
+        (record,) = fake_broadcasts.assert_broadcast(OrderShipped, times=1)
+        assert not record.is_held
         assert len(fake_broadcasts.rolled_back) == 1
 
     def test_database_may_be_named(self, fake_broadcasts: Broadcasts) -> None:
@@ -364,56 +332,42 @@ class TestAssertions:
             self.broadcasts.assert_not_broadcast(what, **conditions)
 
     @pytest.mark.parametrize(
-        ("what", "conditions", "said"),
+        ("what", "conditions", "parts"),
         [
             (
                 OrderShipped,
                 {"on": "private-orders.1", "with_": {"order": 7}},
-                'OrderShipped on private-orders.1 with {"order":7} was not broadcast. '
-                "OrderShipped was, but on private-orders.7, orders instead of private-orders.1.\n",
+                ["on private-orders.7, orders instead of private-orders.1."],
             ),
             (
                 OrderPaid,
                 {"with_": {"buyer": {"id": 8, "name": "x"}}},
-                "OrderPaid was, but with buyer.id 7 instead of 8 and without buyer.name.\n",
+                ["with buyer.id 7 instead of 8", "without buyer.name"],
             ),
-            ("order:lost", {"to_others": True}, "order:lost was, but to everybody.\n"),
-            (OrderPaid, {"via": "null"}, "OrderPaid was, but via memory instead of null.\n"),
+            ("order:lost", {"to_others": True}, ["order:lost was, but to everybody"]),
+            (OrderPaid, {"via": "null"}, ["via memory instead of null"]),
             (
                 OrderPaid,
                 {"on": str.isdigit, "where": lambda record: False},
-                "OrderPaid was, but on orders, of which isdigit() is false "
-                "and <lambda>() is false of it.\n",
+                ["orders, of which isdigit() is false", "<lambda>() is false of it"],
             ),
-            (
-                OrderPaid,
-                {"with_": lambda data: False},
-                "OrderPaid with <lambda>() was not broadcast. "
-                "OrderPaid was, but <lambda>() is false of its data.\n",
-            ),
-            (
-                OrderPaid(UUID(int=2)),
-                {},
-                f"OrderPaid was, but it is {OrderPaid(RECEIPT)!r}.\n",
-            ),
-            ("Missing", {}, "Missing was not broadcast.\nBroadcast so far:\n"),
+            (OrderPaid, {"with_": lambda data: False}, ["<lambda>() is false of its data"]),
+            (OrderPaid(UUID(int=2)), {}, [f"it is {OrderPaid(RECEIPT)!r}"]),
+            ("Missing", {}, ["Missing was not broadcast.\n"]),
         ],
     )
     def test_failure_names_the_nearest(
-        self, what: Any, conditions: dict[str, Any], said: str
+        self, what: Any, conditions: dict[str, Any], parts: list[str]
     ) -> None:
-        assert said in failure(self.broadcasts.assert_broadcast, what, **conditions)
+        text = failure(self.broadcasts.assert_broadcast, what, **conditions)
+        for part in parts:
+            assert part in text.partition("Broadcast so far:")[0]
 
     def test_failure_lists_all(self) -> None:
-        text = failure(self.broadcasts.assert_broadcast, "Missing")
-        assert text.splitlines()[1:] == [
-            "Broadcast so far:",
-            '  1. OrderShipped on private-orders.7, orders: {"order":7,"total":5}',
-            '  2. order:lost on private-orders.8, orders: {"order":8,"total":6}',
-            f'  3. OrderPaid on orders: {{"receipt":"{RECEIPT}",'
-            '"buyer":{"id":7,"tags":["a","b"]}}',
-            '  4. OrderShipped on private-orders.9, orders: {"order":9,"total":5} (to others)',
-        ]
+        lines = failure(self.broadcasts.assert_broadcast, "Missing").splitlines()
+        assert len(lines) == 6
+        assert lines[2] == '  1. OrderShipped on private-orders.7, orders: {"order":7,"total":5}'
+        assert lines[5].endswith("(to others)")
 
     def test_long_lists_and_data_are_cut(self) -> None:
         self.broadcasts.clear()
