@@ -7,29 +7,29 @@ from django.urls import NoReverseMatch, reverse
 
 from ..applications import Application
 from ..conf import Settings
-from ..drivers.diagnosis import Finding
+from ..drivers.diagnosis import Diagnosis
 from ..exceptions import BroadcastError
 from ..management.client import Client
 
 
-def diagnose_server(app: Application, url: str) -> list[Finding]:
+def diagnose_server(app: Application, url: str) -> list[Diagnosis]:
     """Send a request to the server at `url`, which it answers only if the secret is right."""
     with Client(app, url) as server:
-        return server.examine()
+        return server.diagnose()
 
 
-def diagnose_socket(settings: Settings, app: Application, url: str, origin: str) -> list[Finding]:
+def diagnose_socket(settings: Settings, app: Application, url: str, origin: str) -> list[Diagnosis]:
     """Open a socket as a page of `origin` would."""
     subject = "Socket"
     try:
         with Client(app, url) as server, server.open_socket(origin):
-            return [Finding("ok", subject, f"A page of {origin} can open one to {url}.")]
+            return [Diagnosis("ok", subject, f"A page of {origin} can open one to {url}.")]
     except BroadcastError as exc:
         text = f"A page of {origin} cannot open one to {url}: {exc}."
-        return [Finding("error", subject, text, _fix_of_socket(str(exc), settings, url))]
+        return [Diagnosis("error", subject, text, _fix_of_socket(str(exc), settings, url))]
 
 
-def diagnose_authorization(app: Application, url: str) -> list[Finding]:
+def diagnose_authorization(app: Application, url: str) -> list[Diagnosis]:
     """Ask to join a channel without a session, and be refused."""
     subject = "Authorization"
     try:
@@ -38,30 +38,30 @@ def diagnose_authorization(app: Application, url: str) -> list[Finding]:
         path = reverse("broadcasting:auth") if has_pages else "/broadcasting/auth"
     except NoReverseMatch:
         fix = 'Add path("", include("broadcasting.urls")) to the urlpatterns of ROOT_URLCONF.'
-        return [Finding("error", subject, "The project has no address for it.", fix)]
+        return [Diagnosis("error", subject, "The project has no address for it.", fix)]
     try:
         with Client(app, url) as server:
             status = server.post(path)
     except BroadcastError as exc:
         fix = "Look at the server's log, and at the proxy in front of it."
-        return [Finding("error", subject, f"{url}{path} does not answer. {exc}", fix)]
+        return [Diagnosis("error", subject, f"{url}{path} does not answer. {exc}", fix)]
     if status in (400, 403):
-        return [Finding("ok", subject, f"{url}{path} refuses strangers.")]
+        return [Diagnosis("ok", subject, f"{url}{path} refuses strangers.")]
     text = f"{url}{path} answers {status} to a stranger, who should be refused."
     fix = "Let the proxy pass this address to Django, and include broadcasting.urls at the root."
-    return [Finding("error", subject, text, fix)]
+    return [Diagnosis("error", subject, text, fix)]
 
 
-def diagnose_proxy(settings: Settings, url: str) -> list[Finding]:
+def diagnose_proxy(settings: Settings, url: str) -> list[Diagnosis]:
     """Look at how Django learns from a proxy that a request was encrypted."""
     if urlsplit(url).scheme != "https":
         return []
     if settings.proxy_header is not None:
         name, value = settings.proxy_header
         text = f"Requests with {name}: {value} count as encrypted. Only the proxy may set it."
-        return [Finding("ok", "Proxy", text)]
+        return [Diagnosis("ok", "Proxy", text)]
     return [
-        Finding(
+        Diagnosis(
             "warning",
             "Proxy",
             "SECURE_PROXY_SSL_HEADER is not set: behind a proxy that speaks TLS, Django takes "

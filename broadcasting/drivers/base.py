@@ -20,7 +20,7 @@ from ..protocol.members import Member
 from ..protocol.messages import Cached, Message, encode
 from ..protocol.names import is_cache, is_client_event
 from ..retention import Retentions
-from .diagnosis import Finding
+from .diagnosis import Diagnosis
 
 # Where `runserver` listens unless told otherwise.
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -166,7 +166,7 @@ class Broadcaster(ABC):
         """Return what is wrong with the connection's settings, without touching a network."""
         return []
 
-    def examine(self) -> list[Finding]:
+    def diagnose(self) -> list[Diagnosis]:
         """
         Look at what the connection leads to, over the network, and return what was found.
 

@@ -1,22 +1,21 @@
-"""What a look at a running system finds."""
+"""What is found on a look at a running system."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-# Seconds by which two clocks may differ without a word about it.
-CLOCK_TOLERANCE = 5.0
+CLOCK_TOLERANCE = 5.0  # Seconds by which two clocks may differ unnoticed.
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """
-    One thing that was looked at, over the network if need be.
+    What was found about one thing.
 
     Attributes:
         level: ``ok``, ``warning`` or ``error``.
-        subject: What was looked at, a word or two.
-        text: What was found, one sentence or more. Never a password or secret.
-        fix: What to do about it; empty where nothing is to be done, or the text says so.
+        subject: The thing, in a word or two.
+        text: One sentence or more. Never a password or secret.
+        fix: What to do about it. Empty if there is nothing to do, or the text says it.
     """
 
     level: Literal["ok", "warning", "error"]
@@ -25,12 +24,12 @@ class Finding:
     fix: str = ""
 
 
-def clock_finding(subject: str, ahead: float) -> Finding | None:
-    """Return what is to be said of a clock that is `ahead` of this machine's, in seconds."""
+def clock_diagnosis(subject: str, ahead: float) -> Diagnosis | None:
+    """Return a warning if the clock of `subject` is `ahead` of this machine's, or behind it."""
     if abs(ahead) <= CLOCK_TOLERANCE:
         return None
     direction = "ahead of" if ahead > 0 else "behind"
-    return Finding(
+    return Diagnosis(
         "warning",
         subject,
         f"Its clock is {abs(ahead):.0f} s {direction} this machine's. Signed requests are "

@@ -20,7 +20,7 @@ import urllib3
 from ..exceptions import BroadcastError, PayloadError, PublisherBusy
 from ..protocol.signatures import sign_request
 from .base import DEFAULT_URL, Broadcaster, Common, raise_refused
-from .diagnosis import Finding, clock_finding
+from .diagnosis import Diagnosis, clock_diagnosis
 
 CHANNELS_PER_REQUEST = 100  # Pusher's limit.
 REASON_LENGTH = 300  # Characters of a refusal that an error repeats.
@@ -115,24 +115,24 @@ class PusherBroadcaster(Broadcaster):
             )
         return value
 
-    def examine(self) -> list[Finding]:
+    def diagnose(self) -> list[Diagnosis]:
         """Ask the server for its channels, signed."""
         subject, path = f"Server {self.url}", f"/apps/{self.app.id}/channels"
         began = time.perf_counter()
         try:
             response = self._ask("GET", path, b"")
         except BroadcastError as exc:
-            return [Finding("error", subject, str(exc))]
+            return [Diagnosis("error", subject, str(exc))]
         took = time.perf_counter() - began
-        found = [clock_finding(subject, _clock(response) - time.time())]
+        found = [clock_diagnosis(subject, _clock(response) - time.time())]
         try:
             self._accepted(path, response)
         except BroadcastError as exc:
-            found.append(Finding("error", subject, str(exc)))
+            found.append(Diagnosis("error", subject, str(exc)))
         else:
             text = f"It answers requests of application {self.app.id!r} in {took * 1000:.0f} ms."
-            found.append(Finding("ok", subject, text))
-        return [finding for finding in found if finding is not None]
+            found.append(Diagnosis("ok", subject, text))
+        return [each for each in found if each is not None]
 
     def close(self) -> None:
         """Close the kept connections."""

@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from ...exceptions import BroadcastError
 from ...protocol.messages import Message, topic_of
 from ..base import DEFAULT_URL, Broadcaster, Common, raise_refused
-from ..diagnosis import Finding
+from ..diagnosis import Diagnosis
 from ..pusher import ServingProcess
 from ..serving import is_serving_here
 from .broker import ChannelLayerBroker
@@ -136,7 +136,7 @@ class ChannelLayerBroadcaster(Broadcaster):
             )
         return found
 
-    def examine(self) -> list[Finding]:
+    def diagnose(self) -> list[Diagnosis]:
         """Send a message through a layer that leads out of the process."""
         layer = find_layer(self._alias)
         if not is_shared(layer):
@@ -147,8 +147,8 @@ class ChannelLayerBroadcaster(Broadcaster):
         except Exception as exc:  # Whatever a layer raises.
             text = f"A message did not come back: {str(exc) or type(exc).__name__}."
             fix = f"Start what CHANNEL_LAYERS[{self._alias!r}] leads to, or correct its CONFIG."
-            return [Finding("error", subject, text, fix)]
-        return [Finding("ok", subject, f"A message takes {took * 1000:.1f} ms.")]
+            return [Diagnosis("error", subject, text, fix)]
+        return [Diagnosis("ok", subject, f"A message takes {took * 1000:.1f} ms.")]
 
     def close(self) -> None:
         """End the publishing thread."""

@@ -14,10 +14,10 @@ from redis.exceptions import RedisError
 from ...exceptions import BroadcastError
 from ...protocol.messages import Message, topic_of
 from ..base import Broadcaster, Broker, Common, raise_refused
-from ..diagnosis import Finding
+from ..diagnosis import Diagnosis
 from .broker import RedisBroker
 from .clients import Clients
-from .diagnosis import examine
+from .diagnosis import diagnose
 from .history import publish
 from .names import Layout
 from .servers import Cluster, ClusterServer, SentinelServer, Server
@@ -134,9 +134,9 @@ class RedisBroadcaster(Broadcaster):
             )
         ]
 
-    def examine(self) -> list[Finding]:
+    def diagnose(self) -> list[Diagnosis]:
         """Look at each server once."""
-        found: list[Finding] = []
+        found: list[Diagnosis] = []
         seen: set[int] = set()
         for server, names in self._parts:
             try:
@@ -144,10 +144,10 @@ class RedisBroadcaster(Broadcaster):
             except (RedisError, OSError) as exc:
                 server.forget()
                 fix = "Start it there, or correct URL, SENTINELS and SERVICE of the connection."
-                return [*found, Finding("error", "Redis", f"It was not found: {exc}.", fix)]
+                return [*found, Diagnosis("error", "Redis", f"It was not found: {exc}.", fix)]
             if id(client) not in seen:  # Partitions of a cluster share nodes.
                 seen.add(id(client))
-                found += examine(client, names)
+                found += diagnose(client, names)
         return found
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from ..diagnosis import Finding, clock_finding
+from ..diagnosis import Diagnosis, clock_diagnosis
 from .names import Names
 
 ROUND_TRIPS = 5
@@ -18,7 +18,7 @@ SHARDED_SINCE = (7, 0)
 TESTED_SINCE = (6, 2)
 
 
-def examine(client: Redis, names: Names) -> list[Finding]:
+def diagnose(client: Redis, names: Names) -> list[Diagnosis]:
     """
     Look at the Redis of `client`. It is sent PING, TIME, INFO, and one message.
 
@@ -34,25 +34,25 @@ def examine(client: Redis, names: Names) -> list[Finding]:
         travel = _travel_time(client, names)
     except AuthenticationError as exc:
         fix = "Correct user and password in the connection's URL."
-        return [Finding("error", subject, f"It refuses to log in: {exc}.", fix)]
+        return [Diagnosis("error", subject, f"It refuses to log in: {exc}.", fix)]
     except NoPermissionError as exc:
         fix = "Give the user the rules of docs/redis.md, its channels' pattern included."
-        return [Finding("error", subject, f"The user may not: {exc}.", fix)]
+        return [Diagnosis("error", subject, f"The user may not: {exc}.", fix)]
     except (RedisError, OSError) as exc:
         fix = "Start Redis there, or correct the connection's URL."
-        return [Finding("error", subject, f"It does not answer: {exc}.", fix)]
+        return [Diagnosis("error", subject, f"It does not answer: {exc}.", fix)]
     if travel is None:
         text = f"It answers, and a message was not back after {TIMEOUT:g} s."
         fix = "Connect to a master, not to a replica or a proxy that keeps PUBLISH to itself."
-        return [Finding("error", subject, text, fix)]
+        return [Diagnosis("error", subject, text, fix)]
     version = str(info.get("redis_version", "of unknown version"))
     text = f"{version}; round trip {_ms(round_trip)}, a message takes {_ms(travel)}."
-    found = [Finding("ok", subject, text), clock_finding(subject, ahead)]
+    found = [Diagnosis("ok", subject, text), clock_diagnosis(subject, ahead)]
     found += [_about_version(subject, version, names), _about_memory(subject, info)]
-    return [finding for finding in found if finding is not None]
+    return [each for each in found if each is not None]
 
 
-def _about_version(subject: str, version: str, names: Names) -> Finding | None:
+def _about_version(subject: str, version: str, names: Names) -> Diagnosis | None:
     try:
         major, minor = (int(part) for part in version.split(".")[:2])
     except ValueError:
@@ -63,16 +63,16 @@ def _about_version(subject: str, version: str, names: Names) -> Finding | None:
     wanted = f"{since[0]}.{since[1]}"
     if names.is_sharded:
         text = f"A cluster carries messages with SPUBLISH, which {version} does not have."
-        return Finding("error", subject, text, f"Install Redis {wanted} or newer.")
+        return Diagnosis("error", subject, text, f"Install Redis {wanted} or newer.")
     text = f"{version} is older than what is tested."
-    return Finding("warning", subject, text, f"Install Redis {wanted} or newer.")
+    return Diagnosis("warning", subject, text, f"Install Redis {wanted} or newer.")
 
 
-def _about_memory(subject: str, info: dict[str, Any]) -> Finding | None:
+def _about_memory(subject: str, info: dict[str, Any]) -> Diagnosis | None:
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if not info.get("maxmemory") or policy == "noeviction":
         return None
-    return Finding(
+    return Diagnosis(
         "warning",
         subject,
         f"maxmemory-policy is {policy}: short of memory it forgets members of presence channels.",

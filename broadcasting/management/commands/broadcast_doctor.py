@@ -20,7 +20,7 @@ from ...diagnostics.site import (
     likely_origin,
     origin_of,
 )
-from ...drivers.diagnosis import Finding
+from ...drivers.diagnosis import Diagnosis
 from ..client import find_server_url
 from ..terminal import printable
 
@@ -59,12 +59,12 @@ class Command(BaseCommand):
         if errors:
             raise CommandError(f"{errors} of {len(found)} things are wrong.")
 
-    def _diagnose(self, url: str | None, origin: str | None) -> list[Finding]:
+    def _diagnose(self, url: str | None, origin: str | None) -> list[Diagnosis]:
         try:
             settings = get_settings()
             reached = find_server_url(url)
         except ImproperlyConfigured as exc:
-            return [Finding("error", "Settings", str(exc), "See docs/settings.md.")]
+            return [Diagnosis("error", "Settings", str(exc), "See docs/settings.md.")]
         app = settings.apps[0]
         origin = origin or (origin_of(reached) if url else likely_origin(app, reached))
         found = diagnose_settings(settings, not django_settings.DEBUG)
@@ -77,7 +77,7 @@ class Command(BaseCommand):
         found += diagnose_proxy(settings, reached)
         return found + diagnose_files(settings.server.max_connections)
 
-    def _print(self, diagnosis: Finding) -> None:
+    def _print(self, diagnosis: Diagnosis) -> None:
         styles = {"ok": self.style.SUCCESS, "warning": self.style.WARNING}
         style = styles.get(diagnosis.level, self.style.ERROR)
         # Some of it comes from a server, which may be anybody's.
