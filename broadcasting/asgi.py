@@ -176,13 +176,18 @@ class _Note:
         await self._send(message)
 
     async def fail(self) -> None:
-        """Answer, unless the project has, that its lifespan has raised the current exception."""
+        """Answer that the lifespan has failed, unless the project has answered so itself."""
         if not self.received:
             await self._receive()
-        if not any(sent.endswith(".failed") for sent in self.sent):
-            event = "shutdown" if self.sent else "startup"
-            text = f"The lifespan of the project has failed.\n{traceback.format_exc()}"
-            await self._send({"type": f"lifespan.{event}.failed", "message": text})
+        match self.sent:
+            case []:
+                event = "startup"
+            case ["lifespan.startup.complete"]:
+                event = "shutdown"
+            case _:
+                raise
+        text = f"The lifespan of the project has failed.\n{traceback.format_exc()}"
+        await self._send({"type": f"lifespan.{event}.failed", "message": text})
 
 
 def _refuses_lifespan(exc: Exception) -> bool:

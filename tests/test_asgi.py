@@ -1,16 +1,10 @@
 """The site as it is served: requests, sockets and its lifespan, through ASGI."""
 
 import asyncio
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock
 from urllib.request import urlopen
 
 import pytest
@@ -32,9 +26,8 @@ from broadcasting.drivers.serving import is_serving_here
 from broadcasting.protocol.messages import Message
 from broadcasting.server.hubs import stop_hub
 from tests.api.api_calls import PATH, batch_of, body_of, event_of, settle, signed
-from tests.conftest import ROOT, RedisServer, end
+from tests.conftest import RedisServer
 from tests.serving.site import served_sites
-from tests.utils import free_port, wait_until
 from tests.views import conftest
 
 two_apps, heard = conftest.two_apps, conftest.heard
@@ -192,63 +185,27 @@ async def test_sockets_alone_need_nothing_of_the_project() -> None:
     await stop_hub()
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A request of the API, and the status that it is answered with."""
-
-    method: str
-    path: str
-    body: bytes
-    query: str
-    status: int
-
-
-def asked(status: int, method: str, call: str, body: bytes = b"", **signing: Any) -> Asked:
-    """Return a signed request for what stands below ``/apps/42/``."""
-    path = f"/apps/42/{call}"
-    return Asked(method, path, body, signed(body, path, method=method, **signing), status)
-
-
-def golden() -> list[Asked]:
-    """Return a request for each status of the API."""
-    event = body_of()
-    return [
-        asked(200, "POST", "events", event),
-        asked(200, "POST", "events", body_of(info="subscription_count")),
-        asked(200, "POST", "batch_events", batch_of(event_of(channel="a"))),
-        asked(200, "GET", "channels", info="subscription_count"),
-        asked(200, "GET", "channels/presence-x/users"),
-        asked(200, "POST", "users/u-1/terminate_connections", b"{}"),
-        asked(400, "POST", "events", b"{"),
-        asked(400, "POST", "events", body_of(channel="ż")),
-        asked(401, "POST", "events", event, secret="wrong"),
-        asked(401, "POST", "events", event, at=1),
-        asked(404, "GET", "nothing"),
-        asked(405, "GET", "events"),
-        asked(405, "HEAD", "channels"),
-        asked(413, "POST", "events", body_of(data="x" * 10_241)),
-        asked(413, "POST", "events", event.ljust(101_441)),
-        Asked("POST", "/apps/7/events", event, "", 404),
-        Asked("GET", "/apps/42/channels", b"", "", 401),
-        Asked("GET", "/apps/42/channels", b"", "a=1&a=1", 400),
-        Asked("POST", "/users/u/terminate_connections", b"", "", 401),
-    ]
-
-
-async def test_both_ways_give_the_same_answer(site: App) -> None:
-    """Through Django's view and without it."""
-    for request in golden():
-        made = await call(
-            site, request.path, piece(request.body), method=request.method, query=request.query
-        )
-        view = await AsyncClient().generic(
-            request.method,
-            f"{request.path}?{request.query}",
-            request.body,
-            content_type="application/json",
-        )
-        assert made.status == view.status_code == request.status, request
-        assert made.body == (b"" if request.method == "HEAD" else view.content)
+async def test_django_gives_the_same_answer(site: App) -> None:
+    """One request for each status of the API."""
+    event, batch, users = body_of(), batch_of(event_of(channel="a")), "presence-x/users"
+    for status, method, call_, body, signing in (
+        (200, "POST", "events", event, {}),
+        (200, "POST", "batch_events", batch, {}),
+        (200, "GET", f"channels/{users}", b"", {}),
+        (400, "POST", "events", b"{", {}),
+        (401, "POST", "events", event, {"secret": "wrong"}),
+        (404, "GET", "nothing", b"", {}),
+        (405, "GET", "events", b"", {}),
+        (405, "HEAD", "channels", b"", {}),
+        (413, "POST", "events", body_of(data="x" * 10_241), {}),
+        (413, "POST", "events", event.ljust(101_441), {}),
+    ):
+        address = f"/apps/42/{call_}"
+        query = signed(body, address, method=method, secret=signing.get("secret"))
+        made = await call(site, address, piece(body), method=method, query=query)
+        view = await AsyncClient().generic(method, f"{address}?{query}", body)
+        assert made.status == view.status_code == status
+        assert made.body == (b"" if method == "HEAD" else view.content)
         for name in ("Content-Type", "Cache-Control", "Allow"):
             assert made.headers.get(name.lower()) == view.get(name)
 
@@ -281,12 +238,12 @@ async def test_a_client_that_leaves_is_no_error(site: App, heard: list[Message])
     await site(made.scope, made.receive, send)
 
 
-@pytest.mark.parametrize("path", ["/live", "/ready", "/up", "/metrics"])
-async def test_a_head_is_answered_without_a_body(site: App, path: str) -> None:
+async def test_a_head_is_answered_without_a_body(site: App) -> None:
     """But with its length."""
-    answer = await call(site, path, method="HEAD")
-    assert (answer.status, answer.body) == (200, b"")
-    assert int(answer.headers["content-length"]) > 0
+    for address in ("/live", "/ready", "/up", "/metrics"):
+        answer = await call(site, address, method="HEAD")
+        assert (answer.status, answer.body) == (200, b"")
+        assert int(answer.headers["content-length"]) > 0
 
 
 @pytest.mark.parametrize(
@@ -349,25 +306,24 @@ async def test_no_request_is_a_server_error(
 # Sockets
 
 
-async def socket_of(app: App) -> list[Any]:
+async def socket_of(app: App | None) -> list[Any]:
     """Return what a client receives that opens a socket at an unknown address."""
+    made = Call("/x", {"type": "websocket.connect"})
+    made.scope |= {"type": "websocket", "headers": []}
     sent: asyncio.Queue[Any] = asyncio.Queue()
-    messages = [{"type": "websocket.connect"}]
-
-    async def receive() -> dict[str, Any]:
-        if messages:
-            return messages.pop()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    task = asyncio.ensure_future(
-        app({"type": "websocket", "path": "/x", "headers": []}, receive, sent.put)
+    site = SiteApplication(app)(made.scope, made.receive, sent.put)
+    task = asyncio.ensure_future(site)
+    await asyncio.wait(
+        [task, first := asyncio.ensure_future(sent.get())], return_when="FIRST_COMPLETED"
     )
     try:
-        return [await asyncio.wait_for(sent.get(), 5) for _ in range(2)]
+        if task.done():
+            task.result()
+        return [await first, await sent.get()]
     finally:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        first.cancel()
+        await asyncio.gather(task, first, return_exceptions=True)
 
 
 @pytest.mark.parametrize(
@@ -379,11 +335,9 @@ async def socket_of(app: App) -> list[Any]:
         ProtocolTypeRouter({"http": None}),
     ],
 )
-async def test_a_socket_that_the_project_does_not_serve_is_refused_for_good(
-    behind: App | None,
-) -> None:
+async def test_a_project_without_sockets_refuses_them_for_good(behind: App | None) -> None:
     """After an exception, pusher-js would try again for ever."""
-    accepted, closed = await socket_of(SiteApplication(behind))
+    accepted, closed = await socket_of(behind)
     assert accepted["type"] == "websocket.accept"
     assert (closed["type"], closed["code"]) == ("websocket.close", 4005)
 
@@ -397,16 +351,10 @@ async def test_a_project_serves_its_own_sockets() -> None:
 
     behind = ProtocolTypeRouter({"http": project, "websocket": own})
     for app in (behind, ASGIStaticFilesHandler(behind)):
-        assert (await socket_of(SiteApplication(app)))[1]["text"] == "/x"
-
-    for failing in (
-        raising(RuntimeError()),
-        raising(ValueError("no websocket"), "websocket.accept"),
-    ):
-        made = Call("/x", {"type": "websocket.connect"})
-        made.scope["type"] = "websocket"
-        with pytest.raises((RuntimeError, ValueError)):
-            await SiteApplication(failing)(made.scope, made.receive, AsyncMock())
+        assert (await socket_of(app))[1]["text"] == "/x"
+    for failing in (raising(ValueError("a bug")), raising(ValueError("websocket"), "")):
+        with pytest.raises(ValueError, match=r"a bug|websocket"):
+            await socket_of(failing)
 
 
 # Lifespan
@@ -461,15 +409,9 @@ async def test_a_project_with_a_lifespan_answers_for_itself() -> None:
 @pytest.mark.parametrize(
     "behind",
     [
-        None,
-        ASGIHandler(),
-        ASGIStaticFilesHandler(ASGIHandler()),
-        ProtocolTypeRouter({"http": None}),
-        CookieMiddleware(ASGIHandler()),
-        silent,
-        raising(NotImplementedError()),
-        raising(AssertionError()),
-        raising(KeyError("path")),
+        *(None, silent, ASGIHandler(), ASGIStaticFilesHandler(ASGIHandler())),
+        *(ProtocolTypeRouter({"http": None}), CookieMiddleware(ASGIHandler())),
+        *(raising(exc) for exc in (NotImplementedError(), AssertionError(), KeyError("path"))),
         raising(RuntimeError("Unknown type: lifespan")),
     ],
 )
@@ -489,32 +431,30 @@ async def test_what_may_be_a_mistake_is_logged(
 
 
 @pytest.mark.parametrize(
-    ("behind", "expected"),
+    ("messages", "expected"),
     [
-        (raising(RuntimeError("boom")), ["lifespan.startup.failed"]),
-        (raising(ValueError("lifespan boom"), ""), ["lifespan.startup.failed"]),
-        (
-            raising(OSError("boom"), "lifespan.startup.complete"),
-            ["lifespan.startup.complete", "lifespan.shutdown.failed"],
-        ),
-        (
-            raising(OSError("boom"), "lifespan.startup.complete", ""),
-            ["lifespan.startup.complete", "lifespan.shutdown.failed"],
-        ),
+        ([], "startup"),
+        ([""], "startup"),
+        (["lifespan.startup.complete"], "shutdown"),
+        (["lifespan.startup.complete", ""], "shutdown"),
     ],
 )
-async def test_a_lifespan_that_raises_fails(behind: App, expected: list[str]) -> None:
-    """Any server then ends its start, or says at its end, what was wrong."""
-    sent = await lifespan(behind)
-    assert [message["type"] for message in sent] == expected
-    assert "Traceback" in sent[-1]["message"]
-    assert "boom" in sent[-1]["message"]
+async def test_a_lifespan_that_raises_fails(messages: list[str], expected: str) -> None:
+    """Any server then ends its start, or shows at its end what was wrong."""
+    last = (await lifespan(raising(OSError("boom"), *messages)))[-1]
+    assert last["type"] == f"lifespan.{expected}.failed"
+    assert "Traceback" in last["message"]
+    assert "boom" in last["message"]
 
 
-async def test_a_failure_is_answered_once() -> None:
-    """By the project, where it does so before it raises, as Starlette does."""
-    sent = await lifespan(raising(RuntimeError(), "lifespan.startup.failed"))
-    assert sent == [{"type": "lifespan.startup.failed"}]
+@pytest.mark.parametrize(
+    "messages",
+    [["lifespan.startup.failed"], ["lifespan.startup.complete", "lifespan.shutdown.complete"]],
+)
+async def test_a_lifespan_is_answered_once(messages: list[str]) -> None:
+    """What frameworks raise after their answer is raised to the server."""
+    with pytest.raises(RuntimeError, match="boom"):
+        await lifespan(raising(RuntimeError("boom"), *messages))
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -570,39 +510,11 @@ async def test_static_files_are_the_task_of_others_in_production() -> None:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Yield the port on which uvicorn serves the demo."""
-    tmp_path = tmp_path_factory.mktemp("served")
-    port = free_port()
-    env = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "whik.settings",
-        "WHIK_DATABASE": str(tmp_path / "db.sqlite3"),
-        "BROADCAST_CONNECTION": "memory",
-    }
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "uvicorn", "--factory", "broadcasting.asgi:application"),
-                *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
-            ],
-            cwd=ROOT,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def answers() -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return True
-        return False
-
-    try:
-        wait_until(answers, 20)
-        yield port
-    finally:
-        end(process)
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    """Yield the port of a server."""
+    with served_sites(tmp_path_factory.mktemp("served")) as serve:
+        site = serve()
+        yield site.port
+        assert "Traceback" not in site.log()
 
 
 def test_static_files_are_served_in_development(served: int) -> None:
