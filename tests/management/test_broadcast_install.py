@@ -332,12 +332,7 @@ def test_nothing_is_written_where_the_project_cannot_be_imported(
     site = make_site(files)
     assert message in site.install(status=1)
     assert not any(install.BEGIN in path.read_text() for path in site.root.rglob("*.py"))
-
-
-def test_module_says_how_it_is_run(tmp_path: Path) -> None:
-    """Without a command."""
-    usage = Site(tmp_path, {}).python("-m", "broadcasting", status=2)
-    assert "usage: python -m broadcasting install" in usage
+    assert "usage: python -m broadcasting install" in site.python("-m", "broadcasting", status=2)
 
 
 # Showing, asking and writing
@@ -361,12 +356,13 @@ def test_it_shows_asks_and_writes(
     edit: Edit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The differences come first, then the question, then the files."""
-    monkeypatch.setattr("builtins.input", print)
-    with pytest.raises(AttributeError):  # What print returns is no answer.
-        call_command("broadcast_install", no_color=True)
-    assert "+a = 2\n\nWrite these changes? [y/N] \n" in capsys.readouterr().out
-    monkeypatch.setattr("builtins.input", lambda prompt: " Yes")
-    call_command("broadcast_install")
+
+    def reply(prompt: str) -> str:
+        assert "+a = 2\n" in capsys.readouterr().out
+        return " Yes"
+
+    monkeypatch.setattr("builtins.input", reply)
+    call_command("broadcast_install", no_color=True)
     assert edit.path.read_text() == "a = 2\n"
 
 

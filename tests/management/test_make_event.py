@@ -52,16 +52,6 @@ Run = Callable[..., str]
 
 
 @pytest.fixture
-def sent(settings: Settings) -> list[Sent]:
-    """Return what is broadcast."""
-    settings.BROADCASTING = {
-        "DEFAULT": "recorded",
-        "CONNECTIONS": {"recorded": {"DRIVER": "tests.events.recording.RecordingBroadcaster"}},
-    }
-    return cast(RecordingBroadcaster, broadcasters["recorded"]).sent
-
-
-@pytest.fixture
 def stall(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Install an app ``stall`` with two models; return its folder."""
     folder = tmp_path / "stall"
@@ -76,6 +66,14 @@ def stall(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -
     for name in [name for name in sys.modules if name.partition(".")[0] == "stall"]:
         del sys.modules[name]
     apps.all_models.pop("stall", None)
+
+
+def what_is_sent(instance: object, settings: Settings) -> list[Sent]:
+    """Fire an event and return what is broadcast."""
+    driver = {"DRIVER": "tests.events.recording.RecordingBroadcaster"}
+    settings.BROADCASTING = {"DEFAULT": "recorded", "CONNECTIONS": {"recorded": driver}}
+    event(instance)
+    return cast(RecordingBroadcaster, broadcasters["recorded"]).sent
 
 
 def run(command: str, *arguments: str) -> str:
@@ -109,7 +107,7 @@ def assert_clean(folder: Path, *, formatted: bool = True) -> None:
         assert done.returncode == 0, done.stdout
 
 
-def test_event_broadcasts_as_it_was_written(stall: Path, sent: list[Sent]) -> None:
+def test_event_broadcasts_as_it_was_written(stall: Path, settings: Settings) -> None:
     """It is sent on a private channel, unless another kind is asked for."""
     printed = run("make_event", "stall.OrderShipped")
     assert printed.startswith("Wrote OrderShipped into stall/events.py.\n")
@@ -120,8 +118,9 @@ def test_event_broadcasts_as_it_was_written(stall: Path, sent: list[Sent]) -> No
     ):
         assert line in printed
     assert_clean(stall)
-    event(stall_events().OrderShipped(id=7))
-    assert sent == [Sent(("private-order-shipped",), "OrderShipped", {"id": 7}, None)]
+    assert what_is_sent(stall_events().OrderShipped(id=7), settings) == [
+        Sent(("private-order-shipped",), "OrderShipped", {"id": 7}, None)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +143,7 @@ def test_kind_and_name_of_the_channel_are_chosen(
     assert stall_events().Fired(id=1).broadcast_on().name == channel
 
 
-def test_event_of_a_model_goes_to_the_models_channel(stall: Path, sent: list[Sent]) -> None:
+def test_event_of_a_model_goes_to_the_models_channel(stall: Path, settings: Settings) -> None:
     """The page of one row listens to that row."""
     printed = run("make_event", "stall.OrderPaid", "--model", "Order")
     assert "event(OrderPaid(order))" in printed
@@ -154,25 +153,24 @@ def test_event_of_a_model_goes_to_the_models_channel(stall: Path, sent: list[Sen
     assert_clean(stall)
     order = importlib.import_module("stall.models").Order(pk=7, name="tea")
     order._state.adding = False
-    event(stall_events().OrderPaid(order))
-    assert sent == [
+    assert what_is_sent(stall_events().OrderPaid(order), settings) == [
         Sent(("private-stall.Order.7",), "OrderPaid", {"order": {"pk": 7, "name": "tea"}}, None)
     ]
 
 
-def test_model_without_declared_fields_is_mentioned(stall: Path) -> None:
-    """It would be refused when the event is fired."""
-    printed = run("make_event", "stall.LineAdded", "--model", "stall.OrderLine")
-    assert "broadcast_fields in OrderLine" in printed
-    assert "order_line: OrderLine" in (stall / "events.py").read_text()
-
-
-def test_model_may_be_called_like_a_keyword(stall: Path) -> None:
-    """The field cannot, so it has another name, of which the authorizer is told."""
-    printed = run("make_event", "stall.ClassBegun", "--model", "Class")
-    assert "event(ClassBegun(class_))" in printed
-    assert '@channel_authorizer("stall.Class.{class_}")' in printed
-    assert "class_: Class\n" in (stall / "events.py").read_text()
+@pytest.mark.parametrize(
+    ("model", "field", "advice"),
+    [
+        # It would be refused when the event is fired.
+        ("stall.OrderLine", "order_line: OrderLine", "broadcast_fields in OrderLine"),
+        # A field cannot be called like a keyword.
+        ("Class", "class_: Class", '@channel_authorizer("stall.Class.{class_}")'),
+    ],
+)
+def test_models_that_need_advice(model: str, field: str, advice: str, stall: Path) -> None:
+    """One without declared fields, and one whose name is a keyword."""
+    assert advice in run("make_event", "stall.Happened", "--model", model)
+    assert f"{field}\n" in (stall / "events.py").read_text()
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,5 @@ def test_what_acts_is_shown_instead(text: object, shown: str) -> None:
 
 
 def test_json_means_the_same() -> None:
-    """Such characters stand within its texts only."""
     data = {"a\x7f": "\x1b\x85\u202e\ud800\n가"}
-    shown = printable(json.dumps(data, ensure_ascii=False))
-    assert json.loads(shown) == data
-    assert "가" in shown
+    assert json.loads(printable(json.dumps(data, ensure_ascii=False))) == data
