@@ -1,15 +1,15 @@
-"""Text of others on a terminal, which takes some characters for commands."""
+"""Text that others wrote, made safe for a terminal, which obeys some characters."""
 
 import re
 
-# Controls of C0, DEL and C1, what turns or ends a line, and half characters.
+# Controls of C0, DEL and C1, what turns or ends a line, and lone surrogates.
 _ACTS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: object) -> str:
     """
-    Return `text` on one line, with an escape in place of each character that acts.
+    Return `text` on one line, with an escape in place of each character that a terminal obeys.
 
-    The escapes are those of JSON, so what was JSON still is, and means the same.
+    The escapes are those of JSON, so JSON keeps its meaning.
     """
     return _ACTS.sub(lambda match: f"\\u{ord(match[0]):04x}", str(text))

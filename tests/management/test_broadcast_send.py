@@ -97,7 +97,7 @@ def test_listeners_are_not_called(first: RecordingBroadcaster) -> None:
         (("news", "done", "{id: 7}"), "The data is not JSON: .*Quote it"),
         (("news", "done", ""), "The data is not JSON"),
         (("news", "done", "[" * 200_000), "The data is not JSON"),
-        (("news", "done", "[1]"), r"JSON but no object: \[1\]"),
+        (("news", "done", "[1]"), r"JSON but not an object: \[1\]"),
         (("news", "done", '{"a": NaN}'), r"done\.a"),
         (("news", "done", '{"a": "' + "a" * 20_000 + '"}'), "limit is 10240"),
         (("news", "done", "--via", "nowhere"), "There is no broadcast connection 'nowhere'"),

@@ -13,16 +13,11 @@ from ...exceptions import BroadcastError
 
 
 class Command(BaseCommand):
-    """
-    Send one event, at once.
-
-    Nobody is asked whether the caller may: who runs commands may send to any channel.
-    """
+    """Send one event at once. No rule is asked: whoever runs commands may send to any channel."""
 
     help = "Send one event to one channel, as broadcast_to() does."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take channel, event, data and connection."""
         parser.add_argument(
             "channel", help="Full name, prefix included: news, private-room.7, private-encrypted-x."
         )
@@ -40,7 +35,6 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Send it, or say why it was not sent."""
         channel, event, via = options["channel"], options["event"], options["via"]
         data = _decode(sys.stdin.read() if options["data"] == "-" else options["data"])
         try:
@@ -61,6 +55,6 @@ def _decode(text: str) -> dict[str, Any]:
         ) from exc
     if not isinstance(value, dict):
         raise CommandError(
-            f"The data is JSON but no object: {text[:100].strip()}. Write '{{\"value\": …}}'."
+            f"The data is JSON but not an object: {text[:100].strip()}. Write '{{\"value\": …}}'."
         )
     return value

@@ -41,7 +41,9 @@ class Command(BaseCommand):
         parser.add_argument("--count", type=int, metavar="N", help="End after so many events.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object per line.")
         parser.add_argument("--app", metavar="ID", help="Application. Default: the first.")
-        parser.add_argument("--url", help="The server, where it has to be asked.")
+        parser.add_argument(
+            "--url", help="The address of the server, if its processes share no bus."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["count"] is not None and options["count"] < 1:
