@@ -114,7 +114,7 @@ class AsgiSocket:
         self._frames.append((frame, self._clock()))
         self._waiting += frame.size
         if self._waiting > self.LIMIT:
-            self._give_up()
+            self._close_slow_reader()
         self._wake.set()
 
     def close(self, code: int, reason: str) -> None:
@@ -126,7 +126,7 @@ class AsgiSocket:
     def tick(self, now: float) -> None:
         """Close with 4100 when the oldest frame has waited too long."""
         if self._frames and now - self._frames[0][1] > self.PATIENCE:
-            self._give_up()
+            self._close_slow_reader()
 
     def acknowledge(self, pongs: int) -> None:
         """Note that the client has answered `pongs` pings since it connected."""
@@ -141,7 +141,7 @@ class AsgiSocket:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def _give_up(self) -> None:
+    def _close_slow_reader(self) -> None:
         """Close without sending what waits: the client would not read it."""
         if self.on_slow is not None:
             self.on_slow()

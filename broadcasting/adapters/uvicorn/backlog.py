@@ -13,12 +13,8 @@ class Backlog:
     Args:
         since: When the socket stalled, in the loop's time.
         size: Bytes that wait in the transport already.
-        frames: What waits beside them.
+        frames: What waits beside them. Once the client is too slow, nothing does.
         on_slow: Called once, when too much waits or for too long.
-
-    Attributes:
-        frames: What is kept, in order; nothing once the client is too slow.
-        is_slow: Whether `on_slow` was called.
     """
 
     __slots__ = ("_on_slow", "_since", "_size", "frames", "is_slow")
@@ -35,7 +31,6 @@ class Backlog:
             self.append(frame)
 
     def append(self, frame: bytes) -> None:
-        """Keep `frame`, unless too much waits."""
         if self.is_slow:
             return
         self.frames.append(frame)
@@ -44,7 +39,6 @@ class Backlog:
             self._end()
 
     def tick(self, now: float) -> None:
-        """Look whether the client has had its time."""
         if not self.is_slow and now - self._since > PATIENCE:
             self._end()
 

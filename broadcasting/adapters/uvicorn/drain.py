@@ -43,11 +43,10 @@ class Drain:
 
     @property
     def is_hurried(self) -> bool:
-        """Whether clients are not waited for."""
         return self._hurried_at is not None
 
     def hurry(self) -> None:
-        """Do not wait for clients, from now on."""
+        """Wait for clients no longer."""
         if self._hurried_at is None:
             self._hurried_at = time.monotonic()
 

@@ -6,9 +6,6 @@ first byte of each further request. It is *awaiting its peer* while a body or th
 of an answer is to go on. How many bytes may come that are not of a body is limited at all
 times: a client may send the next head while the last request is being answered, or end a
 body with fields that do not end.
-
-It overrides what uvicorn's own class does for itself, and reads its attributes: there is
-no public way to limit heads, or to answer a request for a WebSocket.
 """
 
 import asyncio

@@ -1,9 +1,4 @@
-"""
-What a client sends on its WebSocket: bytes in, messages out.
-
-`websockets` parses (RFC 6455, section 5). Its parser calls its own `fail` when a rule is
-broken and `recv_frame` with each frame; what is overridden here relies on that.
-"""
+"""What a client sends on its WebSocket: bytes in, messages out (RFC 6455, section 5)."""
 
 import logging
 from collections.abc import Iterator
@@ -23,6 +18,9 @@ websockets_logger.parent = logging.getLogger("broadcasting.server")
 class Inbound(Protocol):
     """
     The parser of one client's frames.
+
+    That of `websockets` calls `fail` when a rule is broken, and `recv_frame` with each frame;
+    what is overridden here relies on that.
 
     Args:
         max_size: Bytes of a message, all its fragments together.

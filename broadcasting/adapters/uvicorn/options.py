@@ -1,4 +1,4 @@
-"""What a server is asked for."""
+"""How a server is asked to serve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MAX_FRAME = 64 * 1024
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """
-    What was asked for, in a form that another process can be given.
+    How to serve, in a form that another process can be given.
 
     Attributes:
         app: Where the function is that returns the ASGI application.

@@ -4,19 +4,15 @@ The WebSocket of one client, written straight to uvicorn's transport.
 Theory of operation
 -------------------
 
-`HttpProtocol` reads the request for a WebSocket. What is addressed to ``app/<key>`` it
-hands to a `PusherProtocol`; every other path goes to uvicorn's own class, and through it
-to the project's ASGI application.
-
-Inbound, `websockets` parses. Outbound, a frame is bytes already: it is put on the
-socket's list, and the lists of all sockets are written at the end of the loop's turn,
-one write each, however many frames the turn brought. A socket at rest has no list, no
-task, no timer and no queue.
+`HttpProtocol` reads the request, and makes a `PusherProtocol` of what is addressed to
+``app/<key>``. Inbound, `websockets` parses. Outbound, a frame is bytes already: it is put
+on the socket's list, and the lists of all sockets are written at the end of the loop's
+turn, one write each. A socket at rest has no list, no task, no timer and no queue.
 
 A socket is *stalled* while the transport holds more than it should. Then frames go to a
-`Backlog` instead, which knows its size, and nothing more is read from the client, whose
-requests would only make more to send. A backlog that grows too large, or a stall that
-lasts too long, ends the connection with 4100.
+`Backlog`, and nothing more is read from the client, whose requests would only make more
+to send. A backlog that grows too large, or a stall that lasts too long, ends the
+connection with 4100.
 
 Rules of this file: `send` and `close` do not await, block or raise, and change nothing
 that the hub may be looking through at the moment.
@@ -69,12 +65,12 @@ class PusherProtocol(asyncio.Protocol):
         "_inbound",
         "_is_closing",
         "_session",
-        "_transport",
         "_unread",
+        "transport",
     )
 
     def __init__(self, transport: asyncio.Transport, server_state: "ServerState") -> None:
-        self._transport = transport
+        self.transport = transport  # Under the name that uvicorn's classes have for it.
         # uvicorn knows its own classes only.
         self._connections: set[Any] = server_state.connections
         self._batcher = get_write_batcher(asyncio.get_running_loop())
@@ -97,8 +93,12 @@ class PusherProtocol(asyncio.Protocol):
             answer: The response that opens the WebSocket.
         """
         self._connections.add(self)
-        self._transport.set_protocol(self)
-        self._bound_buffers()
+        self.transport.set_protocol(self)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER)
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            # Left to itself the kernel keeps megabytes for a client that does not read.
+            sock.setsockopt(SOL_SOCKET, SO_SNDBUF, KERNEL_BUFFER)
         app = find_application(get_settings().apps, key=key)
         self._inbound = Inbound(app.max_frame_size if app else _DEFAULT_MAX_FRAME_SIZE)
         # Together with the greeting it is one write.
@@ -107,13 +107,6 @@ class PusherProtocol(asyncio.Protocol):
         if scope["client"] is not None:
             self._address = scope["client"][0][:_MAX_ADDRESS_LENGTH]
         self._session = begin_session(scope, key, self, self._address)
-
-    def _bound_buffers(self) -> None:
-        self._transport.set_write_buffer_limits(high=HIGH_WATER)
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None:
-            # Left to itself the kernel keeps megabytes for a client that does not read.
-            sock.setsockopt(SOL_SOCKET, SO_SNDBUF, KERNEL_BUFFER)
 
     # What the transport calls
 
@@ -138,24 +131,22 @@ class PusherProtocol(asyncio.Protocol):
             self._take(data)
 
     def eof_received(self) -> None:
-        """Let the transport close: a client that says no more is gone."""
-        self._leave()
+        # The transport closes by itself: a client that says no more is gone.
+        self._begin_close()
 
     def pause_writing(self) -> None:
-        """Keep what comes from now on, and read nothing."""
         if self._is_closing:
             return
         self._set_reading(False)
         frames = self._frames if isinstance(self._frames, list) else ()
-        loop, size = self._batcher.loop, self._transport.get_write_buffer_size()
-        self._frames = Backlog(loop.time(), size, frames, self._end_slow_reader)
+        loop, size = self._batcher.loop, self.transport.get_write_buffer_size()
+        self._frames = Backlog(loop.time(), size, frames, self._close_slow_reader)
 
     def resume_writing(self) -> None:
-        """Send what was kept, and read on."""
         backlog = self._frames
         if isinstance(backlog, Backlog) and not backlog.is_slow:
             self._frames = None
-            self._transport.write(b"".join(backlog.frames))  # It may stall again.
+            self.transport.write(b"".join(backlog.frames))  # It may stall again.
             self._read_on()
 
     # What the session calls
@@ -173,13 +164,12 @@ class PusherProtocol(asyncio.Protocol):
         """Close after what waits was sent; of a stalled client, instead of what waits."""
         if self._is_closing:
             return
-        self._leave()
+        self._begin_close()
         if self._inbound.state is OPEN:
             self._inbound.send_close(code, reason)
-            self._transport.write(b"".join(self._inbound.data_to_send()))
+            self.transport.write(b"".join(self._inbound.data_to_send()))
 
     def tick(self, now: float) -> None:
-        """End the connection of a client that has been stalled too long."""
         if isinstance(self._frames, Backlog):
             self._frames.tick(now)
 
@@ -188,7 +178,7 @@ class PusherProtocol(asyncio.Protocol):
     def shutdown(self) -> None:
         """Close: the process is about to end."""
         if self._is_closing:
-            self._transport.close()
+            self.transport.close()
         else:
             self.close(Reconnect.code, "Server is going away")
 
@@ -199,13 +189,13 @@ class PusherProtocol(asyncio.Protocol):
         frames = self._frames
         if isinstance(frames, list):  # Neither written already, nor stalled.
             self._frames = None
-            self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
-    def _end_slow_reader(self) -> None:
+    def _close_slow_reader(self) -> None:
         if self._session is not None:
             self._session.close_slow_reader()
 
-    def _leave(self) -> None:
+    def _begin_close(self) -> None:
         """Send what waits, but not to a stalled client, and end the session; once."""
         if self._is_closing:
             return
@@ -220,22 +210,19 @@ class PusherProtocol(asyncio.Protocol):
             # Not now: the hub may be looking through the sockets of a topic.
             loop.call_soon(self._session.closed)
         # A transport that closes waits for its reader, and there may be none.
-        self._farewell = loop.call_later(self.FAREWELL, self._transport.abort)
+        self._farewell = loop.call_later(self.FAREWELL, self.transport.abort)
 
     # Reading
 
     def _set_reading(self, wanted: bool) -> None:
-        if self._transport.is_closing():
-            return
-        if wanted:
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
+        transport = self.transport
+        if not transport.is_closing():
+            (transport.resume_reading if wanted else transport.pause_reading)()
 
     def _read_on(self) -> None:
         """Look at the next piece of what was read: one client's flood must not hold up others."""
         if isinstance(self._frames, Backlog):
-            return  # `resume_writing` or `_leave` calls again.
+            return  # `resume_writing` or `_begin_close` calls again.
         data, self._unread = self._unread, None
         if data is not None:
             self._unread = data[SLICE:] or None
@@ -255,29 +242,28 @@ class PusherProtocol(asyncio.Protocol):
             inbound.data_to_send()
             inbound.events_received()
             if inbound.has_closed:
-                self._transport.close()
+                self.transport.close()
             return
         if inbound.state is OPEN and (pongs := inbound.data_to_send()):
             # Before the answers to messages, in the midst of which a ping may have been.
             self.flush()
-            self._transport.write(b"".join(pongs))
+            self.transport.write(b"".join(pongs))
         self._pass_on(inbound)
         if answers := inbound.data_to_send():
             self.flush()  # The last of them is a close, after which nothing may come.
-            self._transport.write(b"".join(answers))
+            self.transport.write(b"".join(answers))
         if inbound.has_closed:
-            self._leave()
-            self._transport.close()
-        elif inbound.has_failed and not self._transport.is_closing():
+            self._begin_close()
+            self.transport.close()
+        elif inbound.has_failed and not self.transport.is_closing():
             # The rules of WebSockets were broken, and the client is told which. With more
             # of its data unread, closing both ways could keep that from arriving.
             self.close(CloseCode.PROTOCOL_ERROR, "")
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
 
     def _pass_on(self, inbound: Inbound) -> None:
-        session = self._session
-        if session is None:
+        if (session := self._session) is None:
             return
         for text in inbound.messages():
             if self._is_closing:

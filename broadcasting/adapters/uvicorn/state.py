@@ -1,10 +1,9 @@
 """
 What the connections of one server share.
 
-Connections whose clients have a deadline stand in two lists, in the order of their
-deadlines: those *awaiting a head*, of a request, and those *awaiting the peer*, to go on
-with a body or to read an answer. One look a second at the front of each finds those that
-are late: no timer for each.
+Two lists hold those whose clients have a deadline, in the order of the deadlines:
+*awaiting a head*, of a request, and *awaiting the peer*, to go on with a body or to read an
+answer. One look a second at the front of each finds the late ones: no timer for each.
 """
 
 from collections import Counter, OrderedDict
@@ -17,13 +16,10 @@ PEER_TIMEOUT = 60.0  # Seconds without a byte that a client may be awaited.
 
 
 class Awaiting(Protocol):
-    """A connection whose client has a deadline."""
+    """A connection whose client has a deadline, and what is called behind it."""
 
-    def head_is_late(self) -> None:
-        """End the connection: the head of a request did not come in time."""
-
-    def peer_is_late(self) -> None:
-        """End the connection, if it is the client that keeps it waiting."""
+    def head_is_late(self) -> None: ...
+    def peer_is_late(self) -> None: ...
 
 
 class State(ServerState):
@@ -38,8 +34,7 @@ class State(ServerState):
         is_leaving: Whether the server is about to stop, and each answer is the last of its
             connection.
         refused: Counts what was turned away, by reason.
-        awaiting_head: Connections, with the time since when.
-        awaiting_peer: The same.
+        awaiting_head, awaiting_peer: Connections, with the time since when.
     """
 
     def __init__(self, max_open: int | None, head_timeout: float) -> None:

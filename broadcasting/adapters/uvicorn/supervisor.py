@@ -4,22 +4,21 @@ Several processes that serve on the same listening sockets.
 Theory of operation
 -------------------
 
-The supervisor serves nobody. It starts the workers, and from then on looks at what has
-happened: signals, words of workers, ends of workers. It never waits for one of them in
-particular, so that whatever it is in the middle of, a signal is obeyed at once.
+The supervisor serves nobody. It takes a step ten times a second, in which it obeys signals,
+hears and buries workers, and starts those that are missing. It never waits for a worker, so
+that a signal is obeyed whatever it is in the middle of.
 
 * ``SIGTERM``: all workers drain, at the same time. The supervisor's own listening sockets
   are closed when theirs are, or clients would be queued for nobody.
-* ``SIGINT``: the same in a hurry; a second one ends them at once.
+* ``SIGINT``: the same in a hurry; a second one kills them.
 * ``SIGHUP``: one worker after the other is *replaced*. Another is started; when that is
   ready the old one drains; when that has gone the next one's turn comes. If the new one
-  does not become ready, the old ones stay.
-* A worker that asks for it is replaced in the same way.
+  does not become ready, the old ones stay. A worker may ask for it, too.
 * A worker that dies is started again, later and later while it keeps dying at once. If
   none of the first workers starts, the server is broken, and ends.
 
-uvicorn's own supervisor replaces workers, too, but hears no signal meanwhile, waits for
-each without an end, and leaves behind what outlives it.
+uvicorn's own supervisor hears no signal while it replaces workers, and waits for each of
+them without an end.
 """
 
 import logging
@@ -52,15 +51,7 @@ def supervise(
     directory: Path | None,
     on_ready: Callable[[], object],
 ) -> bool:
-    """
-    Serve with several workers until told to leave. Return whether any could start.
-
-    Args:
-        options: How they serve.
-        sockets: What they listen on.
-        directory: Where they meet, if there is such a place.
-        on_ready: Called once, when all of them serve.
-    """
+    """Serve with workers that meet in `directory`. Return whether any could start."""
 
     def start(number: int) -> WorkerProcess:
         return WorkerProcess(options, sockets, Worker(number, directory, options.workers))
@@ -82,14 +73,17 @@ def supervise(
 
 class Supervisor:
     """
-    Start workers, and see to it that there are so many of them.
+    Workers, and what happens to them. Call `step` until it returns `False`.
 
     Args:
         options: How many, and how long they may take to leave.
         start: Starts the worker of a number; raises `OSError` if there is no room for one.
         stop_listening: Closes this process's own listening sockets.
         on_ready: Called once, when all workers serve.
-        clock: Returns the time in seconds.
+
+    Attributes:
+        signals: What the next step obeys.
+        is_broken: Whether no worker could start.
     """
 
     def __init__(
@@ -256,12 +250,12 @@ class Supervisor:
 
     def _replace(self) -> None:
         """Take the next step of replacing workers, if one is due."""
+        if self._new is not None and not self._new.is_ready:
+            if self._clock() - self._new.started > READY_TIMEOUT:
+                self._new.kill_at = self._clock()
+                self._keep_the_old(f"was not ready in {READY_TIMEOUT:g} s")
+            return
         if self._new is not None:
-            if not self._new.is_ready:
-                if self._clock() - self._new.started > READY_TIMEOUT:
-                    self._new.kill_at = self._clock()
-                    self._keep_the_old(f"was not ready in {READY_TIMEOUT:g} s")
-                return
             self._new = None
             if self._old is not None:
                 self._retire(self._old)

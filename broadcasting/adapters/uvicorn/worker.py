@@ -12,8 +12,6 @@ from .options import Options
 from .server import serve
 
 _spawn = multiprocessing.get_context("spawn")
-# They reach every process of a terminal, and are the supervisor's to obey.
-_TERMINAL = {signal.SIGINT, signal.SIGHUP}
 
 
 class WorkerProcess:
@@ -37,12 +35,9 @@ class WorkerProcess:
         self.kill_at: float | None = None
         ours, theirs = map(Link, _spawn.Pipe())
         self._process = _spawn.Process(target=_serve, args=(options, sockets, worker, theirs))
-        # A Ctrl+C meant for the supervisor must not meet a process that is not prepared.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL)
         try:
             self._process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINAL)
             theirs.connection.close()
         self.tell, self.messages = ours.tell, ours.messages
         self.is_alive = self._process.is_alive
@@ -55,9 +50,9 @@ class WorkerProcess:
 
 
 def _serve(options: Options, sockets: list[socket.socket], worker: Worker, link: Link) -> None:
-    for number in _TERMINAL:
+    # They reach every process of a terminal, and are the supervisor's to obey.
+    for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINAL)
     django.setup()
     set_worker(worker)
     serve(options, sockets, link)

@@ -11,8 +11,7 @@ logger = logging.getLogger("broadcasting.server")
 class Writer(Protocol):
     """A socket that keeps what it is sent until it is flushed."""
 
-    def flush(self) -> None:
-        """Write what waits, if there is anything."""
+    def flush(self) -> None: ...
 
 
 class WriteBatcher:

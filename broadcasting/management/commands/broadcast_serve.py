@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -165,17 +166,14 @@ def _serve(
 
 
 def _options(options: dict[str, Any], max_sockets: int | None, max_open: int | None) -> "Options":
-    same = (
-        "workers tls_cert tls_key forwarded_allow_ips reload debug access_log "
-        "keep_alive drain_delay drain_seconds"
-    )
     only = "sockets_only_application" if options["sockets_only"] else "application"
+    given = {field.name for field in fields(Options)} & options.keys()
     return Options(
         app=f"broadcasting.asgi:{only}",
         max_sockets=max_sockets,
         max_open=max_open,
         handshake_timeout=get_settings().server.handshake_timeout,
-        **{name: options[name] for name in same.split()},
+        **{name: options[name] for name in given},
     )
 
 
