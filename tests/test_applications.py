@@ -34,56 +34,46 @@ class TestOrigins:
         assert not application().accepts_origin("http://localhost")
 
     @pytest.mark.parametrize(
-        ("allowed", "origin", "accepted"),
+        ("allowed", "accepted", "refused"),
         [
-            ("*", "https://anywhere.example", True),
-            ("*", "null", True),
-            # The default port may be written.
-            ("https://example.com", "https://example.com:443", True),
-            ("https://example.com:443", "https://example.com", True),
-            ("https://example.com", "https://EXAMPLE.com", True),
-            ("https://example.com", "HTTPS://example.com", True),
-            ("https://example.com", "http://example.com", False),
-            ("https://example.com", "https://example.com:8443", False),
-            ("https://example.com", "https://sub.example.com", False),
-            ("https://example.com", "https://example.com.evil.example", False),
-            ("https://example.com", "https://evilexample.com", False),
-            ("https://example.com", "https://example.com@evil.example", False),
-            ("https://example.com", "https://evil.example/https://example.com", False),
-            ("https://example.com", "https://example.com:443@evil.example", False),
-            ("https://example.com", "https://evil.example\\.example.com", False),
-            ("https://example.com", "https://evil.example#https://example.com", False),
-            ("https://example.com", "wss://example.com", False),
-            ("https://example.com", "example.com", False),
-            ("https://example.com", "//example.com", False),
-            ("https://example.com", "null", False),
-            ("https://example.com", "", False),
-            ("https://example.com", "https://", False),
-            ("https://example.com", "https://example.com:port", False),
-            ("https://example.com", "https://example.com:99999", False),
-            ("https://example.com", "https://example.com:0", False),
-            ("https://example.com", "https://[example.com", False),
-            ("https://example.com", "file:///example.com", False),
-            ("http://localhost:3000", "http://localhost:3000", True),
-            ("http://localhost:3000", "http://localhost", False),
-            ("http://localhost:3000", "http://localhost:3001", False),
-            ("https://*.example.com", "https://a.example.com", True),
-            ("https://*.example.com", "https://a.b.example.com", True),
-            ("https://*.example.com", "https://example.com", False),
-            ("https://*.example.com", "https://evilexample.com", False),
-            ("https://*.example.com", "https://a.example.com.evil.example", False),
-            ("https://*.example.com", "http://a.example.com", False),
-            ("https://*.example.com", "https://a.example.com:8443", False),
-            ("http://[2001:DB8::1]:8000", "http://[2001:db8::1]:8000", True),
-            ("http://[2001:DB8::1]:8000", "http://[2001:db8::1]:8001", False),
-            ("http://[2001:DB8::1]:8000", "http://[2001:db8::2]:8000", False),
+            ("*", "https://anywhere.example null", ""),
+            (
+                "https://example.com",
+                "https://example.com https://example.com:443 https://EXAMPLE.com HTTPS://example.com",
+                "http://example.com https://example.com:8443 https://sub.example.com "
+                "https://example.com.evil.example https://evilexample.com "
+                "https://example.com@evil.example https://evil.example/https://example.com "
+                "https://example.com:443@evil.example https://evil.example\\.example.com "
+                "https://evil.example#https://example.com wss://example.com example.com "
+                "//example.com null https:// https://example.com:port https://example.com:99999 "
+                "https://example.com:0 https://[example.com file:///example.com",
+            ),
+            ("https://example.com:443", "https://example.com", "http://example.com:443"),
+            (
+                "http://localhost:3000",
+                "http://localhost:3000",
+                "http://localhost http://localhost:3001",
+            ),
+            (
+                "https://*.example.com",
+                "https://a.example.com https://a.b.example.com",
+                "https://example.com https://evilexample.com http://a.example.com "
+                "https://a.example.com.evil.example https://a.example.com:8443",
+            ),
+            (
+                "http://[2001:DB8::1]:8000",
+                "http://[2001:db8::1]:8000",
+                "http://[2001:db8::1]:8001 http://[2001:db8::2]:8000",
+            ),
         ],
     )
     def test_scheme_host_and_port_must_match(
-        self, allowed: str, origin: str, accepted: bool
+        self, allowed: str, accepted: str, refused: str
     ) -> None:
         """A wildcard matches subdomains of any depth, but not the domain itself."""
-        assert application(allowed).accepts_origin(origin) is accepted
+        app = application(allowed)
+        assert all(app.accepts_origin(origin) for origin in accepted.split())
+        assert not any(app.accepts_origin(origin) for origin in refused.split())
 
     @given(st.text(st.characters(codec=None, exclude_categories=())))
     def test_no_origin_raises(self, origin: str) -> None:
@@ -106,36 +96,21 @@ class TestOrigins:
             assert not app.accepts_origin(f"https://{label}{name}")
 
 
-class TestHosts:
-    @pytest.mark.parametrize(
-        ("origin", "accepted"),
-        [
-            ("http://example.com", True),
-            ("https://example.com", True),
-            ("http://example.com:8000", True),
-            ("https://www.example.org", True),
-            ("https://example.org", True),
-            ("http://[::1]:8000", True),
-            ("http://[::1]", True),
-            ("http://example.com.evil.example", False),
-            ("http://www.example.com", False),
-            ("http://evilexample.org", False),
-            ("ws://example.com", False),
-            ("http://[::2]", False),
-            ("null", False),
-        ],
-    )
-    def test_a_host_is_admitted_over_both_schemes_on_any_port(
-        self, origin: str, accepted: bool
-    ) -> None:
-        """In Django's notation: a leading dot matches the domain and its subdomains."""
-        app = application(hosts=("Example.com", ".example.org", "[::1]"))
-        assert app.accepts_origin(origin) is accepted
-
-    def test_an_asterisk_admits_every_host(self) -> None:
-        """But only of pages."""
-        assert application(hosts=("*",)).accepts_origin("https://anywhere.example")
-        assert not application(hosts=("*",)).accepts_origin("null")
+def test_a_host_is_admitted_over_both_schemes_on_any_port() -> None:
+    """In Django's notation: a leading dot matches the domain and its subdomains."""
+    app = application(hosts=("Example.com", ".example.org", "[::1]"))
+    for origin in (
+        *("http://example.com", "https://example.com", "http://example.com:8000"),
+        *("https://www.example.org", "https://example.org", "http://[::1]:8000", "http://[::1]"),
+    ):
+        assert app.accepts_origin(origin)
+    for origin in (
+        *("http://example.com.evil.example", "http://www.example.com", "http://evilexample.org"),
+        *("ws://example.com", "http://[::2]", "null"),
+    ):
+        assert not app.accepts_origin(origin)
+    assert application(hosts=("*",)).accepts_origin("https://anywhere.example")
+    assert not application(hosts=("*",)).accepts_origin("null")
 
 
 FIRST = Application(id="1", key="a", secret="very-secret")

@@ -17,8 +17,6 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, override_settings
 from django.urls import include, path
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from broadcasting import asgi
 from broadcasting.asgi import App, SiteApplication
@@ -273,34 +271,6 @@ async def test_parts_of_a_scope_are_optional(site: App) -> None:
     made = Call("/metrics")
     made.scope["client"] = None
     assert (await made.to(site)).status == 403
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    method=st.sampled_from(["GET", "POST", "HEAD", "X"]),
-    path=st.text().map(lambda t: f"/apps/{t}") | st.text().map(lambda t: f"/{t}"),
-    query=st.binary(),
-    headers=st.dictionaries(
-        st.sampled_from([b"content-length", b"transfer-encoding", b"authorization", b"host"]),
-        st.binary(),
-    ),
-    body=st.binary(),
-)
-async def test_no_request_is_a_server_error(
-    method: str, path: str, query: bytes, headers: dict[bytes, bytes], body: bytes
-) -> None:
-    """Whatever bytes a server passes on."""
-    for app in (SiteApplication(project), SiteApplication(None)):
-        made = Call("/", piece(body), method=method)
-        made.scope |= {
-            "path": path,
-            "raw_path": query + b"/apps/" + body,
-            "query_string": query,
-            "headers": list(headers.items()),
-        }
-        assert (await made.to(app)).ended
-        assert made.status is not None
-        assert made.status < 500
 
 
 # Sockets
