@@ -255,7 +255,7 @@ def memory(run: Run, number: int, name: str = "memory", *, own_channels: bool = 
 
 
 def churn(run: Run, crowd: Crowd, rounds: int) -> None:
-    """Let all sockets leave and come again; what is left of that must not grow."""
+    """Return the memory after all sockets have left and come again, which must not grow."""
     number = len(crowd.members)
     with_crowd = []
     for _ in range(rounds + 1):

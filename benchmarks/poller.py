@@ -56,5 +56,5 @@ class Poller:
         self.run_until(lambda: False, seconds)
 
     def close(self) -> None:
-        """Let go of epoll."""
+        """Close epoll."""
         self._epoll.close()

@@ -47,7 +47,7 @@ class Publisher(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
 
 
 class HttpPublisher(Publisher):
@@ -150,7 +150,7 @@ class _HttpConnection:
 
 
 def _is_whole(head: bytes, body: bytes) -> bool:
-    """Tell whether `body` has come to its end; `head` is in lower case."""
+    """Return whether `body` is complete; `head` is in lower case."""
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name == b"content-length":

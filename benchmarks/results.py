@@ -32,7 +32,7 @@ class Row:
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Say, once, why something is missing."""
+        """Print once why something is missing."""
         if text not in self.notes:
             self.notes.append(text)
 

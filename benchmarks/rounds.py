@@ -217,7 +217,7 @@ class Bench:
 
 @contextmanager
 def scraping(run: Run) -> Iterator[None]:
-    """Let somebody read the metrics once a second."""
+    """Read the metrics once a second."""
     done = threading.Event()
     url = f"http://{run.running.host}:{run.running.port}/metrics"
 

@@ -95,7 +95,7 @@ class Server:
         self.api = Api(self.address, KEYS)
 
     def is_ready(self) -> bool:
-        """Tell whether both workers serve."""
+        """Return whether both workers serve."""
         try:
             return len(metrics(self.address)) == 2
         except (OSError, RuntimeError):
@@ -243,7 +243,7 @@ class Scale:
         self.findings.expect("Sockets that survived", lost, 0)
 
     async def _drain(self, a: Server, b: Server, on_b: Sequence[Seat]) -> None:
-        """Have `b` leave; who comes back to `a` at once has never been away."""
+        """Drain `b`. A member who reconnects to `a` at once has never been away."""
         rooms = sorted({seat.room for seat in on_b})
         watching = [
             Seat(visitor, f"watch-{room}", room)

@@ -10,7 +10,7 @@ server = socketio.AsyncServer(async_mode="asgi")
 
 @server.event  # type: ignore[untyped-decorator]
 async def join(sid: str, room: str) -> None:
-    """Let a client receive."""
+    """Add a client to a room."""
     await server.enter_room(sid, room)
     await server.emit("joined", to=sid)
 

@@ -36,7 +36,7 @@ CACHE_TTL = 1800.0  # Seconds that the last event of a cache channel is kept.
 
 
 def is_kept(message: Message) -> bool:
-    """Tell whether `message` becomes the last event of its channel: clients' do not."""
+    """Return whether `message` becomes the last event of its channel. Client events do not."""
     return (
         is_cache(message.channel)
         and not is_client_event(message.event)
@@ -175,7 +175,7 @@ class Broadcaster(ABC):
         return []
 
     def close(self) -> None:  # noqa: B027 (most drivers hold nothing)
-        """Let go of connections and threads. The object is not used again."""
+        """Close connections and end threads. The object is not used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +351,7 @@ class Broker(ABC):
     async def release_lease(  # noqa: B027 (where every process holds it, it has no end)
         self, name: str, after: float = 0
     ) -> None:
-        """Let another process hold the lease, `after` so many seconds. Never raises."""
+        """Give the lease back, so that others may have it `after` so many seconds. Never raises."""
 
     async def cached(self, topic: str) -> Cached | None:
         """Return the last event of a cache channel, `None` if there is none."""

@@ -74,7 +74,7 @@ class MemoryBroadcaster(Broadcaster):
         raise_refused(refused, len(channels))
 
     def terminate_user_connections(self, user_id: str) -> None:
-        """Tell the brokers of this process, or the process that serves."""
+        """Notify the brokers of this process, or the process that serves."""
         if is_serving_here():
             super().terminate_user_connections(user_id)
         else:
@@ -113,12 +113,12 @@ class MemoryBus:
         self.presence = PresenceStore(self.publish, self._lock, clock)
 
     def attach(self, broker: "MemoryBroker") -> None:
-        """Let `broker` have every message from now on."""
+        """Pass every message from now on to `broker`."""
         with self._lock:
             self._brokers.append(broker)
 
     def detach(self, broker: "MemoryBroker") -> None:
-        """Let go of `broker`. Doing so twice is fine."""
+        """Forget `broker`. Calling it twice does no harm."""
         with self._lock:
             if broker in self._brokers:
                 self._brokers.remove(broker)

@@ -192,7 +192,7 @@ class PusherBroadcaster(Broadcaster):
         )
 
     def _what_failed(self, exc: urllib3.exceptions.HTTPError) -> str:
-        """Say why no answer came, and what to do."""
+        """Return why no answer came, and what to do."""
         match exc:  # The narrower classes first.
             case urllib3.exceptions.ReadTimeoutError():
                 return (
@@ -223,7 +223,7 @@ class PusherBroadcaster(Broadcaster):
         )
 
     def _advice(self, status: int, location: str) -> str:
-        """Say what to do about a refusal."""
+        """Return what to do about a refusal."""
         match status:
             case 401:
                 return (

@@ -18,7 +18,7 @@ class TokenBucket:
         self._at = now
 
     def take(self, now: float) -> bool:
-        """Tell whether one more may pass at time `now`, and count it if it may."""
+        """Return whether one more may pass at time `now`, and count it if so."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
         if self._tokens < 1:

@@ -28,17 +28,17 @@ _CACHE = ("cache-", "private-cache-", "presence-cache-", "private-encrypted-cach
 
 
 def is_channel_name(name: object) -> TypeGuard[str]:
-    """Tell whether `name` may name a channel (letters, digits and ``_-=@,.;``)."""
+    """Return whether `name` may name a channel (letters, digits and ``_-=@,.;``)."""
     return isinstance(name, str) and _CHANNEL.fullmatch(name) is not None
 
 
 def is_user_id(value: object) -> TypeGuard[str]:
-    """Tell whether `value` may identify a user who signs in: the characters of a channel."""
+    """Return whether `value` may identify a user who signs in: the characters of a channel."""
     return is_channel_name(value)
 
 
 def is_user_channel(name: str) -> bool:
-    """Tell whether `name` addresses the sockets of one signed-in user."""
+    """Return whether `name` addresses the sockets of one signed-in user."""
     return name.startswith(USER_CHANNEL_PREFIX) and is_user_id(
         name.removeprefix(USER_CHANNEL_PREFIX)
     )
@@ -55,28 +55,28 @@ def watch_channel(user_id: str) -> str:
 
 
 def is_watch_channel(name: str) -> bool:
-    """Tell whether `name` is a `watch_channel`; no client can name one."""
+    """Return whether `name` is a `watch_channel`; no client can name one."""
     return name.startswith(_WATCH_PREFIX)
 
 
 def is_reserved(name: str) -> bool:
-    """Tell whether `name` is kept for the server: no listing and no webhook shows it."""
+    """Return whether `name` is reserved for the server. No listing and no webhook shows it."""
     return name.startswith("#")
 
 
 def is_publishable(name: object) -> TypeGuard[str]:
-    """Tell whether a publisher may send to `name`: a channel's or a user channel's."""
+    """Return whether a publisher may send to `name`: a channel's or a user channel's."""
     return is_channel_name(name) or (isinstance(name, str) and is_user_channel(name))
 
 
 def is_socket_id(value: object) -> TypeGuard[str]:
-    """Tell whether `value` has the form of a socket id: ``digits.digits``."""
+    """Return whether `value` has the form of a socket id: ``digits.digits``."""
     return isinstance(value, str) and _SOCKET_ID.fullmatch(value) is not None
 
 
 def is_event_name(name: object) -> TypeGuard[str]:
     """
-    Tell whether a publisher may use `name` for an event.
+    Return whether a publisher may use `name` for an event.
 
     Any text of 1 to 200 characters that UTF-8 can carry, but the names that the
     protocol keeps for the server.
@@ -90,32 +90,32 @@ def is_event_name(name: object) -> TypeGuard[str]:
 
 
 def is_client_event(event: str) -> bool:
-    """Tell whether `event` has a name that only clients use: such events are never kept."""
+    """Return whether `event` has a name that only clients use. Such events are never kept."""
     return event.startswith("client-")
 
 
 def is_guarded(channel: str) -> bool:
-    """Tell whether joining `channel` needs an authorization signature."""
+    """Return whether joining `channel` needs an authorization signature."""
     return channel.startswith((_PRIVATE, _PRESENCE))
 
 
 def is_presence(channel: str) -> bool:
-    """Tell whether the members of `channel` learn of each other."""
+    """Return whether `channel` is a presence channel."""
     return channel.startswith(_PRESENCE)
 
 
 def is_encrypted(channel: str) -> bool:
-    """Tell whether what is sent on `channel` is sealed for its subscribers."""
+    """Return whether data on `channel` is encrypted."""
     return channel.startswith(_ENCRYPTED)
 
 
 def is_cache(channel: str) -> bool:
-    """Tell whether `channel` repeats its last event to whoever joins."""
+    """Return whether `channel` sends its last event to new subscribers."""
     return channel.startswith(_CACHE)
 
 
 def is_utf8(text: str) -> bool:
-    """Tell whether `text` can be sent: JSON may spell lone surrogates, which no socket can."""
+    """Return whether `text` is valid UTF-8. JSON may spell lone surrogates, which are not."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -38,7 +38,7 @@ def sign(secret: str, text: str) -> str:
 
 
 def verify(secrets: Iterable[str], text: str, signature: str) -> bool:
-    """Tell, in constant time for each secret, whether `signature` is that of `text`."""
+    """Return whether `signature` is that of `text`, in constant time for each secret."""
     # Bytes: compare_digest raises TypeError on text that is not ASCII.
     given = signature.encode(errors="surrogatepass")
     return any(hmac.compare_digest(sign(secret, text).encode(), given) for secret in secrets)

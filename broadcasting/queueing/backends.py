@@ -28,7 +28,7 @@ class Backend(Protocol):
         """Raise `ImproperlyConfigured` if nothing can be put into `queue`."""
 
     def enqueue(self, envelope: dict[str, Any], *, queue: str, delay: float) -> None:
-        """Have a worker call `send_queued` with `envelope`, not before `delay` seconds."""
+        """Enqueue a call of `send_queued` with `envelope`, after `delay` seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def enqueue(outgoing: OutgoingEvent) -> None:
 
 
 def put(envelope: Envelope, delay: float = 0) -> None:
-    """Have a worker send `envelope`, not before `delay` seconds. Raise what the queue raises."""
+    """Enqueue `envelope` for a worker, after `delay` seconds. Raise what the queue raises."""
     token = is_enqueueing.set(True)
     try:
         breakers[None].call(

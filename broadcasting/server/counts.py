@@ -66,12 +66,12 @@ class SubscriptionCounts:
             self._spawn(self._tell())
 
     def recount(self, topic: str) -> None:
-        """Tell the number of `topic` with the next `announce_late`."""
+        """Announce the number of `topic` with the next `announce_late`."""
         if self._is_told(topic):
             self._late.add(topic)
 
     async def announce_late(self) -> None:
-        """Tell the numbers that could not be told when they changed. Called each second."""
+        """Announce the numbers that had to wait when they changed. Called each second."""
         late, self._late = self._late, set()
         if not late:
             return
@@ -120,7 +120,7 @@ class SubscriptionCounts:
         self._late.update(name for name, (sockets, _) in sizes.items() if sockets != due[name])
 
     def _is_due(self, name: str, count: int) -> bool:
-        """Tell whether `count` is to be told now; if it is later, take note."""
+        """Return whether to announce `count` now. If not, it is announced later."""
         if not self._is_told(name):
             return False
         now = self._clock()

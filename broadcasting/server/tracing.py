@@ -30,7 +30,7 @@ class TracedSession(Session):
     __slots__ = ("_is_told",)
 
     def open(self, origin: str | None, *, is_secure: bool = True) -> None:
-        """Tell who came, and whether it may stay."""
+        """Write who connected, and whether the client was admitted."""
         self._is_told = False  # Of the close.
         page = "no page" if origin is None else f"a page of {shown(origin)}"
         app = "no application" if self.app is None else f"application {self.app.id}"
@@ -38,12 +38,12 @@ class TracedSession(Session):
         super().open(origin, is_secure=is_secure)
 
     def receive(self, text: str) -> None:
-        """Tell what was heard."""
+        """Write what the client sent."""
         _tell("cyan", "%s < %s", self.socket_id, shown(text))
         super().receive(text)
 
     def closed(self) -> None:
-        """Tell that the client has gone."""
+        """Write that the connection has ended."""
         if not self._is_told:
             self._is_told = True
             _tell("red", "%s has gone", self.socket_id)
@@ -65,7 +65,7 @@ class TracedHub(Hub):
     """A hub that tells what it delivers."""
 
     def deliver(self, message: Message) -> int:
-        """Tell how many sockets listen."""
+        """Write how many sockets receive the message."""
         count = super().deliver(message)
         _tell(
             "yellow",

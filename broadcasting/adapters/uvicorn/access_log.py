@@ -13,7 +13,7 @@ class _SignatureFilter(logging.Filter):
     """Cut out what signs a request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, without signatures and tokens."""
+        """Pass every record, without signatures and tokens."""
         if isinstance(record.args, tuple):
             record.args = tuple(
                 _masked(value) if isinstance(value, str) else value for value in record.args
@@ -38,13 +38,13 @@ def _masked(path: str) -> str:
 
 
 def mask_signatures() -> None:
-    """Let uvicorn log no signature, neither of a request nor of a WebSocket."""
+    """Keep signatures out of uvicorn's log, of requests and of WebSockets."""
     for name in ("uvicorn.access", "uvicorn.error"):
         logging.getLogger(name).addFilter(_SignatureFilter())
 
 
 def log_requests() -> None:
-    """Let uvicorn log every request, where the project's ``LOGGING`` says or to stdout."""
+    """Log every request, where the project's ``LOGGING`` says or to stdout."""
     logger = logging.getLogger("uvicorn.access")
     if not logger.isEnabledFor(logging.INFO):
         logger.setLevel(logging.INFO)

@@ -22,7 +22,7 @@ class Link:
         self.is_over = False
 
     def tell(self, message: bytes) -> None:
-        """Say something, if the other side still listens."""
+        """Send a message, if the other side still reads."""
         with suppress(OSError):
             self.connection.send_bytes(message)
 

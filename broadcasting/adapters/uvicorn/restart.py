@@ -49,7 +49,7 @@ class Restart:
             self._task.cancel()
 
     async def finish(self) -> None:
-        """Let the next process have its turn soon: this one has gone."""
+        """Give the lease back soon: this process is gone."""
         if self._has_lease:
             await self._broker.release_lease(LEASE, PAUSE)
 

@@ -99,7 +99,7 @@ class ChannelLayerBroadcaster(Broadcaster):
         return broker
 
     def terminate_user_connections(self, user_id: str) -> None:
-        """Tell every server process, or the one that serves."""
+        """Notify every server process, or the one that serves."""
         if is_shared(find_layer(self._alias)) or is_serving_here():
             super().terminate_user_connections(user_id)
         else:

@@ -107,7 +107,7 @@ class ChannelLayerBroker(Broker):
             self._listener.deliver(message)
 
     async def _confirm(self, topic: str) -> bool:
-        """Join and send a probe through the group; tell whether it came soon."""
+        """Join and send a probe through the group; return whether it came soon."""
         try:
             if self._mailbox is not None:
                 group = group_of(topic)

@@ -22,5 +22,5 @@ def find_layer(alias: str) -> BaseChannelLayer:
 
 
 def is_shared(layer: BaseChannelLayer) -> bool:
-    """Tell whether `layer` reaches other processes."""
+    """Return whether `layer` reaches other processes."""
     return not isinstance(layer, InMemoryChannelLayer)

@@ -123,7 +123,7 @@ class RedisPresence(Presence):
         self._listener = listener
 
     def doubt(self) -> None:
-        """Tell everything again soon: the bus was lost and is back."""
+        """Store everything again soon: the bus was lost and is back."""
         self._doubts += 1
         self._spawn(self._sync_quietly())
 

@@ -76,7 +76,7 @@ class ShardedBroker(Broker):
         return await self._brokers[0].acquire_lease(name, seconds)
 
     async def release_lease(self, name: str, after: float = 0) -> None:
-        """Tell the first part."""
+        """Publish on the first part."""
         await self._brokers[0].release_lease(name, after)
 
     def _of(self, topic: str) -> Broker:
@@ -104,7 +104,7 @@ class ShardedPresence(Presence):
         await self._parts[self._part_of(topic)].leave(topic, entry, grace=grace)
 
     async def count(self, sockets: Mapping[str, int]) -> Mapping[str, tuple[int, int]]:
-        """Tell each part the numbers of its topics."""
+        """Store in each part the numbers of its topics."""
         groups: dict[int, dict[str, int]] = {}
         for topic, number in sockets.items():
             groups.setdefault(self._part_of(topic), {})[topic] = number
@@ -126,7 +126,7 @@ class ShardedPresence(Presence):
         return _merged(await _all(part.occupied(app_id, prefix) for part in self._parts))
 
     async def heartbeat(self, connections: Mapping[str, int]) -> Mapping[str, int]:
-        """Tell all parts. Each knows of all connections, so any one's answer is right."""
+        """Store in all parts. Each has all connections, so any one's answer is right."""
         answers = await _settled(part.heartbeat(connections) for part in self._parts)
         totals = [answer for answer in answers if not isinstance(answer, BaseException)]
         if not totals:
@@ -134,7 +134,7 @@ class ShardedPresence(Presence):
         return totals[0]
 
     async def expire(self) -> None:
-        """Let all parts do so."""
+        """Expire in all parts."""
         await _all(part.expire() for part in self._parts)
 
 
