@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from keyword import iskeyword
-from string import ascii_letters, digits
+from string import ascii_letters, digits, hexdigits
 
 from django.core.exceptions import ImproperlyConfigured
 from django.urls.converters import get_converters
@@ -32,15 +32,11 @@ _KINDS = (
 _NEVER_LEFT = ("private-", "presence-", "cache-")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _BETWEEN_DOTS = r"[^.]+"
+_UUID = (8, 4, 4, 4, 12)  # Digits between its hyphens.
 # A regular expression tries every way to spread a name over them.
 MAX_BETWEEN_DOTS = 2
 # The characters of channel names, in the order that examples prefer.
 _ALPHABET = digits[1:] + "0" + ascii_letters + "-_.,=@;"
-# A part of a converter's expression that is easy to read: what, and how often.
-_PIECE = re.compile(
-    r"(?P<what>\[\^?[^\]]+\]|\\[dw]|\.|[A-Za-z0-9_-])(?P<often>\+|\{(?P<count>[0-9]{1,3})\})?"
-)
-
 # The characters that may stand at a place, and whether more of them may follow.
 _Place = tuple[frozenset[str], bool]
 
@@ -112,8 +108,8 @@ class Pattern:
         """
         Return a name that both patterns may match, `None` if there is none.
 
-        A converter whose expression is too involved to be read counts as one that
-        matches anything.
+        A converter counts as one that matches any text of the characters that it matches
+        alone, or any text at all if there are none; ``uuid`` is known.
         """
         ours, theirs = self._places, other._places
         # Names that lead both patterns to the same places are alike from there on.
@@ -219,22 +215,9 @@ def _bad(text: object, problem: str) -> ImproperlyConfigured:
 def _places_of(part: str | Parameter) -> Iterable[_Place]:
     if isinstance(part, str):
         return [(frozenset(character), False) for character in part]
-    return _read_regex(part.regex) or [(frozenset(_ALPHABET), True)]
-
-
-def _read_regex(regex: str) -> list[_Place]:
-    """Return the places that an expression describes, an empty list if it is not that simple."""
-    places: list[_Place] = []
-    end = 0
-    while end < len(regex):
-        piece = _PIECE.match(regex, end)
-        if piece is None:
-            return []
-        try:
-            one = re.compile(piece["what"])
-        except re.error:
-            return []
-        characters = frozenset(c for c in _ALPHABET if one.fullmatch(c))
-        places += [(characters, piece["often"] == "+")] * int(piece["count"] or 1)
-        end = piece.end()
-    return places
+    if part.converter == "uuid":
+        groups = [[(frozenset(hexdigits.lower()), False)] * length for length in _UUID]
+        hyphen = (frozenset("-"), False)
+        return [place for group in groups for place in (hyphen, *group)][1:]
+    alone = frozenset(c for c in _ALPHABET if re.fullmatch(part.regex, c))
+    return [(alone or frozenset(_ALPHABET), True)]

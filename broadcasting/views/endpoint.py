@@ -5,8 +5,7 @@ from functools import update_wrapper, wraps
 from urllib.parse import quote
 
 from asgiref.sync import markcoroutinefunction
-from django.http import HttpRequest, HttpResponse
-from django.http.request import UnreadablePostError
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 
 from ..api.body import declared_length
 from ..api.request import Gone, Request
