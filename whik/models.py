@@ -157,7 +157,7 @@ class ChatMessage(models.Model):
 
 # shown
 class Thing(BroadcastsModelEvents, models.Model):
-    """A thing in a list that everybody can change. Saving or deleting it broadcasts the change."""
+    """A thing in a list that everybody can change."""
 
     name = models.CharField(max_length=MAX_THING_NAME)
     # Apple and apple are one thing.
@@ -193,6 +193,6 @@ class Thing(BroadcastsModelEvents, models.Model):
         }[event]
 
     def broadcast_to_others(self, event: str) -> bool:
-        return True  # The page that made the change shows the answer.
+        return True  # The page that made the change knows it.
 
     # end
