@@ -99,15 +99,8 @@ def test_slashes_around_the_path_do_not_matter(path: str, result: str) -> None:
 def test_nothing_is_queued_by_default() -> None:
     """An event may still name a queue, for which the other defaults hold."""
     assert settings_of().queue == settings_of(QUEUE=None).queue == Queue(all=False)
-
-
-def test_an_empty_dictionary_queues_with_the_documented_figures() -> None:
-    """Those of docs/queues.md."""
     queue = settings_of(QUEUE={}).queue
-    assert (queue.backend, queue.name, queue.all, queue.cache) == (
-        *("default", "default", True),
-        "default",
-    )
+    assert (queue.backend, queue.name, queue.cache, queue.all) == (*["default"] * 3, True)
     assert (queue.tries, queue.backoff, queue.expires) == (5, (1, 5, 15, 60), None)
 
 

@@ -1,7 +1,6 @@
 """The events of changes to rows, and what the methods of a model decide."""
 
 import asyncio
-from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from broadcasting import (
 )
 from broadcasting.exceptions import UndeclaredModel
 from broadcasting.middleware import SocketIdMiddleware
-from broadcasting.model_events.mixin import is_muted
 from tests.events.recording import RecordingBroadcaster as Recorder
 from tests.model_events.shop.models import (
     Label,
@@ -90,17 +88,6 @@ def test_each_way_to_save_is_one_event(first: Recorder) -> None:
     Thing.objects.update_or_create(name="a", defaults={"count": 1})
     Thing.objects.update_or_create(name="b")
     assert first.names == ["ThingCreated", "ThingUpdated", "ThingCreated"]
-
-
-async def test_async_methods_fire_as_well(first: Recorder) -> None:
-    thing = await Thing.objects.acreate(name="a")
-    thing.name = "b"
-    await thing.asave()
-    with without_broadcasting():
-        thing.name = "c"
-        await thing.asave()
-    await thing.adelete()
-    assert first.names == ["ThingCreated", "ThingUpdated", "ThingDeleted"]
 
 
 async def test_event_loop_that_may_write_may_send(
@@ -365,25 +352,3 @@ def test_exception_ends_without_broadcasting(first: Recorder) -> None:
     assert first.sent == []
     Thing.objects.create(name="b")
     assert first.names == ["ThingCreated"]
-
-
-def test_several_threads_may_share_one_object(first: Recorder) -> None:
-    muted = without_broadcasting()
-    seen: list[bool] = []
-
-    def enter_and_leave_later(entered: Event, leave: Event) -> None:
-        with muted:
-            entered.set()
-            leave.wait(5)
-            seen.append(is_muted())
-        seen.append(is_muted())
-
-    events = [(Event(), Event()), (Event(), Event())]
-    threads = [Thread(target=enter_and_leave_later, args=pair) for pair in events]
-    for thread, (entered, _) in zip(threads, events, strict=True):
-        thread.start()
-        assert entered.wait(5)
-    for thread, (_, leave) in zip(threads, events, strict=True):
-        leave.set()
-        thread.join(5)
-    assert seen == [True, False, True, False]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 from django.db import IntegrityError, NotSupportedError, connection, transaction
-from django.db.models import Case, Count, F, Value, When
+from django.db.models import Count, F
 from django.test.utils import CaptureQueriesContext
 
 from broadcasting import BroadcastsQuerySet, without_broadcasting
@@ -176,9 +176,3 @@ def test_model_must_broadcast() -> None:
 def test_django_reports_an_unknown_field(items: list[Item]) -> None:
     with pytest.raises(Exception, match="has no field named 'nmae'"):
         Item.objects.with_broadcasting().update(nmae="x")  # type: ignore[misc]  # the mistake
-
-
-def test_update_by_cases(items: list[Item], first: Recorder) -> None:
-    case = Case(When(name="a", then=Value(1)), default=Value(4))
-    Item.objects.with_broadcasting().update(count=case)
-    assert [entry[1] for entry in sent(first)] == ["b", "c"]

@@ -49,13 +49,6 @@ def test_later_runs_change_nothing(password_file: Path) -> None:
     assert User.objects.get(username="admin").password == before
 
 
-def test_new_database_keeps_the_password(password_file: Path) -> None:
-    run()
-    User.objects.all().delete()
-    run()
-    assert User.objects.get(username="admin").check_password(password_file.read_text().strip())
-
-
 def test_changed_password_is_kept(password_file: Path) -> None:
     run()
     admin = User.objects.get(username="admin")

@@ -24,8 +24,6 @@ class Tag(BroadcastsModelEvents, models.Model):
 
 
 class Label(models.Model):
-    """Does not broadcast."""
-
     name = models.CharField(max_length=20)
     broadcast_fields = ("name",)
 
@@ -49,8 +47,6 @@ class Thing(BroadcastsModelEvents, models.Model):
 
 
 class Person(BroadcastsModelEvents, models.Model):
-    """Declares what is no column, and has its say in everything."""
-
     first = models.CharField(max_length=20)
     last = models.CharField(max_length=20)
     age = models.IntegerField(default=0)
@@ -126,8 +122,6 @@ class Note(BroadcastsModelEvents, models.Model):
 
 
 class Moment(BroadcastsModelEvents, models.Model):
-    """A property of it may fail."""
-
     divisor = models.IntegerField()
     broadcast_fields = ("quotient",)
 
@@ -140,8 +134,6 @@ class Moment(BroadcastsModelEvents, models.Model):
 
 
 class Member(BroadcastsModelEvents, models.Model):
-    """Related to its own kind."""
-
     name = models.CharField(max_length=20)
     friends = models.ManyToManyField("self")
     follows = models.ManyToManyField("self", symmetrical=False, related_name="followers")
@@ -158,8 +150,6 @@ class Member(BroadcastsModelEvents, models.Model):
 
 
 class Item(BroadcastsModelEvents, models.Model):
-    """Can tell of bulk changes."""
-
     name = models.CharField(max_length=20, unique=True)
     count = models.IntegerField(default=0)
     secret = models.CharField(max_length=20, default="")
@@ -171,12 +161,10 @@ class Item(BroadcastsModelEvents, models.Model):
 
 
 class Silent(BroadcastsModelEvents, models.Model):
-    """Does not declare what may be sent."""
+    """Declares nothing."""
 
 
 class Opinion(BroadcastsModelEvents, models.Model):
-    """Has its say in everything."""
-
     text = models.CharField(max_length=20)
     broadcast_fields = ("text",)
 
