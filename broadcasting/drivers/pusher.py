@@ -85,7 +85,7 @@ class PusherBroadcaster(Broadcaster):
             try:
                 self._accepted(path, response)
             except BroadcastError as exc:
-                refused |= dict.fromkeys(names, exc)
+                refused |= _refused_alone(response, names) or dict.fromkeys(names, exc)
         raise_refused(refused, len(channels))
 
     def terminate_user_connections(self, user_id: str) -> None:
@@ -286,6 +286,18 @@ def _positive(name: str, value: object, kind: type[int] | type[float] = float) -
         what = "a whole number" if kind is int else "a number"
         raise ValueError(f"{name} is {value!r}; it must be {what} above 0")
     return value
+
+
+def _refused_alone(
+    response: urllib3.BaseHTTPResponse, names: Sequence[str]
+) -> dict[str, BroadcastError]:
+    """Return why this library's server refused some of `names`, if it accepted the others."""
+    try:
+        entries = json.loads(response.data)["channels"]
+        errors = {name: entries[name].get("error") for name in names}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
+    return {name: BroadcastError(str(error)) for name, error in errors.items() if error}
 
 
 def _status(response: urllib3.BaseHTTPResponse) -> int:

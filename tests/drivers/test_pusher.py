@@ -138,6 +138,21 @@ class TestPusher(BroadcasterContract):
         assert {type(error) for error in caught.value.refused.values()} == {PayloadError}
         assert len(self.server.requests) == 3
 
+    async def test_a_refused_channel_leaves_the_others(self, broadcaster: Broadcaster) -> None:
+        """The server of this library says which one; another answer refuses them all."""
+        answer = {"error": "1 of 2", "channels": {"a": {}, "b": {"error": "no permission"}}}
+        for body, refused in (
+            (answer, {"b": "no permission"}),
+            ({"channels": {"a": {}}}, None),
+            ({"channels": []}, None),
+            ([], None),
+        ):
+            self.server.answers = [(503, json.dumps(body).encode())]
+            with pytest.raises(BroadcastError) as caught:
+                await broadcaster.abroadcast(["a", "b"], "Hello", "{}")
+            found = getattr(caught.value, "refused", None)
+            assert (found and {name: str(error) for name, error in found.items()}) == refused
+
     async def test_after_a_request_without_an_answer_no_more_is_sent(self) -> None:
         """It would wait as long; a channel that has the event is not refused."""
         broadcaster = self.make(timeout=0.2)
