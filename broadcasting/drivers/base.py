@@ -1,9 +1,9 @@
 """
 The contracts of a connection's two ends.
 
-A `Broadcaster` is the write end, used by any process; a `Broker` the read end, used
-by processes that serve sockets. Both live in one driver file, so that names and
-encodings are known in one place.
+A `Broadcaster` is the write end, which any process uses. A `Broker` is the read end, which
+processes that serve sockets use. A driver defines both, so that names and encodings are
+known in one place.
 """
 
 from abc import ABC, abstractmethod
@@ -25,14 +25,18 @@ from .diagnosis import Diagnosis
 # Where `runserver` listens unless told otherwise.
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-# What server processes tell each other about an application. Every hub listens to this
-# channel of each; its name is none that a client could join or a publisher send to.
+# The channel of each application on which server processes are given commands. Every hub
+# listens to it. Clients cannot subscribe to it, and publishers cannot send to it.
 CONTROL = "#control"
 TERMINATE = "terminate"
 RESTART = "restart"
 
-KEEP_NOTHING = Retentions()
 CACHE_TTL = 1800.0  # Seconds that the last event of a cache channel is kept.
+KEEP_NOTHING = Retentions()
+
+# Seconds that a vacated channel and a removed member have to come back before listeners
+# hear of the `PresenceChange` (Pusher, "Webhooks"). Messages to clients do not wait for it.
+NOTIFY_GRACE = 3.0
 
 
 def is_kept(message: Message) -> bool:
@@ -45,39 +49,25 @@ def is_kept(message: Message) -> bool:
 
 
 class Common(TypedDict):
-    """The arguments that every driver hands on to `Broadcaster`."""
+    """The arguments that the constructor of every driver passes on to `Broadcaster`."""
 
     app: Application
     first_app_id: str
     retentions: NotRequired[Retentions]
 
 
-def raise_refused(refused: Mapping[str, BroadcastError], channels: int) -> None:
-    """
-    Raise what `Broadcaster.broadcast` must if some of its `channels` are without the event.
-
-    Args:
-        refused: Why, by channel.
-        channels: How many there were.
-    """
-    if len(refused) == channels:
-        raise next(iter(refused.values()))
-    if refused:
-        raise ChannelsRefused(refused)
-
-
 class Broadcaster(ABC):
     """
     The write end of a connection.
 
-    One object per alias and process, made on first use, shared by all threads; so
-    every method must be thread-safe. Options of the connection arrive as keyword
-    arguments in lower case.
+    A process has one for each alias, made on first use and shared by all threads, so every
+    method must be thread-safe. The connection's options arrive as keyword arguments in
+    lower case.
 
     Args:
         app: The application that the connection publishes for.
-        first_app_id: The id of the first application, whose names some drivers
-            leave unadorned on the bus.
+        first_app_id: The id of the first application. Some drivers give its channels their
+            bare names on the bus.
         retentions: What the connection keeps of each channel's events.
     """
 
@@ -119,15 +109,6 @@ class Broadcaster(ABC):
             BroadcastError: No channel has the event, as far as is known.
         """
 
-    def terminate_user_connections(self, user_id: str) -> None:
-        """
-        Close every socket that is signed in as `user_id`, in all server processes.
-
-        Raises:
-            BroadcastError: The servers could not be told.
-        """
-        self.broadcast([CONTROL], TERMINATE, encode(user_id))
-
     async def abroadcast(
         self,
         channels: Sequence[str],
@@ -148,14 +129,23 @@ class Broadcaster(ABC):
             is_transient=is_transient,
         )
 
+    def terminate_user_connections(self, user_id: str) -> None:
+        """
+        Close every socket on which `user_id` is signed in, in all server processes.
+
+        Raises:
+            BroadcastError: The servers could not be reached.
+        """
+        self.broadcast([CONTROL], TERMINATE, encode(user_id))
+
     @property
     def posts_to(self) -> str | None:
-        """Where processes that serve no sockets post to, if the bus ends at the process."""
+        """The server's address if the bus ends at its process and others must post to it."""
         return None
 
     @property
     def can_be_read(self) -> bool:
-        """Whether `get_broker` returns a read end. Some drivers only write."""
+        """Whether there is a read end. Some drivers only write."""
         return type(self).get_broker is not Broadcaster.get_broker
 
     def get_broker(self) -> "Broker":
@@ -163,29 +153,39 @@ class Broadcaster(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no read end")
 
     def check(self) -> list[CheckMessage]:
-        """Return what is wrong with the connection's settings, without touching a network."""
+        """Return what is wrong with the connection's settings. No network is used."""
         return []
 
     def diagnose(self) -> list[Diagnosis]:
-        """
-        Look at what the connection leads to, over the network, and return what was found.
-
-        For people who ask what is wrong; it may take seconds. Never called in a loop.
-        """
+        """Return what is found where the connection leads. This may take seconds."""
         return []
 
     def close(self) -> None:  # noqa: B027 (most drivers hold nothing)
         """Close connections and end threads. The object is not used again."""
 
 
+def raise_refused(refused: Mapping[str, BroadcastError], channels: int) -> None:
+    """
+    Raise what `Broadcaster.broadcast` must if some channels are without the event.
+
+    Args:
+        refused: Why, by channel.
+        channels: How many channels there were.
+    """
+    if len(refused) == channels:
+        raise next(iter(refused.values()))
+    if refused:
+        raise ChannelsRefused(refused)
+
+
 @dataclass(frozen=True, slots=True)
 class Members:
     """
-    Who is in a presence channel.
+    The members of a presence channel.
 
     Attributes:
-        infos: What others are told of each user, by user id, as JSON text.
-        version: As of a `Message`: changes with a greater one are not in `infos`.
+        infos: What others see of each user, by user id, as JSON text.
+        version: As of a `Message`. Changes with a greater version are not in `infos`.
     """
 
     infos: Mapping[str, str]
@@ -197,12 +197,10 @@ class PresenceChange:
     """
     A topic became occupied or vacant, or a member came or went.
 
-    One process of the cluster hears of it.
-
     Attributes:
         name: ``channel_occupied``, ``channel_vacated``, ``member_added`` or
             ``member_removed``.
-        user_id: The member, where one came or went.
+        user_id: The member who came or went.
     """
 
     name: str
@@ -210,46 +208,40 @@ class PresenceChange:
     user_id: str | None = None
 
 
-# Seconds that a vacated channel and a removed member have to come back before listeners
-# hear of the `PresenceChange` (Pusher, "Webhooks"). Messages to clients do not wait for it.
-NOTIFY_GRACE = 3.0
-
-
 class Listener(Protocol):
     """
-    What a broker reads for: the hub of the loop.
+    What a broker reads for: the hub of its loop.
 
-    Every method is called on the loop and returns at once; none may raise.
+    Every method is called on the loop, returns at once and does not raise.
     """
 
     def deliver(self, message: Message) -> object:
-        """Take a message of a topic that is subscribed to."""
+        """Take a message of a subscribed topic."""
 
     def changed(self, change: PresenceChange) -> None:
-        """Take a change that no other process of the cluster is given."""
+        """Take a change. One process of the cluster hears of each."""
 
     def recount(self, topic: str) -> None:
         """
-        Announce to the subscribers of `topic` how many there are.
+        Announce the number of subscribers of `topic` to them.
 
-        Called where that number changed and no process knows that it changed it, as when
-        a dead process is removed.
+        It changed without a call of `Presence.count`, as when a dead process is removed.
         """
 
 
 class Presence(ABC):
     """
-    Who is there: the sockets of each topic, and the users behind them.
+    The sockets of each topic and the users behind them.
 
-    Every change is one atomic step that also publishes its message on the topic, with
-    a version, once in the cluster: ``member_added`` when a user's first entry joins,
-    ``member_removed`` when the last has left. An *entry* is one subscription of one
-    socket; its name is unique in the cluster and never used again, so a late leave
-    cannot undo a later join.
+    A change and its message on the topic are one atomic step. The message has a version and
+    is published once in the cluster: ``member_added`` when a user's first entry joins,
+    ``member_removed`` when the last one has left. An *entry* is one subscription of one
+    socket. Its name is unique in the cluster and is not used again, so a late leave cannot
+    undo a later join.
 
-    Entries belong to the process that made them. They outlive a lost bus, which is
-    told everything again when it is back, but not their process: `expire` of any other
-    one removes what a process left behind that has not been heard of for 20 s.
+    Entries belong to the process that made them. After the loss of a bus its processes
+    enter them again. After the death of a process, when it was not heard of for 20 s,
+    `expire` of any other process removes them.
 
     Every method is called on the loop. All but `leave` and `count`, which try again by
     themselves, raise `BroadcastError` when the bus is away.
@@ -265,37 +257,37 @@ class Presence(ABC):
         self, topic: str, entry: str, member: Member, *, socket_id: str, limit: int
     ) -> Members | None:
         """
-        Enter `member` and return all members, or `None`: the topic has `limit` users.
+        Enter `member`. Return all members, or `None` if the topic has `limit` users.
 
-        A user who is there already may always join; the newest information counts.
-        The message about it leaves out `socket_id`.
+        A user who is a member already can always join, and the newest information counts.
+        `socket_id` does not receive the message.
         """
 
     @abstractmethod
     async def leave(self, topic: str, entry: str, *, grace: float = 0) -> None:
         """
-        Take `entry` out; an unknown one is fine.
+        Remove `entry`, if it is there.
 
-        With `grace`, a user whose last entry this was stays for so many seconds, and
-        nobody is told anything if one joins meanwhile.
+        If it was its user's last one, the user stays for `grace` seconds. A join meanwhile
+        is no change.
         """
 
     @abstractmethod
     async def count(self, sockets: Mapping[str, int]) -> Mapping[str, tuple[int, int]]:
         """
-        Note how many sockets *of this process* each topic has now.
+        Store how many sockets *of this process* each topic has now.
 
-        Return the former and the new number in the cluster for those that could be
-        noted at once.
+        Return the former and the new number in the cluster, for the topics that could be
+        stored at once.
         """
 
     @abstractmethod
     async def members(self, topic: str) -> Members:
-        """Return who is in `topic`."""
+        """Return the members of `topic`."""
 
     @abstractmethod
     async def sizes(self, topics: Sequence[str]) -> Mapping[str, tuple[int, int]]:
-        """Return the sockets and the users of each of `topics`."""
+        """Return the numbers of sockets and of users of each topic."""
 
     @abstractmethod
     async def occupied(self, app_id: str, prefix: str = "") -> Mapping[str, int]:
@@ -304,9 +296,9 @@ class Presence(ABC):
     @abstractmethod
     async def heartbeat(self, connections: Mapping[str, int]) -> Mapping[str, int]:
         """
-        Say that this process lives and has so many `connections` by application id.
+        Store that this process lives, and its number of connections by application id.
 
-        Return those of the whole cluster. Called every 5 seconds.
+        Return the numbers of the whole cluster. Called every 5 seconds.
         """
 
     @abstractmethod
@@ -318,16 +310,16 @@ class Broker(ABC):
     """
     The read end of a connection, for one event loop.
 
-    Every method is called on that loop. `connect` comes before `subscribe`;
-    `publish`, `cached` and the questions to `presence` may come alone. Per topic,
-    messages are delivered in the order in which the bus took them, at most once each.
+    Every method is called on that loop. `connect` comes before `subscribe`; the other
+    methods and `presence` need no `connect`. The messages of a topic are delivered in the
+    order in which the bus took them, each at most once.
 
     Attributes:
-        is_shared: Whether other processes' messages arrive here.
-        supports_cache: Whether the last event of cache channels is kept.
-        presence: Who is there.
+        is_shared: Whether messages of other processes arrive.
+        supports_cache: Whether the last event of a cache channel is kept.
+        presence: The presence on this bus.
         is_up: Whether the bus answers, as far as is known.
-        reconnects: How often it was lost and found again.
+        reconnects: How often the bus was lost and found again.
     """
 
     is_shared: bool
@@ -336,12 +328,58 @@ class Broker(ABC):
     is_up: bool = True
     reconnects: int = 0
 
+    @abstractmethod
+    async def connect(self, listener: Listener) -> None:
+        """
+        Begin to read for `listener`.
+
+        Return without waiting for a server that is away. The broker goes on trying, and
+        logs one line when it loses its bus and one when the bus is back.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End. Messages under way are dropped, and this process's entries removed."""
+
+    @abstractmethod
+    async def subscribe(self, topic: str) -> None:
+        """
+        Return once messages of `topic` are certain to arrive.
+
+        A subscription outlives a lost bus.
+
+        Raises:
+            BroadcastError: The bus did not confirm within a few seconds.
+        """
+
+    @abstractmethod
+    async def unsubscribe(self, topic: str) -> None:
+        """Stop receiving `topic`. Does not raise."""
+
+    @abstractmethod
+    async def publish(self, message: Message) -> None:
+        """
+        Send `message` to every process that listens, this one included.
+
+        The last event of a cache channel is kept, unless a client sent it. Calls that are
+        awaited one after the other are delivered in that order.
+
+        Raises:
+            PublisherBusy: Too many messages wait already; nothing was sent.
+            BroadcastError: The bus did not take this message. It may have taken others
+                that were published at the same time.
+        """
+
+    async def cached(self, topic: str) -> Cached | None:
+        """Return the last event of a cache channel, `None` if there is none."""
+        return None
+
     async def acquire_lease(self, name: str, seconds: float) -> bool:
         """
-        Try to become, or stay, the only process that does `name`, for `seconds` at most.
+        Acquire or prolong the lease `name`, which one process holds at a time.
 
-        Return whether this process holds the lease now; one that does not may ask again.
-        Where the bus ends at the process every process holds it.
+        Return whether this process holds it now, for `seconds` at most. Where the bus ends
+        at the process every process holds it.
 
         Raises:
             BroadcastError: The bus is away.
@@ -351,50 +389,4 @@ class Broker(ABC):
     async def release_lease(  # noqa: B027 (where every process holds it, it has no end)
         self, name: str, after: float = 0
     ) -> None:
-        """Give the lease back, so that others may have it `after` so many seconds. Never raises."""
-
-    async def cached(self, topic: str) -> Cached | None:
-        """Return the last event of a cache channel, `None` if there is none."""
-        return None
-
-    @abstractmethod
-    async def connect(self, listener: Listener) -> None:
-        """
-        Begin to read for `listener`.
-
-        Return without waiting for a server that is away: the broker goes on trying,
-        with one line in the log when it loses its bus and one when it is back.
-        """
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Stop reading and give everything back. Messages under way are dropped."""
-
-    @abstractmethod
-    async def subscribe(self, topic: str) -> None:
-        """
-        Return once messages of `topic` are certain to arrive.
-
-        The subscription outlives a lost bus: it is made again with the connection.
-
-        Raises:
-            BroadcastError: The bus did not confirm within a few seconds.
-        """
-
-    @abstractmethod
-    async def unsubscribe(self, topic: str) -> None:
-        """Stop receiving `topic`. Does not raise when the bus is away."""
-
-    @abstractmethod
-    async def publish(self, message: Message) -> None:
-        """
-        Send `message` to every process that listens, this one included.
-
-        An event of a cache channel is kept, unless a client sent it.
-
-        Calls that are awaited one after the other are delivered in that order.
-
-        Raises:
-            PublisherBusy: Too many messages wait already; nothing was sent.
-            BroadcastError: The bus did not take it.
-        """
+        """Release the lease, `after` so many seconds. Does not raise."""

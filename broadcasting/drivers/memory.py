@@ -1,8 +1,7 @@
 """
 The bus of a single process: no server, no loss, any number of threads.
 
-Where the project has no channel layer this is the default. A process that serves no
-sockets, such as ``manage.py shell``, sends its messages to the one that does.
+This is the default where the project has no channel layer.
 """
 
 import asyncio
@@ -15,94 +14,46 @@ from dataclasses import replace
 from typing import Unpack
 
 from ..exceptions import BroadcastError, PublisherBusy
-from ..protocol.messages import Cached, Message, topic_of
-from .base import (
-    CACHE_TTL,
-    DEFAULT_URL,
-    Broadcaster,
-    Broker,
-    Common,
-    Listener,
-    is_kept,
-    raise_refused,
-)
+from ..protocol.messages import Cached, Message
+from .base import CACHE_TTL, DEFAULT_URL, Broker, Common, Listener, is_kept
+from .in_process import InProcessBroadcaster
 from .presence import LocalPresence, PresenceStore
-from .pusher import ServingProcess
-from .serving import is_serving_here
 
 
-class MemoryBroadcaster(Broadcaster):
+class MemoryBroadcaster(InProcessBroadcaster):
     """
-    Hand messages to the brokers of this process, or to the process that serves.
+    Gives messages to the brokers of this process, or posts them to the process that serves.
 
     Args:
-        url: Where the serving process listens.
+        url: Where that process listens.
     """
 
     def __init__(self, *, url: str = DEFAULT_URL, **common: Unpack[Common]) -> None:
-        super().__init__(**common)
+        super().__init__(url=url, **common)
         self._bus = MemoryBus()
-        self._serving = ServingProcess(url=url, **common)
-
-    def broadcast(
-        self,
-        channels: Sequence[str],
-        event: str,
-        data: str,
-        *,
-        socket_id: str | None = None,
-        message_id: str | None = None,
-        is_transient: bool = False,
-    ) -> None:
-        """Put the message on every listening loop of this process, or post it."""
-        if not is_serving_here():
-            self._serving.broadcast(
-                channels,
-                event,
-                data,
-                socket_id=socket_id,
-                message_id=message_id,
-                is_transient=is_transient,
-            )
-            return
-        refused: dict[str, BroadcastError] = {}
-        for channel in channels:
-            try:
-                self._bus.publish(Message(topic_of(self.app.id, channel), event, data, socket_id))
-            except BroadcastError as exc:
-                refused[channel] = exc
-        raise_refused(refused, len(channels))
-
-    def terminate_user_connections(self, user_id: str) -> None:
-        """Notify the brokers of this process, or the process that serves."""
-        if is_serving_here():
-            super().terminate_user_connections(user_id)
-        else:
-            self._serving.terminate_user_connections(user_id)
 
     def get_broker(self) -> "MemoryBroker":
-        """Return a read end for the running loop."""
         return MemoryBroker(self._bus)
 
-    @property
-    def posts_to(self) -> str:
-        """The address of the serving process."""
-        return self._serving.url
-
-    def close(self) -> None:
-        """Close the connections to the serving process."""
-        self._serving.close()
+    def _publish(self, messages: Sequence[Message]) -> dict[str, BroadcastError]:
+        refused: dict[str, BroadcastError] = {}
+        for message in messages:
+            try:
+                self._bus.publish(message)
+            except BroadcastError as exc:
+                refused[message.channel] = exc
+        return refused
 
 
 class MemoryBus:
     """
-    What the brokers of a process hang on. Thread-safe.
+    Passes messages to the brokers of all loops. Thread-safe.
 
     Attributes:
-        presence: Who is there. Its changes take their place among the messages.
+        presence: The members and sockets of all loops. Its messages go over this bus.
     """
 
-    CACHED = 10_000  # Cache channels whose last event is kept; the oldest goes first.
+    CACHED = 10_000  # Cache channels whose last event is kept. The oldest is dropped first.
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         # Reentrant: a change of presence publishes its message while it holds the lock.
@@ -113,22 +64,22 @@ class MemoryBus:
         self.presence = PresenceStore(self.publish, self._lock, clock)
 
     def attach(self, broker: "MemoryBroker") -> None:
-        """Pass every message from now on to `broker`."""
+        """Give `broker` every message from now on."""
         with self._lock:
             self._brokers.append(broker)
 
     def detach(self, broker: "MemoryBroker") -> None:
-        """Forget `broker`. Calling it twice does no harm."""
+        """Give `broker` no more messages. Calling it again does nothing."""
         with self._lock:
             if broker in self._brokers:
                 self._brokers.remove(broker)
 
     def publish(self, message: Message) -> None:
         """
-        Hand `message` to each broker, in one order for all of them.
+        Give `message` to each broker, in one order for all of them.
 
         Raises:
-            PublisherBusy: One of them has no room; none was given it.
+            PublisherBusy: A broker has no room. None was given the message.
         """
         with self._lock:
             self._forget_closed()
@@ -149,7 +100,7 @@ class MemoryBus:
     def _forget_closed(self) -> None:
         closed = [broker for broker in self._brokers if broker.loop.is_closed()]
         if closed:
-            # First, since what is forgotten is told of by messages.
+            # First, because `forget` publishes messages.
             self._brokers = [broker for broker in self._brokers if broker not in closed]
             for broker in closed:
                 self.presence.forget(broker.presence)
@@ -166,10 +117,10 @@ class MemoryBus:
 
 class MemoryBroker(Broker):
     """
-    One loop's read end of a `MemoryBus`.
+    The read end of one loop.
 
-    Any thread calls `take`; the loop empties the inbox in slices, so that a burst
-    does not hold it until the last message.
+    Any thread may call `take`. The loop empties the inbox in slices, so a burst does not
+    hold the loop until its last message.
     """
 
     is_shared = False
@@ -194,33 +145,27 @@ class MemoryBroker(Broker):
             return bool(self._inbox)
 
     async def connect(self, listener: Listener) -> None:
-        """Begin to receive."""
         self._listener = listener
         self.presence.connect(listener)
         self._bus.attach(self)
 
     async def close(self) -> None:
-        """Stop receiving."""
         self._bus.detach(self)
         self.presence.close()
         self._listener = None
 
     async def subscribe(self, topic: str) -> None:
-        """Receive `topic`, from the next message on."""
         with self._lock:
             self._topics.add(topic)
 
     async def unsubscribe(self, topic: str) -> None:
-        """Receive `topic` no more."""
         with self._lock:
             self._topics.discard(topic)
 
     async def publish(self, message: Message) -> None:
-        """Put `message` on the bus."""
         self._bus.publish(message)
 
     async def cached(self, topic: str) -> Cached | None:
-        """Return the last event of a cache channel."""
         return self._bus.cached(topic)
 
     def check_room(self, topic: str) -> None:

@@ -244,17 +244,6 @@ class PusherBroadcaster(Broadcaster):
         return ""
 
 
-class ServingProcess(PusherBroadcaster):
-    """
-    The process that serves sockets, as others of the same machine reach it.
-
-    Its time limit is short: a request may be waiting.
-    """
-
-    def __init__(self, *, url: str, **common: Unpack[Common]) -> None:
-        super().__init__(url=url, timeout=2.0, **common)
-
-
 def _server(url: object, cluster: object) -> str:
     if cluster is None:
         return checked_url(DEFAULT_URL if url is None else url)

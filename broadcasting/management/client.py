@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 
 from ..applications import Application
 from ..conf import get_settings
-from ..drivers.pusher import PusherBroadcaster, ServingProcess, checked_url
+from ..drivers.pusher import PusherBroadcaster, checked_url
 from ..drivers.registry import broadcasters
 from ..exceptions import BroadcastError
 from ..protocol.messages import decode, encode
@@ -21,7 +21,7 @@ TIMEOUT = 5.0  # Seconds for a connection and for an answer of a socket.
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (compared)
 
 
-class Client(ServingProcess):
+class Client(PusherBroadcaster):
     """
     A server by its address: signed requests to it, and sockets.
 
@@ -31,7 +31,7 @@ class Client(ServingProcess):
     """
 
     def __init__(self, app: Application, url: str) -> None:
-        super().__init__(app=app, first_app_id=app.id, url=url)
+        super().__init__(app=app, first_app_id=app.id, url=url, timeout=2.0)
 
     def __enter__(self) -> Self:
         return self

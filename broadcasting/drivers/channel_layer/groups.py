@@ -1,9 +1,9 @@
 """
 Messages on their way through the groups of a channel layer.
 
-A layer drops messages in silence when a mailbox is full or a server restarts. So each
-message carries who sent it and a running number per topic; a reader that sees a hole counts
-and logs it.
+A layer drops messages silently when a mailbox is full or a server restarts. So each message
+has a sender and the sender's number for it, counted per topic. A reader that sees a hole
+counts and logs it.
 """
 
 import hashlib
@@ -30,8 +30,8 @@ class GroupQueue(BatchQueue[Message, None]):
         layer: Where they go.
     """
 
-    TIMEOUT = 10.0  # Seconds that the layer may take.
-    TOPICS = 100_000  # Past this many counters, a new sender begins and they are dropped.
+    TIMEOUT = 10.0  # Seconds that the layer may take for a message.
+    TOPICS = 100_000  # Topics that are counted. Then a new sender begins without any.
 
     def __init__(self, layer: BaseChannelLayer) -> None:
         super().__init__(
@@ -73,7 +73,7 @@ class GroupQueue(BatchQueue[Message, None]):
 
 
 class GapCounter:
-    """Finds holes in, and repetitions of, the numbers that senders gave their messages."""
+    """Finds holes and repetitions in the numbers that senders gave to their messages."""
 
     SENDERS = 100  # Remembered per topic; every command run from a shell is a new one.
 
@@ -93,5 +93,5 @@ class GapCounter:
         return 0 if last is None else number - last - 1
 
     def forget(self, topic: str) -> None:
-        """Begin anew for `topic`: what was sent while nobody listened was not lost."""
+        """Start again for `topic`: what is sent while nobody listens is not lost."""
         self._last.pop(topic, None)

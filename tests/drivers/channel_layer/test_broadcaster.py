@@ -124,6 +124,7 @@ class LayerContract(PresenceContract, RefusalContract):
                 "event": "X",
                 "data": "{}",
                 "socket": None,
+                "user": None,
                 "sender": "s",
                 "number": number,
             }
