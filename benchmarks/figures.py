@@ -255,7 +255,7 @@ def memory(run: Run, number: int, name: str = "memory", *, own_channels: bool = 
 
 
 def churn(run: Run, crowd: Crowd, rounds: int) -> None:
-    """Return the memory after all sockets have left and come again, which must not grow."""
+    """Measure the memory after all sockets have left and reconnected; it must not grow."""
     number = len(crowd.members)
     with_crowd = []
     for _ in range(rounds + 1):
