@@ -75,13 +75,19 @@ def test_an_id_is_random_and_valid_in_the_protocol() -> None:
         assert len("guest-") + 32 == len(guest_id) <= MAX_MEMBER_ID_LENGTH
 
 
-@pytest.mark.parametrize(
-    "value", ["", "7", "guest", "guest-", "guest-1", f"guest-{'g' * 32}", f"xguest-{'0' * 32}"]
-)
-def test_other_ids_are_not_those_of_guests(value: str) -> None:
+def test_other_ids_are_not_those_of_guests() -> None:
     """A user may have one."""
-    assert not is_guest_id(value)
-    assert not is_guest_id(f"guest-{'0' * 32}\n")
+    zeros = "0" * 32
+    for value in (
+        "",
+        "7",
+        "guest",
+        "guest-1",
+        "guest-" + "g" * 32,
+        f"xguest-{zeros}",
+        f"guest-{zeros}\n",
+    ):
+        assert not is_guest_id(value)
 
 
 def test_the_cookie_identifies_the_guest() -> None:

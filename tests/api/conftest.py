@@ -23,12 +23,12 @@ async def two_apps() -> AsyncIterator[None]:
 
 @pytest_asyncio.fixture
 async def heard(two_apps: None) -> AsyncIterator[list[Message]]:
-    """Yield what a listener of the channels a to e, of both applications, hears."""
+    """Yield the messages of the channels a to e, of servers and of a user, of both applications."""
     messages = Inbox()
     broker = server_broadcaster().get_broker()  # Beside that of the hub.
     await broker.connect(messages)
     for app in ("42", "43"):
-        for channel in "abcde":
+        for channel in (*"abcde", "#control", "#server-to-user-u@1"):
             await broker.subscribe(f"{app}:{channel}")
     yield messages
     await broker.close()

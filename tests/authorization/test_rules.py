@@ -23,17 +23,6 @@ from broadcasting.authorization.rules import (
 )
 from broadcasting.conf import get_authenticators
 from broadcasting.guests import Guest, get_guest, remember_guest
-from whik.factories import UserFactory
-
-KINDS = [
-    "private-",
-    "presence-",
-    "private-encrypted-",
-    "private-cache-",
-    "presence-cache-",
-    "private-encrypted-cache-",
-]
-
 
 REQUEST = HttpRequest()
 
@@ -105,21 +94,6 @@ def test_an_invalid_rule_is_not_registered() -> None:
     assert rules() == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_rule_serves_every_kind(kind: str) -> None:
-    """The prefix is not a part of the pattern."""
-    channel_authorizer("chat.{room}", lambda user, room: {"room": room})
-    assert join(f"{kind}chat.7", Person()) == Grant("7", {"room": "7"}, rules()[0].handler)
-
-
-@pytest.mark.parametrize("channel", ["chat.7", "cache-chat.7", "Private-chat.7", "not-private-7"])
-def test_a_public_channel_is_refused(channel: str) -> None:
-    """There is nothing to sign."""
-    channel_authorizer("{all:path}", lambda user, all: True)
-    with pytest.raises(Denied, match="needs no signature"):
-        join(channel, Person())
-
-
 def test_without_a_rule_everybody_is_refused() -> None:
     """The reason lists the rules that exist."""
     with pytest.raises(Denied, match=r"no rule matches 'chat.7'; registered: nothing"):
@@ -138,13 +112,6 @@ def test_the_first_rule_that_matches_decides() -> None:
     with pytest.raises(Denied, match=r"rule chat\.{room:int} of .* returned False"):
         join("private-chat.7", Person())
     assert join("private-chat.lobby", Person()).user_id == "7"
-
-
-def test_only_a_dictionary_is_user_info() -> None:
-    """A model that is returned because it is true is not sent."""
-    for number, result in enumerate((True, 1, "yes", [1], UserFactory.build())):
-        channel_authorizer(f"chat.{number}", lambda user, result=result: result)
-        assert join(f"presence-chat.{number}", Person()).user_info is None
 
 
 # Users and guests
