@@ -64,7 +64,7 @@ class TestBroadcaster:
                 message_id: str | None = None,
                 is_transient: bool = False,
             ) -> None:
-                meeting.wait(5)  # Raises unless both are under way together.
+                meeting.wait(60)  # Raises unless both are under way together.
 
         writer = Meeting()
         calls = (writer.abroadcast(["x"], "e", "{}") for _ in range(2))

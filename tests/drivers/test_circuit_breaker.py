@@ -132,11 +132,11 @@ class TestBreaker:
 
         def answer() -> None:
             began.set()
-            go_on.wait(5)
+            go_on.wait(60)
 
         thread = threading.Thread(target=bus.breaker.call, args=[answer])
         thread.start()
-        assert began.wait(5)
+        assert began.wait(60)
         with pytest.raises(CircuitOpen):
             bus.ask()
         go_on.set()

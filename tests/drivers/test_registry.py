@@ -93,7 +93,7 @@ class TestBroadcasters:
         class Slow(OptionBroadcaster):
             def __init__(self, **options: Any) -> None:
                 begun.set()
-                assert go_on.wait(5)
+                assert go_on.wait(60)
                 super().__init__(**options)
 
         with (
@@ -104,11 +104,11 @@ class TestBroadcasters:
                 threading.Thread(target=lambda: made.append(broadcasters["x"])) for _ in range(2)
             ]
             threads[0].start()
-            assert begun.wait(5)
+            assert begun.wait(60)
             threads[1].start()
             go_on.set()
             for thread in threads:
-                thread.join(5)
+                thread.join(60)
         assert len(made) == 2
         assert made[0] is made[1]
 

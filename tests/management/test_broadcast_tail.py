@@ -36,7 +36,7 @@ class Tail:
 
     def lines(self) -> list[str]:
         """Return what was printed until the command ended by itself."""
-        self._thread.join(20)
+        self._thread.join(60)
         assert self.is_over, f"still following: {self.output.getvalue()}"
         return self.output.getvalue().splitlines()
 

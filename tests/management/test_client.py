@@ -28,7 +28,7 @@ def server_that_says(*frames: str) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
         server.shutdown()
-    thread.join(5)
+    thread.join(60)
 
 
 @pytest.mark.parametrize(
