@@ -143,6 +143,7 @@ class HttpProtocol(HttpToolsProtocol):
         }
         trust_proxy(scope, self.config.forwarded_allow_ips)
         PusherProtocol(self.transport, self.server_state).open(key, scope, response.serialize())
+        self.parser = None  # type: ignore[assignment]  # It leads back: all of it is garbage.
 
     def shutdown(self) -> None:
         """Close after the answer under way, and not before one whose request may be."""

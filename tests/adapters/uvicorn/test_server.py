@@ -7,7 +7,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from broadcasting.conf import get_settings
 from broadcasting.exceptions import BroadcastError
 from broadcasting.server.hub import Hub
 from broadcasting.server.hubs import get_hub
+from tests.adapters.wire import request
 from tests.conftest import ROOT
 from tests.serving import urls
 from tests.serving.site import ServedSite, farewell, is_alive, served_sites
@@ -100,6 +101,13 @@ class Site:
         assert "connection_established" in str(await client.recv())
         return client
 
+    async def come(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return a client that was greeted, and answers nothing."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request(f"/app/{get_settings().apps[0].key}"))
+        await reader.readuntil(b"connection_established")
+        return reader, writer
+
     async def accepts(self) -> bool:
         """Whether somebody listens."""
         try:
@@ -141,7 +149,7 @@ async def test_it_serves_until_it_is_told_to_leave() -> None:
 async def test_it_leaves_in_steps() -> None:
     """Not ready, then deaf to newcomers; sockets go, requests end, and so does it."""
     async with serving(drain_delay=600, drain_seconds=600) as site:
-        client, request = await site.join(), await site.asking()
+        client, asking = await site.join(), await site.asking()
         own = await connect(f"ws://127.0.0.1:{site.port}/own")
         site.server.should_exit = True
         await await_until(lambda: get_hub().is_draining, 30, "it is not ready")
@@ -153,7 +161,7 @@ async def test_it_leaves_in_steps() -> None:
         assert not await site.accepts()
         assert not site.task.done()
         site.may_answer.set()
-        assert (await request).startswith(b"HTTP/1.1 204 ")
+        assert (await asking).startswith(b"HTTP/1.1 204 ")
         await site.task
 
 
@@ -165,7 +173,7 @@ async def test_what_does_not_end_is_cut_off(
     monkeypatch.setattr(drain, "HURRY_GRACE", 600.0)
     monkeypatch.setattr(drain, "REQUEST_GRACE", 600.0 if is_forced else 0.0)
     async with serving() as site:
-        request = await site.asking()
+        asking, (reader, writer) = await site.asking(), await site.come()
         if is_forced:
             site.server.handle_exit(signal.SIGINT, None)
             await await_until(lambda: get_hub().is_closing, 30, "it closes connections")
@@ -173,8 +181,11 @@ async def test_what_does_not_end_is_cut_off(
         else:
             site.server.handle_exit(signal.SIGTERM, None)
         await site.task
-        assert not (await request).startswith(b"HTTP/1.1 204 ")
-    assert "Cutting off 1 connections and 1 requests" in caplog.text
+        assert not (await asking).startswith(b"HTTP/1.1 204 ")
+        with suppress(ConnectionResetError):
+            await reader.read()
+        writer.close()
+    assert "Cutting off 2 connections and 1 requests" in caplog.text
     assert ("shutdown" in site.lifespan) is not is_forced
 
 
