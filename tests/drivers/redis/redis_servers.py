@@ -227,7 +227,7 @@ class RedisNodes(ManyNodesContract):
     async def kill(self, node: Node) -> None:
         """Set its last heartbeat to an earlier time, and let it say no more."""
         for part in parts_of(node.presence):
-            part._node = ""
+            part.node.name = ""
         await node.broker.close()
         self._shift(21, "nodes")
         self.nodes.remove(node)

@@ -47,7 +47,7 @@ async def kill(node: Node) -> None:
     """Let `node` fall silent, as a process does that is killed."""
     presence = node.presence
     assert isinstance(presence, RedisPresence)
-    presence._node = ""
+    presence.node.name = ""
     await node.broker.close()
 
 

@@ -80,7 +80,7 @@ async def client(redis_server: RedisServer) -> AsyncIterator[redis.Redis]:
 
 async def has_told(node: Node) -> None:
     """Wait until `node` has resolved any doubt about what Redis knows."""
-    await await_until(lambda: not presence_of(node)._is_in_doubt, 15)
+    await await_until(lambda: not presence_of(node).node.is_in_doubt, 15)
 
 
 def recounts(*nodes: Node) -> list[str]:
@@ -211,7 +211,7 @@ class TestEmptied:
         await node.presence.count({"1:a": 1, "1:b": 1})
         presence = presence_of(node)
         del presence._entries[TOPIC, "e2"]
-        del presence._told["1:b"]
+        del presence._stored["1:b"]
         presence.doubt()
         await has_told(node)
         assert (await node.presence.members(TOPIC)).infos.keys() == {"7"}
@@ -254,7 +254,7 @@ class TestAway:
     ) -> None:
         """However many there are; and afterwards nothing is left of them."""
         presence = presence_of(node)
-        presence._queue._timeout = 0.3
+        presence.node._queue._timeout = 0.3
         await node.join("e0", "0")
         client.client_pause(60_000, all=False)
         joins = [node.join(f"e{n}", str(n), limit=9999) for n in range(1, 1000)]
@@ -262,7 +262,7 @@ class TestAway:
             answers = await asyncio.gather(*joins, return_exceptions=True)
         client.client_unpause()
         assert all(isinstance(answer, BroadcastError) for answer in answers)
-        presence._queue._timeout = 5
+        presence.node._queue._timeout = 5
         await node.presence.heartbeat({})
         assert (await node.presence.members(TOPIC)).infos.keys() == {"0"}
 
@@ -270,11 +270,11 @@ class TestAway:
         """And what is to leave leaves later."""
         presence = presence_of(node)
         await node.join("e1", "7")
-        presence._queue._limit = 0
+        presence.node._queue._limit = 0
         with pytest.raises(BroadcastError, match="messages wait"):
             await node.join("e2", "8")
         await node.presence.leave(TOPIC, "e1")
-        presence._queue._limit = 100
+        presence.node._queue._limit = 100
         await node.presence.heartbeat({})
         assert (await node.presence.members(TOPIC)).infos == {}
 
@@ -285,7 +285,7 @@ class TestAway:
         for entry, user_id in (("e1", "stays"), ("e2", "leaves"), ("e3", "waits")):
             await node.join(entry, user_id)
         await node.presence.count({"1:a": 1, "1:b": 1})
-        queue = presence_of(node)._queue
+        queue = presence_of(node).node._queue
         real, queue._send = queue._send, refuse
         await node.presence.leave(TOPIC, "e2")
         await node.presence.leave(TOPIC, "e3", grace=60)
@@ -309,7 +309,7 @@ class TestAway:
     async def test_a_join_whose_answer_was_lost_is_taken_back(self, node: Node) -> None:
         """Redis has carried it out, but the caller was told that it failed."""
         await has_told(node)
-        queue = presence_of(node)._queue
+        queue = presence_of(node).node._queue
         real = queue._send
 
         async def lose(batch: Any) -> Any:
@@ -350,7 +350,7 @@ class TestAway:
             await joining
             assert (await node.presence.members(TOPIC)).infos == {}
             assert presence_of(node)._entries == {}
-            presence_of(node)._doubts += 1  # The next one waits until that is resolved.
+            presence_of(node).node.doubt()  # The next one waits until that is resolved.
         joining = asyncio.create_task(node.join("e2", "7"))
         await asyncio.sleep(0)
         await node.presence.leave(TOPIC, "e2", grace=60)
@@ -442,15 +442,15 @@ class TestDeath:
         await node.join("e2", "8")
         await other.join("e3", "8")
         await node.presence.count({"1:a": 1})
-        name = presence_of(node)._node
+        name = presence_of(node).node.name
         shift_time(redis_server, 21, "nodes")
         await other.presence.expire()
-        assert presence_of(node)._node == name
+        assert presence_of(node).node.name == name
         shift_time(redis_server, 4, "reports")
         await other.presence.expire()
         assert (await other.told())[2:] == [("-", "7")]
         await node.presence.heartbeat({})
-        assert presence_of(node)._node != name
+        assert presence_of(node).node.name != name
         assert (await other.told())[2:] == [("-", "7"), ("+", "7")]
         assert await other.presence.occupied("1") == {"a": 1}
         assert node.changes[-2:] == [
@@ -544,7 +544,7 @@ class TestKeys:
         keys = [key for key in keys_of(client) if key != f"{STATE}version"]
         for key in keys:
             client.expire(key, 600)
-        presence_of(node).SYNC_EVERY = 0
+        presence_of(node).node.RESTORE_EVERY = 0
         await node.presence.heartbeat({"1": 1})
         assert [key for key in keys if client.ttl(key) < 3000] == []
         assert await node.told() == [("+", "7")]
@@ -665,7 +665,7 @@ class RandomRun:
 
     async def die(self, at: int, node: Node, topic: str) -> None:
         """Kill the node, and start another."""
-        name = presence_of(node)._node
+        name = presence_of(node).node.name
         await kill(node)
         with redis.Redis.from_url(self._server.url) as client:
             client.zadd(f"{STATE}nodes", {name: 1})
@@ -689,7 +689,7 @@ class RandomRun:
 
     async def _add_node(self) -> None:
         node = await self._stack.enter_async_context(new_node(self._server))
-        presence_of(node).NOTIFY_GRACE = GRACE
+        presence_of(node).node.NOTIFY_GRACE = GRACE
         self._living.append(len(self.nodes))
         self.nodes.append(node)
 
