@@ -252,14 +252,18 @@ def test_every_page_is_in_the_contents() -> None:
     assert menu == {target.removesuffix(".md") for target in re.findall(r"\]\(([^)]+)\)", index)}
 
 
-def test_architecture_is_that_of_the_tree() -> None:
-    """docs/architecture.md names files that exist, and draws the floors as they are checked."""
-    text = read("architecture.md")
-    for path in re.findall(r"`((?:\w+/)*(?:\w+/|\w+\.py))`", text):
+@pytest.mark.parametrize("page", ["architecture.md", "dependencies.md"])
+def test_pages_name_files_that_exist(page: str) -> None:
+    """The paths in backticks are those of the library or of the repository."""
+    for path in re.findall(r"`((?:\w+/)*(?:\w+/|\w+\.py))`", read(page)):
         assert (PACKAGE / path).exists() or (ROOT / path).exists(), path
+
+
+def test_architecture_draws_the_floors_as_they_are_checked() -> None:
+    """The drawing of docs/architecture.md has each part of the library on its floor."""
     drawn = {
         part: int(floor)
-        for floor, parts in re.findall(r"^(\d) +(.+)$", text, re.MULTILINE)
+        for floor, parts in re.findall(r"^(\d) +(.+)$", read("architecture.md"), re.MULTILINE)
         for part in re.findall(r"\w+", parts)
     }
     assert drawn == {part: floor for part, floor in FLOORS.items() if part != "__main__"}
