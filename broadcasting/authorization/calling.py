@@ -20,7 +20,7 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 
-from ..guests import Guest
+from ..guests import Guest, get_guest
 from .patterns import Parameter
 
 # True values that are returned by mistake: refusals, and classes that were not called.
@@ -57,6 +57,7 @@ class Handler:
         place: What it was registered as, for errors.
         parameters: Those that it gets beside the user.
         lookups: As of `channel_authorizer`.
+        guests: Whether visitors who have not logged in are passed, too.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Handler:
         place: str,
         parameters: Iterable[Parameter],
         lookups: Mapping[str, str],
+        guests: bool,
     ) -> None:
         self.target = target
+        self.guests = guests
         self.name = dotted_name(target)
         self._what = f"{place} of {self.name}"
         by_name = {parameter.name: parameter for parameter in parameters}
@@ -85,9 +88,16 @@ class Handler:
                 self._lookups[name] = lookup
 
     def ask(
-        self, request: HttpRequest, visitor: User | Guest, values: Mapping[str, object]
-    ) -> object:
-        """Return the true value that admits `visitor`. Raise `Denied` otherwise."""
+        self, request: HttpRequest, user: User | None, values: Mapping[str, object]
+    ) -> tuple[User | Guest, object]:
+        """
+        Return the visitor, and the true value that admits them. Raise `Denied` otherwise.
+
+        The visitor is `user`, or the guest of `request` if `user` is `None`.
+        """
+        if user is None and not self.guests:
+            raise Denied(f"nobody is logged in, and guests are not admitted by {self.name}")
+        visitor = get_guest(request) if user is None else user
         arguments = {
             name: self._lookups[name].get(value) if name in self._lookups else value
             for name, value in values.items()
@@ -105,7 +115,7 @@ class Handler:
             raise AuthorizerError(f"{self._what} returned a {type(result).__name__}, not an answer")
         if not result:
             raise Denied(f"{self._what} returned {result!r}")
-        return result
+        return visitor, result
 
 
 @dataclass(frozen=True, slots=True)

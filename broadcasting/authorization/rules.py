@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from ..conf import get_authenticators
-from ..guests import Guest, get_guest, is_guest_id
+from ..guests import Guest, is_guest_id
 from ..protocol.names import is_user_id
 from .calling import AuthorizerError, Denied, Handler, User, dotted_name, settled
 from .patterns import Pattern, bare_name
@@ -83,9 +83,11 @@ def channel_authorizer(
     """
 
     def register(handler: H) -> H:
-        rule = Rule(pattern, handler, guests=guests, lookups=lookups or {})
+        parsed = Pattern(pattern)
+        place = f"rule {pattern}"
+        rule = Rule(parsed, Handler(handler, place, parsed.parameters, lookups or {}, guests))
         # A module may be run twice.
-        if not any(rule.is_same(other) for other in _rules):
+        if all((old.pattern.text, old.handler.target) != (pattern, handler) for old in _rules):
             _rules.append(rule)
         return handler
 
@@ -113,14 +115,14 @@ def user_authenticator(handler: H | None = None, *, guests: bool = False) -> H |
     """
 
     def register(handler: H) -> H:
-        new = _SignInRule(Handler(handler, "the sign-in rule", (), {}), guests)
-        for old in _sign_in_rules:
-            if old.handler.target is not handler:
+        new = Handler(handler, "the sign-in rule", (), {}, guests)
+        for old in _sign_in_handlers:
+            if old.target is not handler:
                 raise ImproperlyConfigured(
-                    f"@user_authenticator is used twice, for {old.handler.name} and for "
-                    f"{new.handler.name}. A project may have only one."
+                    f"@user_authenticator is used twice, for {old.name} and for {new.name}. "
+                    f"A project may have only one."
                 )
-        _sign_in_rules[:] = [new]
+        _sign_in_handlers[:] = [new]
         return handler
 
     return register if handler is None else register(handler)
@@ -133,7 +135,7 @@ def rules() -> "list[Rule]":
 
 def sign_in_handler() -> str | None:
     """Return the dotted name of the sign-in function, `None` if there is none."""
-    return _sign_in_rules[0].handler.name if _sign_in_rules else None
+    return _sign_in_handlers[0].name if _sign_in_handlers else None
 
 
 def authenticate(request: HttpRequest) -> User | None:
@@ -171,9 +173,11 @@ def authorize(request: HttpRequest, user: User | None, channel: str) -> Grant:
     if name is None:
         raise Denied(f"{channel} is neither private nor a presence channel: it needs no signature")
     for rule in _rules:
-        if (values := rule.match(name)) is not None:
+        if (values := rule.pattern.match(name)) is not None:
             return rule.ask(request, user, values)
-    known = ", ".join(rule.pattern for rule in _rules) or "nothing; is there a channel_auth.py?"
+    known = (
+        ", ".join(rule.pattern.text for rule in _rules) or "nothing; is there a channel_auth.py?"
+    )
     raise Denied(f"no rule matches {name!r}; registered: {known}")
 
 
@@ -184,103 +188,54 @@ def sign_in(request: HttpRequest, user: User | None) -> SignIn:
     Raises:
         Denied: There is none.
     """
-    for rule in _sign_in_rules:
-        return rule.ask(request, user)
+    for handler in _sign_in_handlers:
+        return _sign_in_by(handler, request, user)
     if user is None:
         raise Denied("nobody is logged in, and no @user_authenticator admits guests")
     return SignIn(_valid_id(_user_id(user), "the primary key"), None, None, "the default")
 
 
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """
-    A pattern, and the code that decides about the channels that match it.
+    """A pattern, and the code that decides about the channels that match it."""
 
-    Attributes:
-        pattern: As it was written.
-        handler: The dotted name of the function or class.
-        guests: Whether guests may be admitted.
-    """
-
-    def __init__(
-        self,
-        pattern: str,
-        handler: Callable[..., object],
-        *,
-        guests: bool,
-        lookups: Mapping[str, str],
-    ) -> None:
-        self._pattern = Pattern(pattern)
-        self._handler = Handler(handler, f"rule {pattern}", self._pattern.parameters, lookups)
-        self.pattern = pattern
-        self.handler = self._handler.name
-        self.guests = guests
-
-    def __repr__(self) -> str:
-        return f"<Rule {self.pattern}: {self.handler}>"
-
-    def is_same(self, other: "Rule") -> bool:
-        """Whether both have the same pattern and the same handler."""
-        return (self.pattern, self._handler.target) == (other.pattern, other._handler.target)
-
-    def match(self, name: str) -> Mapping[str, object] | None:
-        """Return the parameters' values if the bare `name` of a channel matches, else `None`."""
-        return self._pattern.match(name)
-
-    def overlap(self, other: "Rule") -> str | None:
-        """Return a bare name that both rules may match, `None` if there is none."""
-        return self._pattern.overlap(other._pattern)
+    pattern: Pattern
+    handler: Handler
 
     def ask(self, request: HttpRequest, user: User | None, values: Mapping[str, object]) -> Grant:
         """Return the answer to a visitor who may join. Raise `Denied` otherwise."""
-        visitor = _visitor(request, user, self.guests, self.handler)
-        user_id = _user_id(visitor)
-        result = self._handler.ask(request, visitor, values)
-        return Grant(user_id, result if isinstance(result, dict) else None, self.handler)
-
-
-@dataclass(frozen=True, slots=True)
-class _SignInRule:
-    handler: Handler
-    guests: bool
-
-    def ask(self, request: HttpRequest, user: User | None) -> SignIn:
-        name = self.handler.name
-        visitor = _visitor(request, user, self.guests, name)
-        result = self.handler.ask(request, visitor, {})
-        if not isinstance(result, dict):
-            raise AuthorizerError(
-                f"{name} returned a {type(result).__name__}; it must be a dictionary"
-            )
-        if unknown := set(result) - _USER_KEYS:
-            raise AuthorizerError(
-                f"{name} returned the unknown keys {sorted(map(str, unknown))}; "
-                f"put what others may know of a user into user_info"
-            )
-        if "id" in result and (result["id"] is None or isinstance(result["id"], bool)):
-            raise AuthorizerError(f"{name} returned the id {result['id']!r}")
-        user_id = str(result["id"]) if "id" in result else _user_id(visitor)
-        if user_id != visitor.pk and is_guest_id(user_id):
-            raise AuthorizerError(f"{name} returned the id of a guest")
-        return SignIn(
-            _valid_id(user_id, f"the id of {name}"),
-            _user_info(result.get("user_info"), name),
-            _watchlist(result.get("watchlist"), name),
-            name,
-        )
+        visitor, result = self.handler.ask(request, user, values)
+        info = result if isinstance(result, dict) else None
+        return Grant(_user_id(visitor), info, self.handler.name)
 
 
 _rules: list[Rule] = []
-_sign_in_rules: list[_SignInRule] = []  # One at most.
+_sign_in_handlers: list[Handler] = []  # One at most.
 
 
-def _visitor(
-    request: HttpRequest, user: User | None, admits_guests: bool, handler: str
-) -> User | Guest:
-    if user is not None:
-        return user
-    if not admits_guests:
-        raise Denied(f"nobody is logged in, and guests are not admitted by {handler}")
-    return get_guest(request)
+def _sign_in_by(handler: Handler, request: HttpRequest, user: User | None) -> SignIn:
+    name = handler.name
+    visitor, result = handler.ask(request, user, {})
+    if not isinstance(result, dict):
+        raise AuthorizerError(f"{name} returned a {type(result).__name__}; it must be a dictionary")
+    if unknown := set(result) - _USER_KEYS:
+        raise AuthorizerError(
+            f"{name} returned the unknown keys {sorted(map(str, unknown))}; "
+            f"put what others may know of a user into user_info"
+        )
+    if "id" in result and (result["id"] is None or isinstance(result["id"], bool)):
+        raise AuthorizerError(f"{name} returned the id {result['id']!r}")
+    user_id = str(result["id"]) if "id" in result else _user_id(visitor)
+    if user_id != visitor.pk and is_guest_id(user_id):
+        raise AuthorizerError(f"{name} returned the id of a guest")
+    user_info, watchlist = result.get("user_info"), result.get("watchlist")
+    if user_info is not None and not isinstance(user_info, dict):
+        raise AuthorizerError(f"the user_info of {name} must be a dictionary")
+    if watchlist is not None:
+        if isinstance(watchlist, str | bytes | Mapping) or not isinstance(watchlist, Iterable):
+            raise AuthorizerError(f"the watchlist of {name} must be a list of ids")
+        watchlist = [str(item) for item in watchlist]
+    return SignIn(_valid_id(user_id, f"the id of {name}"), user_info, watchlist, name)
 
 
 def _user_id(visitor: User | Guest) -> str:
@@ -299,17 +254,3 @@ def _valid_id(user_id: str, what: str) -> str:
             f"and _-=@,.;"
         )
     return user_id
-
-
-def _user_info(value: object, name: str) -> Mapping[str, object] | None:
-    if value is None or isinstance(value, dict):
-        return value
-    raise AuthorizerError(f"the user_info of {name} must be a dictionary")
-
-
-def _watchlist(value: object, name: str) -> list[str] | None:
-    if value is None:
-        return None
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise AuthorizerError(f"the watchlist of {name} must be a list of ids")
-    return [str(item) for item in value]

@@ -16,19 +16,19 @@ from .problem import problem
 def check_channel_patterns() -> Iterator[CheckMessage]:
     """Report pairs of rules that match the same channel."""
     for first, second in combinations(rules(), 2):
-        if (name := first.overlap(second)) is not None:
+        if (name := first.pattern.overlap(second.pattern)) is not None:
             yield problem(
                 "broadcasting.W001",
-                f"The channel patterns {first.pattern!r} ({first.handler}) and "
-                f"{second.pattern!r} ({second.handler}) both match names such as {name!r}. The "
-                f"first decides.",
+                f"The channel patterns {first.pattern.text!r} ({first.handler.name}) and "
+                f"{second.pattern.text!r} ({second.handler.name}) both match names such as "
+                f"{name!r}. The first decides.",
                 "Give their channels names that differ.",
             )
 
 
 def check_channel_auth() -> Iterator[CheckMessage]:
     """Report modules that look like rules and register none."""
-    registered = [rule.handler for rule in rules()]
+    registered = [rule.handler.name for rule in rules()]
     if (handler := sign_in_handler()) is not None:
         registered.append(handler)
     for app in apps.get_app_configs():

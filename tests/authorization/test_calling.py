@@ -19,18 +19,18 @@ from broadcasting.authorization.patterns import Pattern
 from broadcasting.guests import Guest
 from whik.factories import UserFactory
 
-VISITOR = Guest("guest-1")
+VISITOR: Any = Guest("guest-1")
 
 
 def handler(target: Callable[..., object], pattern: str = "chat.{room}", **lookups: str) -> Handler:
     """Return the handler of a rule."""
-    return Handler(target, f"rule {pattern}", Pattern(pattern).parameters, lookups)
+    return Handler(target, f"rule {pattern}", Pattern(pattern).parameters, lookups, guests=True)
 
 
 def ask(target: Callable[..., object], pattern: str = "chat.{room}", **values: object) -> object:
     """Return what admits the visitor to a channel with these values."""
     given = values or {parameter.name: "7" for parameter in Pattern(pattern).parameters}
-    return handler(target, pattern).ask(HttpRequest(), VISITOR, given)
+    return handler(target, pattern).ask(HttpRequest(), VISITOR, given)[1]
 
 
 # Arguments
@@ -43,8 +43,9 @@ def test_parameters_are_passed_by_name() -> None:
         return user, request, seat, room
 
     request = HttpRequest()
-    asked = handler(chat, "chat.{room}.{seat}").ask(request, VISITOR, {"room": "a", "seat": "b"})
-    assert asked == (VISITOR, request, "b", "a")
+    values = {"room": "a", "seat": "b"}
+    asked = handler(chat, "chat.{room}.{seat}").ask(request, VISITOR, values)
+    assert asked == (VISITOR, (VISITOR, request, "b", "a"))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_a_class_is_instantiated_for_each_request() -> None:
 
     chat, request = handler(Chat), HttpRequest()
     assert made == []
-    answers = [chat.ask(request, VISITOR, {"room": "7"}) for _ in range(2)]
+    answers = [chat.ask(request, VISITOR, {"room": "7"})[1] for _ in range(2)]
     assert answers == [(one, VISITOR, "7", request) for one in made]
     assert made[0] is not made[1]
 
@@ -250,7 +251,7 @@ class TestLookup:
         """One that identifies a row."""
         user = UserFactory.create()
         values = {"room": user.username}
-        assert handler(person, room="username").ask(HttpRequest(), VISITOR, values) == user
+        assert handler(person, room="username").ask(HttpRequest(), VISITOR, values)[1] == user
 
     @pytest.mark.parametrize(
         ("value", "reason"),

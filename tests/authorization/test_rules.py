@@ -39,7 +39,7 @@ class Person:
 @pytest.fixture(autouse=True)
 def _no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authorization, "_rules", [])
-    monkeypatch.setattr(authorization, "_sign_in_rules", [])
+    monkeypatch.setattr(authorization, "_sign_in_handlers", [])
 
 
 def join(channel: str, user: Any = None) -> Grant:
@@ -65,13 +65,13 @@ def test_a_registered_function_or_class_stays_what_it_is() -> None:
     assert channel_authorizer("room.{room}", Chat, guests=True) is Chat
     assert chat(None, "7") is True
     name = f"{__name__}.{chat.__qualname__}"
-    assert [(rule.pattern, rule.handler, rule.guests) for rule in rules()] == [
+    found = [(rule.pattern.text, rule.handler.name, rule.handler.guests) for rule in rules()]
+    assert found == [
         ("lobby.{room}", name, False),
         ("chat.{room}", name, False),
         ("room.{room}", f"{__name__}.{Chat.__qualname__}", True),
     ]
     assert join("private-room.7", Person()).user_id == "7"
-    assert repr(rules()[0]).startswith("<Rule lobby.{room}: ")
 
 
 def test_a_rule_is_registered_once() -> None:
@@ -96,7 +96,7 @@ def test_an_invalid_rule_is_not_registered() -> None:
 
 def test_without_a_rule_everybody_is_refused() -> None:
     """The reason lists the rules that exist."""
-    with pytest.raises(Denied, match=r"no rule matches 'chat.7'; registered: nothing"):
+    with pytest.raises(Denied, match=r"no rule matches 'chat.7'; registered: no rule"):
         join("private-chat.7", Person())
     channel_authorizer("chat.{room}.typing", lambda user, room: True)
     channel_authorizer("room.{room:int}", lambda user, room: True)
@@ -294,7 +294,7 @@ def test_a_project_may_refuse() -> None:
     """With anything false."""
     results: list[object] = [None, False, {}]
     for result in results:
-        authorization._sign_in_rules.clear()
+        authorization._sign_in_handlers.clear()
         user_authenticator(lambda user, result=result: result)
         with pytest.raises(Denied, match="returned") as caught:
             sign_in(REQUEST, Person(7))

@@ -39,7 +39,7 @@ def test_w001_rules_that_match_the_same_name(monkeypatch: pytest.MonkeyPatch) ->
 def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """Return the empty ``channel_auth.py`` of the only app, and no rules."""
     monkeypatch.setattr(authorization, "_rules", [])
-    monkeypatch.setattr(authorization, "_sign_in_rules", [])
+    monkeypatch.setattr(authorization, "_sign_in_handlers", [])
     module = ModuleType("shop.channel_auth")
     monkeypatch.setitem(sys.modules, "shop.channel_auth", module)
     package = ModuleType("shop")

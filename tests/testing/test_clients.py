@@ -95,7 +95,7 @@ pytestmark = pytest.mark.urls(__name__)
 def _project(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """Configure a default connection to another machine."""
     monkeypatch.setattr(authorization, "_rules", [])
-    monkeypatch.setattr(authorization, "_sign_in_rules", [])
+    monkeypatch.setattr(authorization, "_sign_in_handlers", [])
     settings.BROADCASTING = {
         "DEFAULT": "hosted",
         "CONNECTIONS": {

@@ -60,7 +60,7 @@ class Person:
 def _project(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """Have no rules, and the applications of the vectors."""
     monkeypatch.setattr(authorization, "_rules", [])
-    monkeypatch.setattr(authorization, "_sign_in_rules", [])
+    monkeypatch.setattr(authorization, "_sign_in_handlers", [])
     settings.BROADCASTING = {"APPS": [ONE, TWO]}
 
 

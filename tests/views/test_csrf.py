@@ -39,7 +39,7 @@ pytestmark = pytest.mark.urls(__name__)
 @pytest.fixture(autouse=True)
 def _everybody_may_join(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authorization, "_rules", [])
-    monkeypatch.setattr(authorization, "_sign_in_rules", [])
+    monkeypatch.setattr(authorization, "_sign_in_handlers", [])
     channel_authorizer("x", lambda user: True, guests=True)
     user_authenticator(lambda user: {"id": user.pk}, guests=True)
 

@@ -37,7 +37,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         known = [
-            {"pattern": rule.pattern, "handler": rule.handler, "guests": rule.guests}
+            {
+                "pattern": rule.pattern.text,
+                "handler": rule.handler.name,
+                "guests": rule.handler.guests,
+            }
             for rule in rules()
         ]
         try:
