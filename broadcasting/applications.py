@@ -45,7 +45,7 @@ class Webhook:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
     """
-    One entry of ``BROADCASTING["APPS"]``.
+    One entry of ``BROADCASTING["APPS"]``, as `docs/settings.md` describes them.
 
     Attributes:
         id: Identifies the application in HTTP API addresses and on the bus.
@@ -64,18 +64,13 @@ class Application:
             guarded channel; `None` requires neither.
         presence_grace: Seconds in which a member whose connection was lost may return
             unnoticed.
-        client_events: Whether clients may send events to each other.
-        subscription_count: Whether subscribers receive their number.
-        watchlist: Whether users are notified when those on their watchlist come and go.
         max_connections: Open sockets, in all server processes; `None` for no limit.
         max_channels: Subscriptions of one connection.
-        max_channel_name_length: Characters of a channel's name.
         max_subscription_rate: Subscriptions that one connection may request per second,
             beyond the first `max_channels`.
         max_client_event_rate: Client events of one connection per second.
         max_frame_size: Bytes of one frame from a client.
         max_event_size: Bytes of the data of one event.
-        max_members: Users in one presence channel.
         max_user_info_size: Bytes of one user's information for others, as JSON.
         encryption_master_key: 32 bytes from which the keys of encrypted channels are
             derived; `None` if there are none.

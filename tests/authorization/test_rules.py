@@ -96,7 +96,7 @@ def test_an_invalid_rule_is_not_registered() -> None:
 
 def test_without_a_rule_everybody_is_refused() -> None:
     """The reason lists the rules that exist."""
-    with pytest.raises(Denied, match=r"no rule matches 'chat.7'; registered: no rule"):
+    with pytest.raises(Denied, match=r"no rule matches 'chat.7'; registered: nothing"):
         join("private-chat.7", Person())
     channel_authorizer("chat.{room}.typing", lambda user, room: True)
     channel_authorizer("room.{room:int}", lambda user, room: True)
