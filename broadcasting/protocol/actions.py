@@ -10,9 +10,8 @@ class Subscribe:
     """
     Join `channel`, then call `Connection.subscribed` or `Connection.refuse`.
 
-    `attempt` is unique in its connection, and the answer must have it: so an answer is
-    recognised that comes after the client has left the channel. `member` is who joins a
-    presence channel, `None` on all others.
+    The answer must carry `attempt`, which is unique in its connection, so that a late one
+    is recognised. `member` is who joins a presence channel, `None` on all others.
     """
 
     attempt: int

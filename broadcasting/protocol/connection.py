@@ -7,17 +7,8 @@ Theory of operation
 A `Connection` takes the text of frames (`receive`), the time (`tick`) and the outcome
 of the work that it asked for (`subscribed`, `refuse`). It answers in three ways:
 actions for the hub, returned by `receive`; frames for the client, which
-`frames_to_send` returns; and `close_code`, which, once set, is the end.
-
-::
-
-    new --open()--> open --close(), or a ClosingError--> closed
-      |                                                    ^
-      +--open() finds that the client may not stay---------+
-
-To *refuse* is to say no to one thing, and the connection goes on. To *close* is to end
-it from here, with a code. Nothing here knows that the socket is gone; who does calls
-nothing any more.
+`frames_to_send` returns; and `close_code`, which, once set, is the end. To *refuse* is
+to say no to one thing, and the connection goes on; to *close* is to end it.
 
 A channel is absent, *joining* (a `Subscribe` was returned and not yet answered) or
 *joined*. Each joining has a number, its attempt. A client may leave and join again
@@ -176,12 +167,7 @@ class Connection:
         return [*self._joined, *self._joining]
 
     def open(
-        self,
-        origin: str | None,
-        now: float,
-        *,
-        is_secure: bool = True,
-        is_full: bool = False,
+        self, origin: str | None, now: float, *, is_secure: bool = True, is_full: bool = False
     ) -> None:
         """
         Greet the client, or close the connection.
@@ -198,9 +184,8 @@ class Connection:
         except PusherError as error:
             self._answer(error)
         else:
-            self._frames.append(
-                messages.connection_established(self.socket_id, policy.activity_timeout)
-            )
+            timeout = policy.activity_timeout
+            self._frames.append(messages.connection_established(self.socket_id, timeout))
 
     def receive(self, text: str, now: float) -> list[Action]:
         """
@@ -405,7 +390,7 @@ class Connection:
             raise Unauthorized("A presence channel needs channel_data, or a signed-in user")
         if len(self.user.id) > MAX_MEMBER_ID_LENGTH:
             raise Unauthorized(f"A member's id may have {MAX_MEMBER_ID_LENGTH} characters")
-        return self.user.as_member()
+        return Member(self.user.id, self.user.info)
 
     def _unsubscribe(self, channel: str) -> list[Action]:
         if channel in self._joined:
@@ -413,8 +398,9 @@ class Connection:
         elif channel in self._joining:
             del self._joining[channel]
         else:
+            name = channel[:200]
             raise InvalidFrame(
-                f"No current subscription to channel {channel[:200]}, or subscription in progress"
+                f"No current subscription to channel {name}, or subscription in progress"
             )
         return [Unsubscribe(channel)]
 
@@ -441,10 +427,8 @@ class Connection:
         self, event: str, frame: Mapping[str, object], policy: Policy
     ) -> list[Action]:
         if not policy.client_events:
-            raise InvalidFrame(
-                "To send client events, you must enable this feature: CLIENT_EVENTS in the "
-                "application's settings"
-            )
+            where = "CLIENT_EVENTS in the application's settings"
+            raise InvalidFrame(f"To send client events, you must enable this feature: {where}")
         channel = _text_in(frame, "channel")
         if not is_guarded(channel):
             raise InvalidFrame(
@@ -454,17 +438,16 @@ class Connection:
             # Its messages are sealed, and no official client seals client events.
             raise InvalidFrame("Client event rejected - not supported on encrypted channels")
         if channel not in self._joined:
+            name = channel[:200]
             raise InvalidFrame(
-                f"Cannot broadcast client event (connection not subscribed to channel "
-                f"{channel[:200]})"
+                f"Cannot broadcast client event (connection not subscribed to channel {name})"
             )
+        rate = policy.max_client_event_rate
         if self._client_events is None:
-            rate = policy.max_client_event_rate
             self._client_events = TokenBucket(rate, rate, self._last_activity)
         if not self._client_events.take(self._last_activity):
             raise ClientEventRejected(
-                f"The rate limit of {policy.max_client_event_rate} client events per second "
-                f"was exceeded"
+                f"The rate limit of {rate} client events per second was exceeded"
             )
         text = _relayed(frame.get("data"))
         if len(event) > MAX_EVENT_LENGTH or not is_utf8(event) or not is_utf8(text):

@@ -41,50 +41,34 @@ class FrameTooLarge(ClosingError):
 
 
 class InsecureTransport(ClosingError):
-    """The application accepts sockets over TLS only."""
-
     code = 4000
 
 
 class UnknownApplication(ClosingError):
-    """No application has the key in the address."""
-
     code = 4001
 
 
 class ApplicationDisabled(ClosingError):
-    """The application is switched off."""
-
     code = 4003
 
 
 class OverQuota(ClosingError):
-    """The application has as many connections as it may."""
-
     code = 4004
 
 
 class PathNotFound(ClosingError):
-    """The socket's address leads to no application."""
-
     code = 4005
 
 
 class InvalidVersion(ClosingError):
-    """The ``protocol`` parameter is not a number."""
-
     code = 4006
 
 
 class UnsupportedVersion(ClosingError):
-    """The ``protocol`` parameter names a version that is not supported."""
-
     code = 4007
 
 
 class ForbiddenOrigin(ClosingError):
-    """The page that opens the socket is not on an allowed origin."""
-
     code = 4009
 
 
@@ -147,8 +131,6 @@ class Reconnect(ClosingError):
 
 
 class PongTimeout(ClosingError):
-    """The client did not answer a ping."""
-
     code = 4201
 
 

@@ -1,12 +1,8 @@
-"""How often something may happen, without a clock of its own."""
-
-
 class TokenBucket:
     """
-    Let pass `rate` things per second, and `burst` at once after a pause.
+    Lets `rate` things per second pass, and `burst` at once after a pause.
 
-    Args:
-        now: The time of the first full bucket, in the seconds that `take` is given.
+    It has no clock: `now` is the time of the first full bucket, in the seconds of `take`.
     """
 
     __slots__ = ("_at", "_burst", "_rate", "_tokens")
@@ -18,7 +14,7 @@ class TokenBucket:
         self._at = now
 
     def take(self, now: float) -> bool:
-        """Return whether one more may pass at time `now`, and count it if so."""
+        """Return whether one more may pass at time `now`, and count it if it may."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
         if self._tokens < 1:

@@ -1,9 +1,9 @@
 """
-Who is on a socket: the member of a presence channel, the user who signed in.
+Who is on a socket: a member of a presence channel, or the user who signed in.
 
-Both come as JSON that the application has signed. Verify the signature first; what
-is parsed here is then the application's own word, and still checked, since a wrong
-type must not reach other clients.
+Both come as JSON that the application has signed. Verify the signature before you
+parse it. What is parsed is still checked, since a wrong type must not reach other
+clients.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MAX_WATCHLIST = 100
 @dataclass(frozen=True, slots=True)
 class Member:
     """
-    One user in a presence channel, whatever the number of their sockets.
+    One user in a presence channel, on any number of sockets.
 
     Attributes:
         user_id: A number in `channel_data` is the text of that number.
@@ -33,12 +33,12 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class User:
     """
-    Who a socket signed in as.
+    The user that a socket signed in as.
 
     Attributes:
         id: As publishers address the user.
         info: As of a `Member`.
-        watchlist: Whose coming and going the user asks to be told, at most 100.
+        watchlist: The users whose coming and going this one is told, at most 100.
         is_cut: Whether the application named more than that.
     """
 
@@ -46,10 +46,6 @@ class User:
     info: str = "null"
     watchlist: tuple[str, ...] = ()
     is_cut: bool = False
-
-    def as_member(self) -> Member:
-        """Return the user as a member of a presence channel."""
-        return Member(self.id, self.info)
 
 
 def parse_member(channel_data: str, max_info_size: int) -> Member:
@@ -61,8 +57,7 @@ def parse_member(channel_data: str, max_info_size: int) -> Member:
         UserInfoTooLarge: Its `user_info` takes more than `max_info_size` bytes.
     """
     value = _object_in(channel_data, "channel_data")
-    user_id = _member_id(value.get("user_id"))
-    return Member(user_id, _info_in(value, max_info_size))
+    return Member(_member_id(value.get("user_id")), _info_in(value, max_info_size))
 
 
 def parse_user(user_data: str, max_info_size: int) -> User:
@@ -79,12 +74,8 @@ def parse_user(user_data: str, max_info_size: int) -> User:
     if not isinstance(watched, list):
         raise Unauthorized("The watchlist in user_data must be a list of ids")
     ids = tuple(dict.fromkeys(item for item in watched if is_user_id(item)))
-    return User(
-        user_id,
-        _info_in(value, max_info_size),
-        ids[:MAX_WATCHLIST],
-        is_cut=len(watched) > MAX_WATCHLIST,
-    )
+    info = _info_in(value, max_info_size)
+    return User(user_id, info, ids[:MAX_WATCHLIST], is_cut=len(watched) > MAX_WATCHLIST)
 
 
 def _object_in(text: str, name: str) -> dict[str, object]:

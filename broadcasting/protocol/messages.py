@@ -35,7 +35,6 @@ class Message:
 
     @property
     def app_id(self) -> str:
-        """The application's id."""
         return self.topic.partition(":")[0]
 
     @property
@@ -236,17 +235,15 @@ SUBSCRIPTION_COUNT = "pusher_internal:subscription_count"
 
 
 def member_added_data(user_id: str, info: str) -> str:
-    """Return the data of ``member_added``; `info` is JSON text."""
+    """Return the data of ``member_added``. `info` is JSON text."""
     return f'{{"user_id":{encode(user_id)},"user_info":{info}}}'
 
 
 def member_removed_data(user_id: str) -> str:
-    """Return the data of ``member_removed``."""
     return encode({"user_id": user_id})
 
 
 def subscription_count_data(count: int) -> str:
-    """Return the data of ``subscription_count``."""
     return encode({"subscription_count": count})
 
 

@@ -1,8 +1,8 @@
 """
 What a channel name and an event name say, by their spelling alone.
 
-The kind of a channel is decided by a prefix at the start of its name, as in
-Pusher's "Channel naming conventions".
+The kind of a channel is decided by a prefix at the start of its name, as in Pusher's
+"Channel naming conventions".
 """
 
 import re
@@ -10,10 +10,10 @@ from typing import TypeGuard
 
 MAX_CHANNEL_LENGTH = 200
 MAX_EVENT_LENGTH = 200
-# A publisher addresses the sockets of a signed-in user by a channel of this prefix.
+# Publishers address the sockets of a signed-in user by a channel with this prefix.
 USER_CHANNEL_PREFIX = "#server-to-user-"
 
-# Server processes tell each other here when a user comes online or goes.
+# Those who watch a user are subscribed to a channel with this prefix.
 _WATCH_PREFIX = "#watch-"
 
 # `\A` and `\Z` are implied by fullmatch: `$` would admit a trailing newline, and
@@ -28,12 +28,12 @@ _CACHE = ("cache-", "private-cache-", "presence-cache-", "private-encrypted-cach
 
 
 def is_channel_name(name: object) -> TypeGuard[str]:
-    """Return whether `name` may name a channel (letters, digits and ``_-=@,.;``)."""
+    """Return whether `name` may name a channel: letters, digits and ``_-=@,.;``."""
     return isinstance(name, str) and _CHANNEL.fullmatch(name) is not None
 
 
 def is_user_id(value: object) -> TypeGuard[str]:
-    """Return whether `value` may identify a user who signs in: the characters of a channel."""
+    """Return whether `value` may be the id of a user who signs in: the characters of a channel."""
     return is_channel_name(value)
 
 
@@ -50,36 +50,35 @@ def user_channel(user_id: str) -> str:
 
 
 def watch_channel(user_id: str) -> str:
-    """Return the channel on which those who watch a user hear of their coming and going."""
+    """Return the channel on which those who watch a user are told of changes."""
     return _WATCH_PREFIX + user_id
 
 
 def is_watch_channel(name: str) -> bool:
-    """Return whether `name` is a `watch_channel`; no client can name one."""
     return name.startswith(_WATCH_PREFIX)
 
 
 def is_reserved(name: str) -> bool:
-    """Return whether `name` is reserved for the server. No listing and no webhook shows it."""
+    """Return whether `name` is reserved for the server: no listing and no webhook shows it."""
     return name.startswith("#")
 
 
 def is_publishable(name: object) -> TypeGuard[str]:
-    """Return whether a publisher may send to `name`: a channel's or a user channel's."""
+    """Return whether publishers may send to `name`: a channel, or a user's channel."""
     return is_channel_name(name) or (isinstance(name, str) and is_user_channel(name))
 
 
 def is_socket_id(value: object) -> TypeGuard[str]:
-    """Return whether `value` has the form of a socket id: ``digits.digits``."""
+    """Return whether `value` has the form of a socket id, ``digits.digits``."""
     return isinstance(value, str) and _SOCKET_ID.fullmatch(value) is not None
 
 
 def is_event_name(name: object) -> TypeGuard[str]:
     """
-    Return whether a publisher may use `name` for an event.
+    Return whether publishers may use `name` for an event.
 
-    Any text of 1 to 200 characters that UTF-8 can carry, but the names that the
-    protocol keeps for the server.
+    It is any text of 1 to 200 characters that UTF-8 can encode, except for the names
+    that the protocol reserves for the server.
     """
     return (
         isinstance(name, str)
@@ -90,7 +89,7 @@ def is_event_name(name: object) -> TypeGuard[str]:
 
 
 def is_client_event(event: str) -> bool:
-    """Return whether `event` has a name that only clients use. Such events are never kept."""
+    """Return whether only clients use the name `event`. Such events are never kept."""
     return event.startswith("client-")
 
 
@@ -100,22 +99,20 @@ def is_guarded(channel: str) -> bool:
 
 
 def is_presence(channel: str) -> bool:
-    """Return whether `channel` is a presence channel."""
     return channel.startswith(_PRESENCE)
 
 
 def is_encrypted(channel: str) -> bool:
-    """Return whether data on `channel` is encrypted."""
     return channel.startswith(_ENCRYPTED)
 
 
 def is_cache(channel: str) -> bool:
-    """Return whether `channel` sends its last event to new subscribers."""
+    """Return whether new subscribers of `channel` are sent its last event."""
     return channel.startswith(_CACHE)
 
 
 def is_utf8(text: str) -> bool:
-    """Return whether `text` is valid UTF-8. JSON may spell lone surrogates, which are not."""
+    """Return whether UTF-8 can encode `text`. JSON may contain lone surrogates, which it cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

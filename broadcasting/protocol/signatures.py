@@ -2,8 +2,8 @@
 Signatures of HTTP requests, of subscriptions and of users.
 
 All are hex HMAC-SHA256 (Pusher, "HTTP API reference", "Authentication"; "Auth
-signatures"). What is signed has no colon inside its parts, except for the last one,
-so no two requests share a text.
+signatures"). No signed text has a colon inside its parts, except in the last one, so no
+two requests share a text.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ _AUTH = re.compile(r"([^:]*):([0-9a-f]{64})")
 
 class Credentials(Protocol):
     """
-    Who signs and whose signatures count.
+    Who signs, and whose signatures count.
 
-    `secrets` are tried in order: the first signs, the others are being retired.
+    The first of the `secrets` signs. The others still count while they are retired.
     """
 
     @property
@@ -32,7 +32,7 @@ class Credentials(Protocol):
 
 def sign(secret: str, text: str) -> str:
     """Return the lower-case hex HMAC-SHA256 of `text`, both taken as UTF-8."""
-    # A request that is checked may hold lone surrogates: a wrong signature, no exception.
+    # A request may contain lone surrogates: its signature is wrong, and nothing is raised.
     message = text.encode(errors="surrogatepass")
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
@@ -50,8 +50,8 @@ def sign_channel(
     """
     Return the `auth` that lets one socket join one guarded channel.
 
-    Check `socket_id` and `channel` first: a colon inside them would let a signature
-    for one thing pass for another. `channel_data` is signed, and must be sent, as it is.
+    Check `socket_id` and `channel` first: with a colon in them, a signature for one thing
+    would count for another. `channel_data` is signed, and must be sent, as it is.
     """
     text = _channel_text(socket_id, channel, channel_data)
     return f"{app.key}:{sign(app.secrets[0], text)}"
@@ -78,9 +78,8 @@ def request_text(method: str, path: str, query: Mapping[str, str]) -> str:
     """
     Return the text that a request's signature covers.
 
-    `path` is the path without its query; `query` the decoded parameters, of which
-    ``auth_signature`` is left out and every other one is taken, present or not in
-    the specification.
+    `path` is the path without its query. `query` has the decoded parameters; all but
+    ``auth_signature`` are signed.
     """
     parameters = sorted((key.lower(), value) for key, value in query.items())
     signed = "&".join(f"{key}={value}" for key, value in parameters if key != "auth_signature")
@@ -96,9 +95,9 @@ def sign_request(
     query: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """
-    Return the query of a request made at `timestamp` (Unix s), authenticated.
+    Return the query of a request made at `timestamp` (Unix s), with its signature.
 
-    `query` holds the request's own parameters, as they are before encoding.
+    `query` has the request's own parameters, before they are encoded.
     """
     signed = {
         **(query or {}),
@@ -112,7 +111,7 @@ def sign_request(
 
 
 def body_md5(body: bytes) -> str:
-    """Return the hash that the protocol asks for. It guards integrity, not secrecy."""
+    """Return the hash that the protocol asks for. It protects no secret."""
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
@@ -130,7 +129,7 @@ def _check(app: Credentials, auth: str, text: str) -> None:
     if match is None:
         raise Unauthorized("Invalid format: auth must have the format key:signature")
     key, signature = match.groups()
-    # The key is public, but of one length of time like everything here.
+    # The key is public, but is compared in constant time like everything here.
     if not hmac.compare_digest(key.encode(errors="surrogatepass"), app.key.encode()):
         raise Unauthorized("Invalid key in subscription auth data")
     if not verify(app.secrets, text, signature):

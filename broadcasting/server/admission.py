@@ -11,14 +11,12 @@ from django.dispatch import receiver
 
 from ..conf import get_settings
 
-# Files that are nobody's socket: those of the process itself (listeners, databases, the
-# bus, logs, what views open) and as many for HTTP requests beside full sockets.
+# Files that are no client's socket: those of the process itself (listeners, databases, the
+# bus, logs, what views open) and as many for HTTP requests when all sockets are taken.
 RESERVED_FILES = 256
-
-# HTTP connections beside full sockets where there are files for them.
+# HTTP connections beside all sockets, where there are files for them.
 HTTP_CONNECTIONS = 1000
-
-# What no process reaches, where a system says that it sets no limit.
+# More than any process needs, where a system says that it sets no limit.
 _MANY_FILES = 1_048_576
 
 Reason = Literal["address", "process"]
@@ -26,10 +24,10 @@ Reason = Literal["address", "process"]
 
 class Admission:
     """
-    The sockets that are open in this process.
+    Counts the sockets that are open in this process.
 
-    Whoever calls `admit` and is told `None` must call `release` once, with the same
-    address, when that socket has gone.
+    Whenever `admit` returns `None`, call `release` once, with the same address, when
+    that socket has gone.
 
     Args:
         max_connections: Sockets in all, `None` for no limit. It may be changed.
@@ -40,35 +38,29 @@ class Admission:
         self, max_connections: int | None = None, max_per_address: int | None = None
     ) -> None:
         self.max_connections = max_connections
+        self.count = 0
         self._max_per_address = max_per_address
-        self._count = 0
         self._by_network: Counter[str] = Counter()
-
-    @property
-    def count(self) -> int:
-        """How many sockets are open."""
-        return self._count
 
     def admit(self, address: str | None) -> Reason | None:
         """
-        Count a socket of `address` in, or return which limit it is over.
+        Count a socket of `address` in, or return the limit that it exceeds.
 
-        An address that is not known, a local client's on a Unix socket, counts in all
-        only.
+        A socket of an unknown address, such as that of a Unix socket, counts in all only.
         """
-        if self.max_connections is not None and self._count >= self.max_connections:
+        if self.max_connections is not None and self.count >= self.max_connections:
             return "process"
         if self._max_per_address is not None and address:
             network = _network(address)
             if self._by_network[network] >= self._max_per_address:
                 return "address"
             self._by_network[network] += 1
-        self._count += 1
+        self.count += 1
         return None
 
     def release(self, address: str | None) -> None:
         """Count out a socket of `address` that was admitted."""
-        self._count -= 1
+        self.count -= 1
         if self._max_per_address is not None and address:
             network = _network(address)
             self._by_network[network] -= 1
@@ -78,7 +70,7 @@ class Admission:
 
 @cache
 def get_admission() -> Admission:
-    """Return this process's own, with the limits of the settings."""
+    """Return the one of this process, with the limits of the settings."""
     server = get_settings().server
     return Admission(server.max_connections, server.max_connections_per_address)
 
@@ -106,7 +98,7 @@ def raise_file_limit() -> int | None:
 
 
 def sockets_that_fit(files: int) -> int:
-    """Return how many sockets a process that may open so many `files` has room for."""
+    """Return how many sockets a process has room for that may open so many `files`."""
     return files - min(RESERVED_FILES, files // 2)
 
 
@@ -120,13 +112,11 @@ def connections_that_fit(files: int | None, sockets: int | None) -> int | None:
 
 
 def _network(address: str) -> str:
-    """Return what counts as one address: of IPv6, a client is given a whole /64."""
-    if ":" not in address:
-        return address
+    """Return what counts as one address: of IPv6, one client may have a whole /64."""
     try:
-        parsed = ip_address(address)
+        parsed = ip_address(address) if ":" in address else None
     except ValueError:
-        return address
+        parsed = None
     if not isinstance(parsed, IPv6Address):
         return address
     if parsed.ipv4_mapped is not None:

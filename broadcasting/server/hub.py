@@ -14,13 +14,8 @@ channel. Then it makes the socket live and returns the snapshot, in one step wit
 await. So the caller can send its confirmation and the kept frames before anything
 newer: nothing is missed, and nothing comes twice.
 
-The messages of control topics are commands of other server processes to this one.
-
-Rules of this file:
-
-* `deliver` does not await, block or raise.
-* The hub knows counters (`stats`). What reads them, and what is told once a sweep,
-  stands above it.
+`deliver` does not await, block or raise. The messages of control topics are commands of
+other server processes.
 """
 
 import asyncio
@@ -31,7 +26,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..applications import Application
-from ..drivers.base import CONTROL, RESTART, TERMINATE, Broker, PresenceChange
+from ..drivers.base import CONTROL, RESTART, TERMINATE, PresenceChange
 from ..drivers.registry import close_broker, get_broker
 from ..drivers.serving import begin_serving, end_serving
 from ..exceptions import BroadcastError
@@ -63,10 +58,10 @@ DRAIN_STEP = 0.05  # Seconds between the closings of a drain.
 
 class Hub:
     """
-    The sockets of one event loop.
+    The sockets of one event loop. Make it on that loop.
 
-    Make it on the loop it serves. It connects to its broker on first use, because
-    Django and daphne run no ASGI lifespan that could do it earlier.
+    It connects to its broker on first use, because Django and daphne run no ASGI
+    lifespan that could do it earlier.
 
     Args:
         apps: The applications whose sockets it serves.
@@ -74,7 +69,9 @@ class Hub:
 
     Attributes:
         stats: What it has done so far.
+        broker: The read end that it listens to.
         users: Who has signed in.
+        connections: How many sockets are open, by application id.
         is_draining: Whether the process is about to go, and should get no new clients.
         is_closing: Whether it closes its connections, and those that still come.
         on_restart: Called when all server processes are asked to restart.
@@ -87,6 +84,8 @@ class Hub:
         self, apps: Iterable[Application], *, on_sweep: Callable[["Hub"], object] | None = None
     ) -> None:
         self.stats = HubStats()
+        self.broker = get_broker()
+        self.connections: Counter[str] = Counter()
         self.is_draining = False
         self.is_closing = False
         self.on_restart: Callable[[], object] | None = None
@@ -94,24 +93,20 @@ class Hub:
         self.on_error: Callable[[PusherError], object] = self._count_error
         self._on_sweep = on_sweep
         self._loop = asyncio.get_running_loop()
-        self._broker = get_broker()
         self._apps = {app.id: app for app in apps}
-        self._topics = Topics(self._broker, self.start, self.spawn)
+        self._topics = Topics(self.broker, self.start, self.spawn)
         self._topics_by_name: Mapping[str, Topic] = self._topics.by_name
-        self.users = Users(self._topics, self._broker.presence, self.spawn)
+        self.users = Users(self._topics, self.broker.presence, self.spawn)
         self._sessions: set[Client] = set()
-        # Connections by application: here, and as far as known in other processes.
-        self._connections: Counter[str] = Counter()
-        self._elsewhere: Mapping[str, int] = {}
+        self._elsewhere: Mapping[str, int] = {}  # As `connections`, of other processes.
         self._bus_answered = True  # To the last heartbeat.
         self._notifier = Notifier(self._apps.values())
         self._counts = SubscriptionCounts(
-            self._broker, self._apps, self._notifier, self._topics.count_live, self.spawn
+            self.broker, self._apps, self._notifier, self._topics.count_live, self.spawn
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
-        # Run until the hub stops.
-        self._background: list[asyncio.Task[None]] = []
+        self._background: list[asyncio.Task[None]] = []  # Run until the hub stops.
         self._upkeep: asyncio.Task[None] | None = None
 
     @property
@@ -125,24 +120,13 @@ class Hub:
         return self._topics.count_sockets()
 
     @property
-    def connections(self) -> Mapping[str, int]:
-        """How many sockets are open, by application id."""
-        return self._connections
-
-    @property
     def has_bus(self) -> bool:
         """Whether the bus is connected, and has answered the last heartbeat."""
-        return self._broker.is_up and self._bus_answered
+        return self.broker.is_up and self._bus_answered
 
     @property
     def webhooks(self) -> Sequence[Endpoint]:
-        """The webhooks, with what became of their events."""
         return self._notifier.webhooks
-
-    @property
-    def broker(self) -> Broker:
-        """The read end that the hub listens to."""
-        return self._broker
 
     # Start and end
 
@@ -163,7 +147,7 @@ class Hub:
     def _begin(self) -> asyncio.Task[None]:
         if self._started is None:
             begin_serving()
-            self._started = self._loop.create_task(self._broker.connect(self))
+            self._started = self._loop.create_task(self.broker.connect(self))
             if not self._background:
                 for work in (self._sweep(), self._join_controls()):
                     task = self._loop.create_task(work)
@@ -213,7 +197,7 @@ class Hub:
         self._sessions.add(session)
         self.stats.opened += 1
         if session.app is not None:
-            self._connections[session.app.id] += 1
+            self.connections[session.app.id] += 1
             self._notifier.opened(session.app.id, session.socket_id)
         self.begin()
 
@@ -224,7 +208,7 @@ class Hub:
         self._sessions.discard(session)
         self.stats.closed[session.close_code] += 1
         if session.app is not None:
-            self._connections[session.app.id] -= 1
+            self.connections[session.app.id] -= 1
             self._notifier.closed(session.app.id, session.socket_id, session.close_code)
             self.users.remove(session)
 
@@ -232,7 +216,7 @@ class Hub:
         """Return whether `app` has as many sockets as it may, here and elsewhere."""
         if app.max_connections is None:
             return False
-        total = self._connections[app.id] + self._elsewhere.get(app.id, 0)
+        total = self.connections[app.id] + self._elsewhere.get(app.id, 0)
         return total >= app.max_connections
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -278,13 +262,8 @@ class Hub:
         self._counts.recount(topic)
 
     async def publish_client_event(self, message: Message) -> None:
-        """
-        Publish a client event.
-
-        Raises:
-            BroadcastError: The bus did not take it.
-        """
-        await self._broker.publish(message)
+        """Publish a client event. Raise `BroadcastError` if the bus did not take it."""
+        await self.broker.publish(message)
         self.stats.published["client"] += 1
         self._notifier.sent_by_client(message)
 
@@ -302,8 +281,8 @@ class Hub:
         """
         Subscribe `socket` to the topic `name`, as `member` if it is a presence channel's.
 
-        The caller must send the snapshot before it awaits anything. Returns `None` if
-        the socket has left the topic meanwhile.
+        Return what the caller must send before it awaits anything, or `None` if the
+        socket has left the topic meanwhile.
 
         Raises:
             TooManyMembers: The channel has `max_members` users, and this is another one.
@@ -315,13 +294,13 @@ class Hub:
             await self._topics.join(subscription.topic, subscription)
             if member is not None and subscription.is_buffering:
                 subscription.is_member = True
-                members = await self._broker.presence.join(
+                members = await self.broker.presence.join(
                     name, subscription.entry, member, socket_id=socket_id, limit=max_members
                 )
                 if members is None:
                     raise TooManyMembers(f"The channel may have {max_members} members")
             if is_cache(split_topic(name)[1]):
-                cached = await self._broker.cached(name)
+                cached = await self.broker.cached(name)
                 if cached is None:
                     self._notifier.missed(name)
         except BaseException:
@@ -353,7 +332,7 @@ class Hub:
         if subscription.is_member:
             subscription.is_member = False
             name, entry = subscription.topic.name, subscription.entry
-            self.spawn(self._broker.presence.leave(name, entry, grace=grace))
+            self.spawn(self.broker.presence.leave(name, entry, grace=grace))
 
     # Commands of other server processes
 
@@ -421,18 +400,18 @@ class Hub:
         try:
             if with_heartbeat:
                 await self._send_heartbeat()
-            await self._broker.presence.expire()
+            await self.broker.presence.expire()
             await self._counts.announce_late()
         except BroadcastError as exc:
             # The broker logs that its bus is away, and when it is back.
             logger.debug("Presence could not be kept up: %s", exc)
 
     async def _send_heartbeat(self) -> None:
-        """Report this process as alive, and read how many connections the others have."""
-        own = dict(self._connections)
+        """Tell other processes that this one lives, and learn their number of connections."""
+        own = dict(self.connections)
         begin = time.monotonic()  # uvloop's own clock counts whole milliseconds.
         try:
-            everywhere = await self._broker.presence.heartbeat(own)
+            everywhere = await self.broker.presence.heartbeat(own)
         except BroadcastError:
             self._bus_answered = False
             raise

@@ -7,26 +7,21 @@ Theory of operation
 An adapter makes a `Session` for each socket that it accepts, passes on what it hears
 with `open`, `receive` and `closed`, and gives the session a `Socket` to send through.
 
-The end of a connection has one word for each side, here and in `Connection`, `Hub`
+The end of a connection has one verb for each side, here and in `Connection`, the hub
 and the adapters:
 
 refuse
-    Say no to one thing: a subscription, a client event, a sign-in. The client gets an
-    error, and the connection goes on. `Connection.refuse` does so for what the hub finds
-    out; what the machine finds out itself, it refuses itself.
+    Say no to one thing: a subscription, a client event, a sign-in. The client is sent
+    an error, and the connection goes on.
 close
-    End the connection from here, with a code. `Session.close` is called by the hub (a
-    drain, a terminated user) and by adapters (a frame that is too large, a slow reader).
-    It sets the code in the `Connection`, has the `Socket` send what waits and the code,
-    and tidies up. A client whose connection is not accepted is closed, too: nobody has
-    to tidy up after it, since it never was one of the hub's.
+    End the connection from here, with a code. The hub calls `Session.close` (a drain, a
+    terminated user), and so do adapters (a frame that is too large, a slow reader). The
+    `Connection` sets the code and accepts nothing from then on, and the `Socket` sends
+    what waits, and the code. Also a client that may not stay is closed.
 closed
     The connection has ended, from whichever side. The adapter calls `Session.closed`
-    when its socket is gone. It leaves channels and presence and tells the hub. It may be
-    called any number of times, and after `close`.
-
-Whatever closes, the code is set in one place, the `Connection`; from then on nothing is
-accepted and nothing but the waiting frames is sent.
+    when its socket is gone: that leaves the channels and tells the hub. It may be called
+    any number of times, and after `close`.
 """
 
 import asyncio
@@ -212,14 +207,15 @@ class Session:
             own = self._watch_topic(user.id)
             if not await users.come_online(self.socket_id, own, user.id) or not names:
                 return
-            watch = await users.watch(self.socket, self.socket_id, [*names.values()])
+            watched = await users.watch(self.socket, self.socket_id, [*names.values()])
         except Exception as exc:
             self.connection.close(self._unavailable("a watchlist", exc))
         else:
-            if watch is not None:
-                online = [user_id for user_id, name in names.items() if name in watch.online]
-                offline = [user_id for user_id, name in names.items() if name not in watch.online]
-                for frame in (watchlist_events(online, offline), *watch.frames):
+            if watched is not None:
+                present, frames = watched
+                online = [user_id for user_id, name in names.items() if name in present]
+                offline = [user_id for user_id, name in names.items() if name not in present]
+                for frame in (watchlist_events(online, offline), *frames):
                     self._send(frame)
         if not self._closed:
             self._flush()

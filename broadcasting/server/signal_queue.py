@@ -43,7 +43,7 @@ class SignalQueue:
         return len(self._waiting)
 
     def send(self, signal: Signal, **arguments: object) -> None:
-        """Send `signal` after all earlier ones. Does not await, block or raise."""
+        """Send `signal` after all earlier ones. It does not await, block or raise."""
         if not signal.has_listeners():
             return
         if self._closing or len(self._waiting) >= MAX_WAITING:
@@ -60,7 +60,7 @@ class SignalQueue:
         """
         Send what waits, for `timeout` seconds at most, and drop the rest.
 
-        Signals that are sent from now on are dropped. Calling it again does nothing.
+        Signals that are sent later are dropped. Calling it again does nothing.
         """
         self._closing = True
         self._filled.set()
@@ -91,8 +91,7 @@ class SignalQueue:
 
     async def _send_next(self) -> None:
         signal, arguments = self._waiting.popleft()
-        if len(self._waiting) <= MAX_WAITING // 2:
-            self._is_full = False
+        self._is_full = self._is_full and bool(self._waiting)
         try:
             await signal.asend_robust(sender=None, **arguments)
         except Exception:  # asend_robust cannot log a callable object.
@@ -102,11 +101,8 @@ class SignalQueue:
         self.dropped += 1
         if not self._is_full and not self._closing:
             self._is_full = True
-            logger.error(
-                "%d signals wait for their receivers; newer ones are dropped until half of "
-                "them are sent. A receiver is too slow",
-                len(self._waiting),
-            )
+            text = "%d signals wait for a receiver that is too slow; newer ones are dropped"
+            logger.error(text, len(self._waiting))
 
 
 async def _in_their_thread(work: Callable[[], None]) -> None:

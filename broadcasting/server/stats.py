@@ -11,60 +11,29 @@ from collections.abc import Callable, Mapping
 
 from ..protocol.names import is_encrypted, is_guarded, is_presence, is_reserved, is_user_channel
 
+KINDS = ("public", "private", "encrypted", "presence", "user")
+
 
 class HubStats:
-    """
-    What one hub has done.
-
-    Attributes:
-        opened: Connections that were accepted.
-        closed: Connections that have ended, by the close code that the server sent;
-            `None` where the client left.
-        delivered: Messages handed to sockets, counted once for each socket.
-        delivered_bytes: The size of these messages.
-        errors: Errors sent to clients, by class of `PusherError`.
-        refused: Sockets and requests turned away before they had a connection, by reason.
-        slow_readers: Sockets closed because they did not read.
-        published: Messages sent to the bus, by source: ``client`` or ``api``.
-        publishing: Messages of the HTTP API that the bus has not taken yet.
-        publish_seconds: How long the bus took, for each request of the HTTP API.
-        answered: Requests of the HTTP API, by status.
-        loop_lag: Seconds by which the last sweep was late.
-        bus_lag: Seconds of the last round trip to the bus.
-        census: Which channels there are.
-    """
-
-    __slots__ = (
-        "answered",
-        "bus_lag",
-        "census",
-        "closed",
-        "delivered",
-        "delivered_bytes",
-        "errors",
-        "loop_lag",
-        "opened",
-        "publish_seconds",
-        "published",
-        "publishing",
-        "refused",
-        "slow_readers",
-    )
+    """What one hub has done."""
 
     def __init__(self) -> None:
-        self.opened = 0
+        self.opened = 0  # Connections that were accepted.
+        # Connections that have ended, by the server's close code; None where the client left.
         self.closed: Counter[int | None] = Counter()
-        self.delivered = 0
+        self.slow_readers = 0  # Sockets closed because they did not read.
+        self.refused: Counter[str] = Counter()  # Clients without a connection, by reason.
+        self.errors: Counter[str] = Counter()  # Sent to clients, by class of PusherError.
+        self.delivered = 0  # Messages handed to sockets, counted once for each socket.
         self.delivered_bytes = 0
-        self.errors: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
-        self.slow_readers = 0
-        self.published: Counter[str] = Counter()
+        self.published: Counter[str] = Counter()  # Messages, from "client" or "api".
+        # Requests of the HTTP API: messages that the bus has not taken yet, how long it
+        # took for each request, and the requests by status.
         self.publishing = 0
         self.publish_seconds = Histogram()
         self.answered: Counter[int] = Counter()
-        self.loop_lag = 0.0
-        self.bus_lag = 0.0
+        self.loop_lag = 0.0  # Seconds by which the last sweep was late.
+        self.bus_lag = 0.0  # Seconds of the last round trip to the bus.
         self.census = Census()
 
 
@@ -79,14 +48,11 @@ class Histogram:
 
     BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-    __slots__ = ("counts", "total")
-
     def __init__(self) -> None:
         self.counts = [0] * (len(self.BOUNDS) + 1)
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count something that took `seconds`."""
         self.counts[bisect_left(self.BOUNDS, seconds)] += 1
         self.total += seconds
 
@@ -98,15 +64,9 @@ class Census:
     Counting looks at every topic, so it is repeated only after a thousand times as long
     as it took, and at the latest after a minute. CPU time is what counts: on a busy
     machine the numbers would otherwise become old for no reason.
-
-    Attributes:
-        channels: How many channels have sockets of this process.
-        subscriptions: How many sockets are in these channels, or are joining them.
     """
 
     MAX_AGE = 60.0  # Seconds.
-
-    __slots__ = ("_due", "channels", "subscriptions")
 
     def __init__(self) -> None:
         self.channels: Counter[str] = Counter()
@@ -127,9 +87,6 @@ class Census:
                 self.channels[kind] += 1
                 self.subscriptions[kind] += sockets
         self._due = now + min(self.MAX_AGE, 1000 * (time.thread_time() - begin))
-
-
-KINDS = ("public", "private", "encrypted", "presence", "user")
 
 
 def kind_of(channel: str) -> str | None:

@@ -66,13 +66,7 @@ class Topic:
 
 
 class Subscription:
-    """
-    One socket in one topic, and the frames that wait for its confirmation.
-
-    Attributes:
-        entry: Its name in the presence.
-        is_member: Whether the presence may know the entry.
-    """
+    """One socket in one topic, and the frames that wait for its confirmation."""
 
     __slots__ = ("_kept", "_size", "entry", "is_member", "socket", "socket_id", "topic")
 
@@ -80,8 +74,8 @@ class Subscription:
         self.topic = topic
         self.socket = socket
         self.socket_id = socket_id
-        self.entry = entry
-        self.is_member = False
+        self.entry = entry  # Its name in the presence.
+        self.is_member = False  # Whether the presence may know the entry.
         self._kept: list[tuple[Message, Frame]] | None = None
         self._size = 0
 
@@ -116,12 +110,7 @@ class Topics:
     """
     The topics of one hub.
 
-    Args:
-        start: Connects the broker, if that was not done.
-        spawn: Runs a coroutine as a task of the hub.
-
-    Attributes:
-        by_name: Every topic that is in use.
+    `start` connects the broker if that was not done; `spawn` runs a coroutine as a task.
     """
 
     def __init__(
@@ -155,7 +144,7 @@ class Topics:
         return topic
 
     def enter(self, name: str, socket: Socket, socket_id: str) -> Subscription:
-        """Add `socket` to the topic `name`, buffering. Call `join` next."""
+        """Let `socket` into a topic, buffering. Call `join` next."""
         topic = self.by_name.get(name)
         if topic is None:
             topic = self.by_name[name] = Topic(name)
@@ -168,8 +157,7 @@ class Topics:
         """
         Join the bus for `topic`, unless that was done or the subscription has ended.
 
-        Raises:
-            BroadcastError: The bus did not confirm.
+        Raise `BroadcastError` if the bus did not confirm.
         """
         await self._start()
         async with topic.lock:

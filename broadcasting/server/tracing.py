@@ -1,8 +1,8 @@
 """
 One line per frame and decision, for ``broadcast_serve --debug``.
 
-`trace` puts these classes in the place of those that they extend, so that a server which
-does not trace has nothing to ask.
+`trace` puts these classes in the place of those that they extend, so that a server
+without ``--debug`` pays nothing for them.
 """
 
 import logging
@@ -25,56 +25,49 @@ _SECRETS = re.compile(r"""((?:auth|shared_secret)\\*"\s*:\s*\\*")((?:[^"\\:]*:)?
 
 
 class TracedSession(Session):
-    """A session that tells what it hears and says."""
+    """A session that writes what it receives, sends and closes."""
 
-    __slots__ = ("_is_told",)
+    __slots__ = ("_has_ended",)
 
     def open(self, origin: str | None, *, is_secure: bool = True) -> None:
-        """Write who connected, and whether the client was admitted."""
-        self._is_told = False  # Of the close.
+        self._has_ended = False  # As the lines say.
         page = "no page" if origin is None else f"a page of {shown(origin)}"
         app = "no application" if self.app is None else f"application {self.app.id}"
-        _tell("green", "%s comes to %s from %s", self.socket_id, app, page)
+        _write("green", "%s comes to %s from %s", self.socket_id, app, page)
         super().open(origin, is_secure=is_secure)
 
     def receive(self, text: str) -> None:
-        """Write what the client sent."""
-        _tell("cyan", "%s < %s", self.socket_id, shown(text))
+        _write("cyan", "%s < %s", self.socket_id, shown(text))
         super().receive(text)
 
     def closed(self) -> None:
-        """Write that the connection has ended."""
-        if not self._is_told:
-            self._is_told = True
-            _tell("red", "%s has gone", self.socket_id)
+        self._write_end("%s has gone", self.socket_id)
         super().closed()
 
     def _send(self, frame: Frame) -> None:
-        _tell("", "%s > %s", self.socket_id, shown(frame.text))
+        _write("", "%s > %s", self.socket_id, shown(frame.text))
         super()._send(frame)
 
     def _flush(self) -> None:
         super()._flush()
-        if self.close_code is not None and not self._is_told:
-            self._is_told = True
+        if self.close_code is not None:
             reason = shown(self.connection.close_reason)
-            _tell("red", "%s closed with %d: %s", self.socket_id, self.close_code, reason)
+            self._write_end("%s closed with %d: %s", self.socket_id, self.close_code, reason)
+
+    def _write_end(self, text: str, *values: object) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            _write("red", text, *values)
 
 
 class TracedHub(Hub):
-    """A hub that tells what it delivers."""
+    """A hub that writes what it delivers, and to how many sockets."""
 
     def deliver(self, message: Message) -> int:
-        """Write how many sockets receive the message."""
         count = super().deliver(message)
-        _tell(
-            "yellow",
-            "%s on %s delivered to %d: %s",
-            shown(message.event),
-            message.channel,
-            count,
-            shown(message.data),
-        )
+        event, data = shown(message.event), shown(message.data)
+        text = "%s on %s delivered to %d: %s"
+        _write("yellow", text, event, message.channel, count, data)
         return count
 
 
@@ -95,6 +88,6 @@ def write_to_terminal() -> None:
     logger.propagate = False
 
 
-def _tell(colour: str, text: str, *values: object) -> None:
+def _write(colour: str, text: str, *values: object) -> None:
     line = text % values
     logger.debug("%s", colorize(line, fg=colour) if colour and supports_color() else line)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
 
@@ -33,29 +32,12 @@ class Client(Protocol):
         """End the connection with the code of `error`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """
-    What a new watcher must be sent first.
-
-    Attributes:
-        online: The topics of the users who are online.
-        frames: Who came and went since, in order.
-    """
-
-    online: set[str]
-    frames: list[Frame]
-
-
 class Users:
     """
     The signed-in users of one hub.
 
     A user is online while the presence has an entry in the topic of that user. Those
     who watch the user are subscribed to this topic.
-
-    Args:
-        spawn: Runs a coroutine as a task of the hub.
     """
 
     def __init__(
@@ -109,15 +91,17 @@ class Users:
         if online is not None:
             self._spawn(self._presence.leave(*online, grace=grace))
 
-    async def watch(self, socket: Socket, socket_id: str, names: Sequence[str]) -> Watch | None:
+    async def watch(
+        self, socket: Socket, socket_id: str, names: Sequence[str]
+    ) -> tuple[set[str], list[Frame]] | None:
         """
         Subscribe `socket` to the users whose topics are `names`.
 
-        The caller must send what is returned before it awaits anything; `None` if the
-        socket has gone meanwhile. `Hub.unsubscribe` ends it, topic by topic.
+        Return the topics of those who are online, and frames of who came and went since.
+        The caller must send both before it awaits anything. `None` means that the socket
+        has gone meanwhile. `Hub.unsubscribe` ends it, topic by topic.
 
-        Raises:
-            BroadcastError: The bus did not confirm; the socket watches nobody.
+        Raise `BroadcastError` if the bus did not confirm; the socket watches nobody then.
         """
         entered = [self._topics.enter(name, socket, socket_id) for name in names]
         try:
@@ -135,4 +119,4 @@ class Users:
             if present.infos:
                 online.add(subscription.topic.name)
             frames += subscription.go_live(present, None)
-        return Watch(online, frames)
+        return online, frames

@@ -139,6 +139,8 @@ class Pair:
         version: str | None = "7",
         origin: str | None = None,
         known: bool = True,
+        is_secure: bool = True,
+        is_full: bool = False,
     ) -> None:
         self.policy = policy or FakePolicy()
         self.clock = FakeClock()
@@ -146,18 +148,13 @@ class Pair:
         self.connection = Connection(self.policy if known else None, SOCKET_ID, version)
         self.actions: list[Action] = []
         self.texts: list[str] = []
-        self.connection.open(origin, self.clock())
+        self.connection.open(origin, self.clock(), is_secure=is_secure, is_full=is_full)
         self.carry()
 
     @property
     def close_code(self) -> int | None:
         """The code the client would see, `None` while the socket is open."""
         return self.connection.close_code
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the connection has closed."""
-        return self.connection.close_code is not None
 
     def carry(self) -> None:
         """Carry frames both ways until nobody has anything to say."""

@@ -19,6 +19,8 @@ GREETING = (
     '{"event":"pusher:connection_established",'
     '"data":"{\\"socket_id\\":\\"123.456\\",\\"activity_timeout\\":30}"}'
 )
+NO_JSON = "Received invalid JSON"
+NOT_AN_OBJECT = "Received JSON that is not an object"
 NO_CHANNEL = "Received a frame without a channel"
 NO_OBJECT = "Received a frame whose data is not an object"
 
@@ -50,277 +52,198 @@ def joined_pair(version: str | None = "7") -> Pair:
 
 
 class TestOpening:
-    def test_the_greeting_comes_first_and_alone(self) -> None:
-        """Byte for byte what pusher-js expects as its first frame."""
-        pair = Pair()
-        assert pair.texts == [GREETING]
-        assert pair.client.socket_id == SOCKET_ID
-        assert pair.client.activity_timeout == 30
-        assert pair.close_code is None
-
     @pytest.mark.parametrize("version", [None, "4", "5", "6", "7", "007"])
-    def test_supported_versions_are_greeted_alike(self, version: str | None) -> None:
-        """Versions 4 to 7, and a missing one, get the same greeting."""
-        assert Pair(version=version).texts == [GREETING]
+    def test_supported_versions_are_greeted(self, version: str | None) -> None:
+        """Byte for byte as pusher-js expects its first frame."""
+        pair = Pair(version=version)
+        assert pair.texts == [GREETING]
+        assert (pair.client.socket_id, pair.client.activity_timeout) == (SOCKET_ID, 30)
+        assert pair.close_code is None
 
     @pytest.mark.parametrize(
         "version", ["", "x", "7.0", "-7", "+7", " 7", "7 ", "٧", "７", "²", "0x7", "\ud800", "7\n"]
     )
     def test_a_version_that_is_no_number_closes_with_4006(self, version: str) -> None:
-        """Digits of other scripts, signs and blanks are no number."""
         pair = Pair(version=version)
-        assert pair.close_code == 4006
-        assert pair.texts == []
+        assert (pair.close_code, pair.texts) == (4006, [])
 
     @pytest.mark.parametrize("version", ["8", "10", "700", "0007", "9" * 10_000])
     def test_a_later_version_closes_with_4007(self, version: str) -> None:
-        """A huge number is not even parsed."""
         pair = Pair(version=version)
-        assert pair.close_code == 4007
-        assert pair.texts == []
+        assert (pair.close_code, pair.texts) == (4007, [])
 
-    @pytest.mark.parametrize("version", ["0", "1", "3"])
-    def test_a_dead_version_hears_the_reason_before_the_close(self, version: str) -> None:
-        """Below version 6 clients learn the code from an event."""
-        pair = Pair(version=version)
-        assert pair.close_code == 4007
-        assert pair.client.errors == [
-            {"code": 4007, "message": "Supported protocol versions are 4 to 7"}
-        ]
+    @pytest.mark.parametrize(
+        ("version", "known", "code"),
+        [
+            *((version, True, 4007) for version in ("0", "1", "3")),
+            *((version, False, 4001) for version in ("4", "5")),
+        ],
+    )
+    def test_before_version_6_the_code_is_an_event_as_well(
+        self, version: str, known: bool, code: int
+    ) -> None:
+        pair = Pair(known=known, version=version)
+        assert pair.close_code == code
+        assert [told["code"] for told in pair.client.errors] == [code]
 
-    @pytest.mark.parametrize("version", [None, "4", "5", "6", "7"])
-    def test_an_unknown_application_closes_with_4001(self, version: str | None) -> None:
-        """By code alone from version 6 on, by an event as well before."""
-        pair = Pair(known=False, version=version)
-        assert pair.close_code == 4001
-        assert pair.connection.close_reason == "Application does not exist"
-        told = [{"code": 4001, "message": "Application does not exist"}]
-        assert pair.client.errors == (told if version in {"4", "5"} else [])
-
-    def test_a_foreign_origin_closes_with_4009(self) -> None:
-        """Pages of other sites are refused."""
-        pair = Pair(origin="http://evil.example")
-        assert pair.close_code == 4009
-        assert pair.texts == []
-
-    @pytest.mark.parametrize("origin", [None, "http://testserver"])
-    def test_the_application_decides_about_origins(self, origin: str | None) -> None:
-        """Here: one page, and clients that are no browsers."""
-        assert Pair(origin=origin).texts == [GREETING]
-
-    def test_a_bad_version_is_told_before_a_foreign_origin(self) -> None:
-        """The application first, then the version, then the origin."""
-        assert Pair(version="x", origin="http://evil.example").close_code == 4006
-        assert Pair(version="x", known=False).close_code == 4001
-
-    def test_the_reason_of_a_close_is_short_ascii(self) -> None:
-        """A close frame holds 123 bytes of it."""
-        for pair in (
-            Pair(version="x" * 1000),
-            Pair(version="9"),
-            Pair(known=False),
-            Pair(origin="ż"),
-        ):
-            reason = pair.connection.close_reason
-            assert reason.isascii()
-            assert 0 < len(reason) <= 123
+    @pytest.mark.parametrize(
+        ("options", "code"),
+        [
+            ({"origin": None}, None),
+            ({"origin": "http://testserver"}, None),
+            ({"origin": "http://evil.example"}, 4009),
+            ({"origin": "ż"}, 4009),
+            ({"origin": "ż", "version": "x"}, 4006),
+            ({"known": False}, 4001),
+            ({"known": False, "version": "x"}, 4001),
+            ({"policy": FakePolicy(enabled=False), "version": "x"}, 4003),
+            ({"is_full": True}, 4004),
+            ({"is_full": True, "origin": "ż"}, 4009),
+            ({"is_secure": False}, None),
+            ({"is_secure": False, "policy": FakePolicy(force_tls=True)}, 4000),
+            ({"is_secure": True, "policy": FakePolicy(force_tls=True)}, None),
+        ],
+    )
+    def test_who_may_connect(self, options: dict[str, Any], code: int | None) -> None:
+        """The first reason counts. A close frame holds 123 bytes of it."""
+        pair = Pair(**options)
+        assert (pair.close_code, pair.texts) == (code, [] if code else [GREETING])
+        reason = pair.connection.close_reason
+        assert (reason.isascii(), bool(reason), len(reason) <= 123) == (True, bool(code), True)
 
 
 class TestHeartbeat:
-    def test_a_ping_is_answered(self) -> None:
-        """With a pong, at once."""
-        assert Pair().say_raw(ping()) == ['{"event":"pusher:pong","data":"{}"}']
-
-    @pytest.mark.parametrize("data", ["[]", "null", '"x"', "1"])
-    def test_a_ping_may_carry_anything(self, data: str) -> None:
+    @pytest.mark.parametrize("data", ["", ',"data":[]', ',"data":null', ',"data":"x"', ',"data":1'])
+    def test_a_ping_is_answered(self, data: str) -> None:
         """SDKs disagree on its data."""
-        answers = Pair().say(f'{{"event":"pusher:ping","data":{data}}}')
-        assert [answer["event"] for answer in answers] == ["pusher:pong"]
-
-    def test_a_pong_is_counted_and_not_answered(self) -> None:
-        """Adapters pace a slow reader by the number of pongs."""
-        pair = Pair()
-        assert pair.say(pong()) == pair.say('{"event":"pusher:pong"}') == []
-        assert pair.connection.pongs == 2
+        assert Pair().say_raw(f'{{"event":"pusher:ping"{data}}}') == [
+            '{"event":"pusher:pong","data":"{}"}'
+        ]
 
     def test_silence_is_pinged_once_and_a_pong_ends_the_matter(self) -> None:
-        """After the activity timeout, and again after the next one."""
+        """After the activity timeout, and again after the next one; pongs are counted."""
         pair = Pair()
-        pair.pass_time(29.9)
-        assert pair.texts == [GREETING]
-        pair.pass_time(0.1)
-        assert pair.texts[1:] == ['{"event":"pusher:ping","data":"{}"}']
-        assert pair.connection.pongs == 1
-        pair.pass_time(29.9)
-        assert len(pair.texts) == 2
-        pair.pass_time(0.1)
-        assert len(pair.texts) == 3
-        assert pair.close_code is None
+        for pings in range(120):
+            pair.pass_time(29.9)
+            assert pair.connection.pongs == pings
+            pair.pass_time(0.1)
+        assert pair.texts[1:] == ['{"event":"pusher:ping","data":"{}"}'] * 120
+        assert pair.say(pong()) == pair.say('{"event":"pusher:pong"}') == []
+        assert (pair.connection.pongs, pair.close_code) == (122, None)
 
-    def test_an_unanswered_ping_closes_with_4201(self) -> None:
-        """Thirty seconds after the ping, and not before."""
+    @pytest.mark.parametrize("silence", [30, 600])
+    def test_an_unanswered_ping_closes_with_4201(self, silence: int) -> None:
+        """Thirty seconds after the ping: a process that was held up pings late."""
         pair = joined_pair()
-        pair.connection.tick(pair.clock.advance(30))
+        pair.connection.tick(pair.clock.advance(silence))
         assert len(pair.connection.frames_to_send()) == 1
         pair.connection.tick(pair.clock.advance(29.9))
-        assert pair.connection.frames_to_send() == []
-        assert not pair.is_closed
+        assert (pair.connection.frames_to_send(), pair.close_code) == ([], None)
         pair.connection.tick(pair.clock.advance(0.1))
+        assert (pair.connection.frames_to_send(), pair.close_code) == ([], 4201)
+
+    def test_version_5_is_told_of_the_timeout(self) -> None:
+        pair = joined_pair(version="5")
+        for _ in range(2):
+            pair.connection.tick(pair.clock.advance(30))
         assert pair.close_code == 4201
-        assert pair.connection.close_reason == "Pong reply not received"
+        assert [frame.text for frame in pair.connection.frames_to_send()][1:] == [
+            '{"event":"pusher:error","data":{"code":4201,"message":"Pong reply not received"}}'
+        ]
 
-    def test_a_late_ping_is_waited_for_as_long(self) -> None:
-        """A process that was held up for minutes does not drop its clients at once."""
+    @pytest.mark.parametrize("text", [None, pong(), ping(), "nonsense", subscribe("y"), "{}"])
+    def test_any_frame_is_a_sign_of_life(self, text: str | None) -> None:
+        """Also one that is no message. It puts the ping off, and answers one."""
         pair = joined_pair()
-        pair.connection.tick(pair.clock.advance(600))
-        pair.connection.frames_to_send()
-        pair.connection.tick(pair.clock.advance(1))
-        assert not pair.is_closed
-        pair.connection.tick(pair.clock.advance(29))
-        assert pair.close_code == 4201
 
-    def test_a_frame_that_says_nothing_is_a_sign_of_life(self) -> None:
-        """A ping of WebSocket's own puts the ping off, and answers one."""
-        pair = joined_pair()
-        for _ in range(3):
-            pair.connection.tick(pair.clock.advance(29))
-            pair.connection.note_activity(pair.clock.now)
-        assert pair.connection.frames_to_send() == []
-        pair.connection.tick(pair.clock.advance(30))
-        pair.connection.note_activity(pair.clock.advance(20))
-        pair.connection.tick(pair.clock.advance(20))
-        assert not pair.is_closed
+        def live_on(seconds: float) -> None:
+            now = pair.clock.advance(seconds)
+            if text is None:
+                pair.connection.note_activity(now)
+            else:
+                pair.say(text)
 
-    @pytest.mark.parametrize("text", [pong(), ping(), "nonsense", subscribe("x"), "{}"])
-    def test_any_frame_is_a_sign_of_life(self, text: str) -> None:
-        """It puts the ping off, and answers one."""
-        pair = Pair()
-        pair.clock.advance(20)
-        pair.say(text)
+        live_on(20)
         pair.connection.tick(pair.clock.advance(20))
         assert pair.connection.frames_to_send() == []
         pair.connection.tick(pair.clock.advance(10))
         assert len(pair.connection.frames_to_send()) == 1
-        pair.say(text)
+        live_on(29)
         pair.connection.tick(pair.clock.advance(29.9))
         assert pair.close_code is None
 
-    def test_version_5_is_told_of_the_timeout(self) -> None:
-        """An error event, then the close."""
-        pair = joined_pair(version="5")
-        pair.connection.tick(pair.clock.advance(30))
-        pair.connection.frames_to_send()
-        pair.connection.tick(pair.clock.advance(30))
-        assert pair.close_code == 4201
-        assert [frame.text for frame in pair.connection.frames_to_send()] == [
-            '{"event":"pusher:error","data":{"code":4201,"message":"Pong reply not received"}}'
-        ]
+    def test_a_client_without_a_channel_is_closed_with_4202(self) -> None:
+        """After twice the activity timeout. A process that was held up pings first."""
+        pair = Pair(FakePolicy(activity_timeout=10))
+        pair.pass_time(1000)
+        assert (pair.close_code, pair.connection.pongs) == (None, 1)
+        pair.connection.tick(pair.clock.advance(10))
+        pair.connection.tick(pair.clock.advance(9.9))
+        assert pair.close_code is None
+        pair.connection.tick(pair.clock.advance(0.1))
+        assert pair.close_code == 4202
 
 
 class TestSubscribing:
-    def test_a_subscription_is_confirmed_when_the_hub_has_joined(self) -> None:
-        """Nothing is said before."""
+    def test_a_confirmation_is_the_channels_first_frame(self) -> None:
+        """When the hub has joined; what came meanwhile follows in its order."""
         pair = Pair()
         action = pair.join("x")
         assert pair.texts == [GREETING]
-        assert pair.confirm(action) is True
+        kept = [live("x", "1"), live("x", "2")]
+        assert pair.confirm(action, *kept) is True
         assert pair.texts[1:] == [
-            '{"event":"pusher_internal:subscription_succeeded","data":"{}","channel":"x"}'
+            '{"event":"pusher_internal:subscription_succeeded","data":"{}","channel":"x"}',
+            *(frame.text for frame in kept),
         ]
         assert pair.client.subscribed == {"x"}
 
-    @pytest.mark.parametrize("version", ["4", "5", "6", "7"])
-    def test_every_version_is_told_of_a_confirmation(self, version: str) -> None:
-        """Before the fourth only members were."""
-        pair = Pair(version=version)
-        pair.confirm(pair.join("x"))
-        assert pair.client.confirmations == {"x": 1}
-
-    def test_what_came_meanwhile_follows_the_confirmation(self) -> None:
-        """The confirmation is the channel's first frame, the rest keeps its order."""
-        pair = Pair()
-        kept = [live("x", "1"), live("x", "2")]
-        pair.confirm(pair.join("x"), *kept)
-        assert "subscription_succeeded" in pair.texts[1]
-        assert pair.texts[2:] == [frame.text for frame in kept]
-
-    @pytest.mark.parametrize("channel", ["x", "cache-x", "A9_-=@,.;", "not-private-x", "x" * 200])
+    @pytest.mark.parametrize("channel", ["x", "A9_-=@,.;", "not-private-x", "x" * 200])
     def test_open_channels_need_nothing(self, channel: str) -> None:
         """Also with the empty auth string that pusher-js sends."""
-        assert Pair().join(channel).channel == channel
-
-    def test_attempts_are_unique_in_their_connection(self) -> None:
-        """An answer can be told from one to an earlier question."""
         pair = Pair()
-        numbers = [pair.join(f"c{i}").attempt for i in range(5)]
-        pair.leave("c0")
-        numbers.append(pair.join("c0").attempt)
-        assert len(set(numbers)) == 6
+        pair.confirm(pair.join(channel))
+        assert len(pair.texts) == 2  # The greeting and the confirmation: no cache miss.
 
     @pytest.mark.parametrize("confirmed", [True, False])
     def test_a_second_subscription_is_an_error_and_changes_nothing(self, confirmed: bool) -> None:
-        """Whether the first is confirmed or still under way."""
         pair = Pair()
         action = pair.join("x")
         if confirmed:
             pair.confirm(action)
         assert pair.say(subscribe("x")) == [error("Existing subscription to channel x")]
-        assert pair.actions == []
-        assert pair.connection.channels == ["x"]
+        assert (pair.actions, pair.connection.channels) == ([], ["x"])
         assert pair.confirm(action) is not confirmed
-
-    @pytest.mark.parametrize(
-        "channel",
-        ["private-x", "presence-x", "private-encrypted-x", "private-cache-x", "presence-cache-x"],
-    )
-    @pytest.mark.parametrize("auth", ["", "app-key:" + "0" * 63, "app-key", ":", "a:b:" + "0" * 64])
-    def test_a_guarded_channel_without_an_authorization_is_refused(
-        self, channel: str, auth: str
-    ) -> None:
-        """With a 401 that reaches the channel, and a 4009; the connection stays."""
-        pair = Pair()
-        message = "Invalid format: auth must have the format key:signature"
-        assert pair.say_raw(subscribe(channel, auth=auth, channel_data='{"user_id":"1"}')) == [
-            '{"event":"pusher:subscription_error","data":{"type":"AuthError",'
-            f'"error":"{message}","status":401}},"channel":"{channel}"}}',
-            f'{{"event":"pusher:error","data":{{"code":4009,"message":"{message}"}}}}',
-        ]
-        assert pair.actions == []
-        assert pair.close_code is None
-        assert pair.connection.channels == []
-        pair.confirm(pair.join("x"))
-
-    @pytest.mark.parametrize("channel", ["private-x", "presence-x"])
-    def test_a_refused_client_hears_it_on_its_channel(self, channel: str) -> None:
-        """As pusher-js passes it to the callbacks of the channel."""
-        pair = Pair()
-        pair.client.subscribe(channel)
-        pair.carry()
-        assert [refusal["status"] for refusal in pair.client.refusals[channel]] == [401]
 
     def test_the_number_of_channels_is_limited(self) -> None:
         """Those that are joining count; one that is left makes room."""
         pair = Pair(FakePolicy(max_channels=2))
         pair.confirm(pair.join("a"))
         pair.join("b")
+        message = "A connection may have 2 channels"
+        data = {"type": "LimitReached", "error": message, "status": 4301}
         assert pair.say(subscribe("c")) == [
-            {
-                "event": "pusher:subscription_error",
-                "data": {
-                    "type": "LimitReached",
-                    "error": "A connection may have 2 channels",
-                    "status": 4301,
-                },
-                "channel": "c",
-            },
-            error("A connection may have 2 channels"),
+            {"event": "pusher:subscription_error", "data": data, "channel": "c"},
+            error(message),
         ]
-        assert pair.close_code is None
         pair.leave("b")
         pair.join("c")
 
-    def test_a_refusal_by_the_hub_lets_the_client_try_again(self) -> None:
-        """The channel is free; an error without a table entry is a server error."""
+    def test_so_many_subscriptions_are_made_at_once_and_then_per_second(self) -> None:
+        """As many at once as a connection may have: a client that comes back asks for all."""
+        pair = Pair(FakePolicy(max_channels=50, max_subscription_rate=20))
+        for i in range(50):
+            pair.confirm(pair.join(f"c{i}"))
+            pair.leave(f"c{i}")
+        assert "Subscribing too fast" in pair.say(subscribe("x"))[0]["data"]["error"]
+        pair.clock.advance(1)
+        for i in range(20):
+            pair.join(f"d{i}")
+        assert len(pair.say(subscribe("x"))) == 2
+        assert pair.close_code is None
+
+    def test_what_the_hub_refuses_may_be_tried_again(self) -> None:
+        """An error without a status of its own is a server error."""
         pair = Pair()
         pair.refuse(pair.join("x"), InvalidFrame("No"))
         assert pair.client.refusals == {
@@ -329,103 +252,52 @@ class TestSubscribing:
         assert pair.client.errors == [{"code": None, "message": "No"}]
         pair.confirm(pair.join("x"))
 
-
-class TestUnsubscribing:
     def test_leaving_is_not_confirmed(self) -> None:
-        """The hub is told, the client is not."""
         pair = Pair()
         pair.confirm(pair.join("x"))
         assert pair.say(unsubscribe("x")) == []
-        assert pair.actions == [Unsubscribe("x")]
-        assert pair.connection.channels == []
-
-    @pytest.mark.parametrize("channel", ["x", "private-x"])
-    def test_leaving_a_channel_that_one_is_not_in_is_an_error(self, channel: str) -> None:
-        """Also one that was left before."""
-        pair = Pair()
-        assert pair.say(unsubscribe(channel)) == [
-            error(f"No current subscription to channel {channel}, or subscription in progress")
-        ]
-        pair.confirm(pair.join("x"))
-        pair.leave("x")
+        assert (pair.actions, pair.connection.channels) == ([Unsubscribe("x")], [])
         assert pair.say(unsubscribe("x")) == [
             error("No current subscription to channel x, or subscription in progress")
         ]
-        assert pair.actions == []
 
-    def test_leaving_while_joining_takes_the_answer_its_effect(self) -> None:
-        """A stale confirmation is not passed on, nor a stale refusal."""
-        pair = Pair()
-        action = pair.join("x")
-        pair.leave("x")
-        assert pair.confirm(action, live("x")) is False
-        pair.refuse(action, OverCapacity("Try again"))
-        assert pair.texts == [GREETING]
-        assert pair.close_code is None
-        assert pair.connection.channels == []
-
-    def test_a_stale_answer_does_not_confirm_the_next_attempt(self) -> None:
-        """Only the answer to the current one does, once."""
+    def test_a_stale_answer_changes_nothing(self) -> None:
+        """Only the answer to the current attempt does, once."""
         pair = Pair()
         first = pair.join("x")
         pair.leave("x")
         second = pair.join("x")
-        assert pair.connection.awaits(first.attempt) is False
-        assert pair.connection.awaits(second.attempt) is True
+        assert [pair.connection.awaits(each.attempt) for each in (first, second)] == [False, True]
         assert pair.confirm(first, live("x", "old")) is False
-        pair.refuse(first, OverCapacity("Try again"))
+        pair.refuse(first, InvalidFrame("No"))
         assert pair.texts == [GREETING]
-        assert pair.confirm(second) is True
-        assert pair.confirm(second) is False
+        assert [pair.confirm(second), pair.confirm(second)] == [True, False]
         assert pair.client.confirmations == {"x": 1}
-        assert pair.connection.awaits(second.attempt) is False
 
 
 class TestFrames:
     @pytest.mark.parametrize(
-        "text",
-        ["", "nope", "{", '{"event":NaN}', '{"event":Infinity}', "[" * 5000, '{"a":' * 3000],
-        ids=lambda text: repr(text[:10]),
-    )
-    def test_what_is_not_json_is_an_error(self, text: str) -> None:
-        """Broken text, NaN and nesting that no parser survives."""
-        pair = Pair()
-        assert pair.say(text) == [error("Received invalid JSON")]
-        assert pair.close_code is None
-        pair.confirm(pair.join("x"))
-
-    @pytest.mark.parametrize(
-        "text", ["[]", "1", '"x"', "null", "true", '[{"event":"pusher:ping"}]']
-    )
-    def test_what_is_not_an_object_is_an_error(self, text: str) -> None:
-        """A frame is one JSON object."""
-        assert Pair().say(text) == [error("Received JSON that is not an object")]
-
-    @pytest.mark.parametrize("event", ["", ',"event":null', ',"event":1', ',"event":["x"]'])
-    def test_a_frame_without_an_event_name_is_an_error(self, event: str) -> None:
-        """Missing, or not a string."""
-        assert Pair().say(f'{{"data":{{}}{event}}}') == [
-            error("Received a frame without an event name")
-        ]
-
-    @pytest.mark.parametrize(
-        "text",
+        ("text", "message"),
         [
-            frame("x"),
-            frame("pusher:unknown"),
-            frame("pusher_internal:subscription_succeeded", "{}", "x"),
-            frame("PUSHER:PING"),
-            frame(""),
-            frame("Client-typing", {}, "private-x"),
-            frame("client", {}, "private-x"),
+            *((text, NO_JSON) for text in ("", "nope", "{", '{"event":NaN}', '{"a":Infinity}')),
+            *((text, NO_JSON) for text in ("[" * 5000, '{"a":' * 3000)),
+            *((text, NOT_AN_OBJECT) for text in ("[]", "1", '"x"', "null", "true", "[{}]")),
+            *(
+                (f'{{"data":{{}}{event}}}', "Received a frame without an event name")
+                for event in ("", ',"event":null', ',"event":1', ',"event":["x"]')
+            ),
+            *(
+                (frame(event, {}, "private-x"), f"Unsupported event received on socket: '{event}'")
+                for event in ("x", "pusher:unknown", "PUSHER:PING", "", "Client-a", "client")
+            ),
         ],
+        ids=lambda text: repr(text[:12]),
     )
-    def test_other_events_are_unsupported(self, text: str) -> None:
-        """They are named in the error, and never relayed."""
+    def test_anything_else_is_an_error(self, text: str, message: str) -> None:
+        """It is never relayed, and the connection goes on."""
         pair = Pair()
-        event = json.loads(text)["event"]
-        assert pair.say(text) == [error(f"Unsupported event received on socket: '{event}'")]
-        assert pair.actions == []
+        assert pair.say(text) == [error(message)]
+        assert (pair.actions, pair.close_code) == ([], None)
 
     def test_a_long_event_name_is_quoted_in_part(self) -> None:
         """A client cannot have its own frame sent back in full."""
@@ -435,19 +307,13 @@ class TestFrames:
     def test_a_lone_surrogate_is_quoted_as_an_escape(self) -> None:
         """JSON may spell what UTF-8 cannot carry; the answer can be sent all the same."""
         (text,) = Pair().say_raw('{"event":"\\ud800ż"}')
-        assert text.encode() == (
-            b'{"event":"pusher:error","data":{"code":null,'
-            b'"message":"Unsupported event received on socket: \'\\ud800\\u017c\'"}}'
-        )
+        assert text.encode().endswith(b"socket: '\\ud800\\u017c'\"}}")
 
     def test_unknown_keys_are_ignored(self) -> None:
-        """Clients may send more than we read."""
         text = json.dumps({"event": "pusher:ping", "channel": 7, "user_id": {}, "x": [1]})
         assert [answer["event"] for answer in Pair().say(text)] == ["pusher:pong"]
 
-
-@pytest.mark.parametrize("event", ["pusher:subscribe", "pusher:unsubscribe"])
-class TestChannelData:
+    @pytest.mark.parametrize("event", ["pusher:subscribe", "pusher:unsubscribe"])
     def test_data_may_be_json_text(self, event: str) -> None:
         """As Java sends it."""
         pair = Pair()
@@ -458,77 +324,41 @@ class TestChannelData:
         assert isinstance(action, Subscribe | Unsubscribe)
         assert action.channel == "x"
 
-    @pytest.mark.parametrize(
-        "data", ["", ',"data":null', ',"data":1', ',"data":[]', ',"data":true']
-    )
-    def test_data_must_be_an_object(self, event: str, data: str) -> None:
-        """Missing, or any other JSON value."""
-        assert Pair().say(f'{{"event":"{event}"{data}}}') == [error(NO_OBJECT)]
-
+    @pytest.mark.parametrize("event", ["pusher:subscribe", "pusher:unsubscribe"])
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            ("", "Received invalid JSON"),
-            ("{", "Received invalid JSON"),
-            ("NaN", "Received invalid JSON"),
-            ("[" * 4000, "Received invalid JSON"),
-            ("[]", "Received JSON that is not an object"),
-            ('"{}"', "Received JSON that is not an object"),
-            ("{}", NO_CHANNEL),
+            *((data, NO_OBJECT) for data in ("null", "1", "[]", "true")),
+            *((json.dumps(data), NO_JSON) for data in ("", "{", "NaN", "[" * 4000)),
+            *((json.dumps(data), NOT_AN_OBJECT) for data in ("[]", '"{}"')),
+            *((data, NO_CHANNEL) for data in ('"{}"', "{}", '{"channel":null}')),
+            *((f'{{"channel":{each}}}', NO_CHANNEL) for each in ("1", "true", "[]", "{}")),
         ],
-        ids=lambda text: repr(text[:10]),
+        ids=lambda data: repr(data)[:12],
     )
-    def test_json_text_must_hold_an_object(self, event: str, data: str, message: str) -> None:
-        """It is unpacked once, and read as carefully as the frame itself."""
-        assert Pair().say(frame(event, data)) == [error(message)]
-
-    @pytest.mark.parametrize("channel", [None, 1, 1.5, True, [], ["x"], {}])
-    def test_channel_must_be_text(self, event: str, channel: object) -> None:
-        """Whatever else JSON can hold is an error."""
+    def test_data_must_be_an_object_with_a_channel(
+        self, event: str, data: str, message: str
+    ) -> None:
+        """Or JSON text of one, which is unpacked once."""
         pair = Pair()
-        assert pair.say(frame(event, {"channel": channel})) == [error(NO_CHANNEL)]
+        assert pair.say(f'{{"event":"{event}","data":{data}}}') == [error(message)]
         assert pair.actions == []
 
-
-class TestFrameSize:
-    def padded(self, size: int) -> str:
-        """Return a ping of `size` bytes, in characters of one."""
-        return ping()[:-1] + " " * (size - len(ping())) + "}"
-
-    def test_a_frame_may_have_exactly_the_limit(self) -> None:
-        """The last byte is allowed."""
-        pair = Pair(FakePolicy(max_frame_size=1000))
-        assert len(pair.say(self.padded(1000))) == 1
-        assert pair.close_code is None
-
-    def test_one_byte_more_closes_with_4100(self) -> None:
-        """RFC 6455 has 1009 for it, but daphne cannot close with that."""
-        pair = Pair(FakePolicy(max_frame_size=1000))
-        assert pair.say(self.padded(1001)) == []
-        assert pair.close_code == 4100
-        assert pair.connection.close_reason == "A frame may have 1000 bytes"
-
-    @pytest.mark.parametrize(("character", "size"), [("ż", 2), ("한", 3), ("😀", 4), ("\ud800", 3)])
-    def test_bytes_count_and_not_characters(self, character: str, size: int) -> None:
-        """Of UTF-8, lone surrogates included."""
+    @pytest.mark.parametrize(
+        ("character", "size"), [("x", 1), ("ż", 2), ("한", 3), ("😀", 4), ("\ud800", 3)]
+    )
+    def test_a_frame_has_a_limit_of_bytes(self, character: str, size: int) -> None:
+        """Of UTF-8. The last byte is allowed; one more closes with 4100."""
         policy = FakePolicy(max_frame_size=100 * size)
-        assert Pair(policy).say(character * 100) == [error("Received invalid JSON")]
+        assert Pair(policy).say(character * 100) == [error(NO_JSON)]
         pair = Pair(policy)
-        pair.say(character * 101)
+        assert pair.say(character * 101) == []
         assert pair.close_code == 4100
+        assert pair.connection.close_reason == f"A frame may have {100 * size} bytes"
 
 
-class TestClosed:
-    def test_failing_from_outside_closes_once(self) -> None:
-        """The first code stands."""
-        pair = Pair()
-        pair.connection.close(Reconnect("Server is going away"))
-        pair.connection.close(OverCapacity("Too late"))
-        assert pair.close_code == 4200
-        assert pair.connection.close_reason == "Server is going away"
-
-    def test_failing_without_a_close_is_told(self) -> None:
-        """An error found outside the machine is an error event like others."""
+class TestEnd:
+    def test_a_refusal_is_an_error_like_others(self) -> None:
         pair = Pair()
         pair.connection.refuse(InvalidFrame("No"))
         pair.carry()
@@ -536,26 +366,24 @@ class TestClosed:
         assert pair.close_code is None
 
     @pytest.mark.parametrize("known", [True, False])
-    def test_nothing_is_accepted_any_more(self, known: bool) -> None:
-        """No frame, no time, no late answer has an effect."""
+    def test_nothing_is_accepted_after_a_close(self, known: bool) -> None:
+        """No frame, no time, no late answer has an effect; the first code stands."""
         pair = Pair(known=known)
         action = pair.join("x") if known else Subscribe(1, "x")
         pair.connection.close(Reconnect("Server is going away"))
         code, channels = pair.close_code, pair.connection.channels
+        assert code == (4200 if known else 4001)
         for text in (ping(), subscribe("y"), unsubscribe("x"), "nonsense", "x" * 100_000):
             assert pair.say(text) == []
         pair.connection.tick(pair.clock.advance(1000))
-        pair.connection.tick(pair.clock.advance(1000))
         assert pair.confirm(action, live("x")) is False
-        pair.refuse(action, OverCapacity("Too late"))
+        pair.refuse(action, InvalidFrame("No"))
+        pair.connection.refuse(InvalidFrame("No"))
         pair.connection.close(OverCapacity("Too late"))
         assert pair.connection.awaits(action.attempt) is False
-        assert pair.connection.frames_to_send() == []
-        assert pair.actions == []
-        assert pair.close_code == code
-
+        assert (pair.connection.frames_to_send(), pair.actions) == ([], [])
         # The hub still has to be left.
-        assert pair.connection.channels == channels
+        assert (pair.close_code, pair.connection.channels) == (code, channels)
 
 
 class TestFuzz:
@@ -563,7 +391,6 @@ class TestFuzz:
 
     @given(texts=st.lists(ANY_TEXT, max_size=5))
     def test_any_text_is_survived(self, texts: list[str]) -> None:
-        """And can be answered in UTF-8."""
         pair = Pair()
         for text in texts:
             for answer in pair.say_raw(text):
@@ -576,7 +403,6 @@ class TestFuzz:
         escaped=st.booleans(),
     )
     def test_any_json_is_survived(self, event: object, data: object, escaped: bool) -> None:
-        """In every field, escaped or raw."""
         pair = Pair()
         text = json.dumps({"event": event, "data": data}, ensure_ascii=escaped)
         for answer in pair.say_raw(text):
@@ -585,7 +411,6 @@ class TestFuzz:
 
     @given(value=ANY_JSON)
     def test_any_json_is_answered_with_one_error(self, value: object) -> None:
-        """Nothing that is no protocol frame stays silent."""
         (answer,) = Pair().say(json.dumps(value))
         assert answer["event"] == "pusher:error"
 

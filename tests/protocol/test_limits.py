@@ -7,7 +7,6 @@ from broadcasting.protocol.limits import TokenBucket
 
 
 def test_a_burst_then_the_rate() -> None:
-    """Three at once, then two a second."""
     bucket = TokenBucket(rate=2, burst=3, now=0)
     assert [bucket.take(0) for _ in range(4)] == [True, True, True, False]
     assert bucket.take(0.4) is False
@@ -16,7 +15,6 @@ def test_a_burst_then_the_rate() -> None:
 
 
 def test_a_pause_fills_it_up_to_the_burst() -> None:
-    """And not further."""
     bucket = TokenBucket(rate=2, burst=3, now=0)
     for _ in range(3):
         bucket.take(0)
@@ -29,7 +27,6 @@ def test_a_pause_fills_it_up_to_the_burst() -> None:
     burst=st.integers(1, 20),
 )
 def test_never_more_than_burst_and_rate_allow(steps: list[float], rate: int, burst: int) -> None:
-    """Whenever it is asked."""
     bucket = TokenBucket(rate, burst, now=0)
     now = passed = 0.0
     for step in steps:

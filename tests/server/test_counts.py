@@ -66,7 +66,6 @@ async def test_a_newcomer_is_told_though_another_has_left(hub: Hub) -> None:
 
 
 async def test_many_are_told_now_and_then(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above a hundred, at most once in five seconds, and the last number always."""
     monkeypatch.setattr(counts, "MANY", 3)
     monkeypatch.setattr(counts, "EVERY", 1e9)
     first, *others = tabs_of(hub, 8)
@@ -86,7 +85,6 @@ async def test_many_are_told_now_and_then(hub: Hub, monkeypatch: pytest.MonkeyPa
 async def test_a_number_that_was_old_when_it_came_is_corrected(
     hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process had counted later and was sooner to tell."""
     publish = broker.publish
 
     async def overtaken(message: Message) -> None:
@@ -107,8 +105,6 @@ async def test_a_number_that_was_old_when_it_came_is_corrected(
 async def test_a_number_that_could_not_be_told_is_told_later(
     hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As long as the bus is away it waits."""
-
     async def fail(_: object) -> None:
         raise BroadcastError("away")
 
@@ -142,7 +138,6 @@ async def test_a_channel_is_counted_again_when_the_broker_asks(
 
 
 async def test_the_presence_knows_the_sockets_of_each_channel(hub: Hub, broker: FakeBroker) -> None:
-    """Channels of users and of the server are not counted."""
     tabs = tabs_of(hub, 3)
     for tab in tabs:
         tab.subscribe("x")

@@ -42,7 +42,6 @@ class TestFanOut:
         assert all(frame is frames[0] for frame in frames)
 
     async def test_the_named_socket_is_left_out(self, hub: Hub) -> None:
-        """An unknown id leaves out nobody."""
         first, second = await joined_tabs(hub, 2)
         assert hub.deliver(message("x", "1", socket_id=first.socket_id)) == 1
         assert hub.deliver(message("x", "2", socket_id="9.9")) == 2
@@ -60,7 +59,6 @@ class TestFanOut:
         assert "1:x" in caplog.text
 
     async def test_unsubscribing_takes_effect_at_once(self, hub: Hub) -> None:
-        """Without a turn of the loop between."""
         (tab,) = await joined_tabs(hub, 1)
         tab.unsubscribe("x")
         assert hub.deliver(message("x")) == 0
@@ -69,7 +67,6 @@ class TestFanOut:
 
 class TestCommands:
     async def test_a_restart_reaches_whoever_can_restart(self, hub: Hub) -> None:
-        """Once for each message; without anybody it goes nowhere."""
         await hub.start()
         await settle()
         asked: list[str] = []
@@ -81,7 +78,6 @@ class TestCommands:
     async def test_control_topics_are_joined_in_time(
         self, hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """However long the bus is away; they are no topics of clients."""
         monkeypatch.setattr(hub_module, "SWEEP_EVERY", 0)
         subscribe, failures = broker.subscribe, iter([BroadcastError("away")] * 3)
 
@@ -99,7 +95,6 @@ class TestCommands:
     async def test_a_command_that_is_not_understood_is_logged(
         self, hub: Hub, caplog: pytest.LogCaptureFixture, event: str, data: str
     ) -> None:
-        """It may come from a later version."""
         tab = Tab(hub)
         tab.sign_in("1")
         await settle()
@@ -114,7 +109,6 @@ class TestSweep:
         monkeypatch.setattr(hub_module, "SWEEP_EVERY", 0)
 
     async def test_every_open_socket_is_ticked(self, hub: Hub) -> None:
-        """With the loop's time, whether subscribed or not, until it is gone."""
         tabs = [Tab(hub, number) for number in (1, 2)]
         await settle()
         now = asyncio.get_running_loop().time()
@@ -142,7 +136,6 @@ class TestSweep:
     async def test_it_is_reported_and_the_bus_is_timed(
         self, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """To whoever made the hub, about once a second."""
         heartbeat = broker.presence.heartbeat
 
         async def slow_heartbeat(connections: Mapping[str, int]) -> Mapping[str, int]:
@@ -199,8 +192,6 @@ class TestStart:
     async def test_a_bus_that_cannot_be_connected_is_tried_again(
         self, hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The first socket is closed for it, the next one may find it well."""
-
         async def fail(listener: Hub) -> None:
             raise OSError("away")
 
@@ -250,7 +241,6 @@ class TestEnd:
     async def test_nothing_touches_the_bus_after_it_was_closed(
         self, hub: Hub, broker: FakeBroker
     ) -> None:
-        """A join under way is waited for, and left first."""
         await hub.start()
         broker.held = True
         tab = Tab(hub)
@@ -278,7 +268,6 @@ class TestEnd:
         assert asyncio.all_tasks() == before
 
     async def test_a_drain_closes_evenly(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So many in each step that the last goes when the time is over."""
         tabs = await joined_tabs(hub, 40)
         loop, sleep = asyncio.get_running_loop(), asyncio.sleep
         began = now = loop.time()
@@ -303,14 +292,12 @@ class TestEnd:
         assert hub.session_count == 0
 
     async def test_a_process_that_will_go_still_serves(self, hub: Hub) -> None:
-        """`is_draining` alone is for those who ask whether it is ready."""
         hub.is_draining = True
         (tab,) = await joined_tabs(hub, 1)
         assert tab.socket.is_open
 
 
 async def test_what_happens_is_counted(hub: Hub) -> None:
-    """Connections, deliveries with their bytes, errors by their class, ends by their code."""
     tabs = await joined_tabs(hub, 4)
     hub.deliver(message("x", data="123", socket_id=tabs[0].socket_id))
     (frame,) = tabs[1].socket.frames[-1:]

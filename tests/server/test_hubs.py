@@ -24,7 +24,6 @@ async def _stopped() -> AsyncIterator[None]:
 
 
 async def test_a_loop_has_one_hub() -> None:
-    """It serves from its start to its end, and a new one is made after that."""
     assert find_hub() is None
     hub = get_hub()
     assert get_hub() is find_hub() is hub
@@ -39,8 +38,6 @@ async def test_a_loop_has_one_hub() -> None:
 
 
 async def test_loops_do_not_share() -> None:
-    """Another loop has another hub, which is forgotten when that loop is closed."""
-
     async def other() -> Hub:
         return get_hub()
 
@@ -50,7 +47,6 @@ async def test_loops_do_not_share() -> None:
 
 
 def test_loops_of_many_threads_may_ask_at_once() -> None:
-    """Closed loops are forgotten by one thread while another adds its own."""
     errors: list[BaseException] = []
 
     async def ask() -> None:
@@ -98,14 +94,12 @@ class TestOpenSession:
     async def test_the_sites_own_pages_and_other_programs_are_welcome(
         self, key: str | None, version: str | None, origin: str | None, code: int | None
     ) -> None:
-        """Others are closed with a code, after the socket was accepted."""
         socket = FakeSocket()
         open_session(key if key is not None else own_key(), version, origin, socket)
         assert socket.close_code == code
         assert get_hub().session_count == (code is None)
 
     async def test_socket_ids_are_new_and_well_formed(self) -> None:
-        """Two numbers with a dot, which nobody can guess."""
         ids = [open_session(own_key(), "7", None, FakeSocket()).socket_id for _ in range(100)]
         assert len(set(ids)) == 100
         for socket_id in ids:
@@ -113,7 +107,6 @@ class TestOpenSession:
             assert (first.isdecimal(), second.isdecimal()) == (True, True)
 
     async def test_messages_arrive_through_the_configured_bus(self) -> None:
-        """From `publish` of the loop's broker to the socket."""
         socket = FakeSocket()
         session = open_session(own_key(), "7", None, socket)
         session.receive(subscribe("x"))

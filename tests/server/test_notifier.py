@@ -62,7 +62,6 @@ def told(name: str) -> list[dict[str, object]]:
 
 
 async def test_channels_are_occupied_and_vacated(hub: Hub, broker: FakeBroker) -> None:
-    """By the first and the last; the end waits for three seconds."""
     one, two = Tab(hub, 1), Tab(hub, 2)
     one.subscribe("x")
     two.subscribe("x")
@@ -103,7 +102,6 @@ async def test_members_come_and_go(hub: Hub, broker: FakeBroker) -> None:
 
 
 async def test_client_events_name_their_sender(hub: Hub) -> None:
-    """The socket, and on presence channels the member."""
     tab = Tab(hub, 1)
     tab.join(ROOM, "7")
     tab.join("private-x")
@@ -125,7 +123,6 @@ async def test_client_events_name_their_sender(hub: Hub) -> None:
 
 
 async def test_a_miss_is_told_and_a_hit_is_not(hub: Hub, broker: FakeBroker) -> None:
-    """Of the subscriber who found nothing."""
     Tab(hub, 1).subscribe("cache-x")
     await settle()
     assert told("cache_miss") == [{"channel": "cache-x"}]
@@ -136,7 +133,6 @@ async def test_a_miss_is_told_and_a_hit_is_not(hub: Hub, broker: FakeBroker) -> 
 
 
 async def test_numbers_are_told_as_to_the_subscribers(hub: Hub) -> None:
-    """And the last one, which no subscriber hears."""
     tab = Tab(hub, 1)
     tab.subscribe("x")
     await settle()
@@ -149,7 +145,6 @@ async def test_numbers_are_told_as_to_the_subscribers(hub: Hub) -> None:
 
 
 async def test_nothing_is_told_of_the_servers_own_channels(hub: Hub, broker: FakeBroker) -> None:
-    """Users' channels and watchlists."""
     watching = replace(COUNTING, watchlist=True)
     tab = Tab(hub, 1, app=watching)
     tab.sign_in("1", "2")
@@ -178,7 +173,6 @@ def received(signal: Signal) -> Iterator[list[dict[str, Any]]]:
 
 
 async def test_signals_say_the_same(hub: Hub) -> None:
-    """Of connections, too; a refused one was none."""
     with (
         received(signals.connection_opened) as opened,
         received(signals.connection_closed) as closed,
@@ -199,7 +193,6 @@ async def test_signals_say_the_same(hub: Hub) -> None:
 
 
 async def test_a_slow_receiver_holds_up_no_socket(hub: Hub) -> None:
-    """Confirmations and messages go on."""
     gate = asyncio.Event()
 
     async def slow(**arguments: Any) -> None:

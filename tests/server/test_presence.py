@@ -35,7 +35,6 @@ class TestMembers:
     async def test_a_newcomer_hears_who_is_there_and_others_hear_of_it(
         self, tabs: list[Tab]
     ) -> None:
-        """The newcomer is in its own list, and is told of itself in no other way."""
         ana, ben, _ = tabs
         ana.join(ROOM, "1", {"name": "Ana"})
         await settle()
@@ -69,7 +68,6 @@ class TestMembers:
         assert ana.told(REMOVED) == [{"event": REMOVED, "channel": ROOM, "data": {"user_id": "2"}}]
 
     async def test_a_member_needs_no_information_and_may_be_number_0(self, tabs: list[Tab]) -> None:
-        """Reverb fails after such a join, and never tells that 0 has left."""
         ana, zero, _ = tabs
         ana.join(ROOM, "1")
         await settle()
@@ -83,7 +81,6 @@ class TestMembers:
         assert ana.told(REMOVED) == [{"event": REMOVED, "channel": ROOM, "data": {"user_id": "0"}}]
 
     async def test_joining_twice_is_being_there_once(self, tabs: list[Tab]) -> None:
-        """One leave takes the member out."""
         ana, ben, _ = tabs
         ana.join(ROOM, "1")
         for _ in range(2):
@@ -95,7 +92,6 @@ class TestMembers:
         assert ana.members(ROOM) == {"1": None}
 
     async def test_tabs_that_vanish_together_are_told_once(self, tabs: list[Tab]) -> None:
-        """As when a laptop is closed."""
         ana, one, two = tabs
         ana.join(ROOM, "1")
         one.join(ROOM, "2")
@@ -109,7 +105,6 @@ class TestMembers:
     async def test_a_reload_within_the_grace_is_not_told(
         self, broker: FakeBroker, hub: Hub
     ) -> None:
-        """Only a lost connection has one; who leaves has left."""
         ana, one, two = [Tab(hub, number, app=GRACEFUL) for number in (1, 2, 3)]
         ana.join(ROOM, "1")
         one.join(ROOM, "2")
@@ -128,7 +123,6 @@ class TestMembers:
         assert len(ana.told(REMOVED)) == 1
 
     async def test_after_the_grace_the_member_has_left(self, broker: FakeBroker, hub: Hub) -> None:
-        """Not a moment before."""
         ana, one = [Tab(hub, number, app=GRACEFUL) for number in (1, 2)]
         ana.join(ROOM, "1")
         one.join(ROOM, "2")
@@ -143,7 +137,6 @@ class TestMembers:
         assert len(ana.told(REMOVED)) == 1
 
     async def test_a_full_channel_admits_further_tabs_of_its_members(self, hub: Hub) -> None:
-        """Somebody else is refused, and may try again when there is room."""
         small = replace(APP, max_members=1)
         one, two, other = [Tab(hub, number, app=small) for number in (1, 2, 3)]
         one.join(ROOM, "1")
@@ -167,7 +160,6 @@ class TestMembers:
     async def test_a_change_while_joining_is_told_once(
         self, tabs: list[Tab], broker: FakeBroker
     ) -> None:
-        """Either by the list or after it: the versions say which."""
         ana, ben, eve = tabs
         ana.join(ROOM, "1")
         await settle()
@@ -192,7 +184,6 @@ class TestMembers:
     async def test_who_changes_their_mind_leaves_nothing_behind(
         self, tabs: list[Tab], broker: FakeBroker, moment: str, way: str
     ) -> None:
-        """While the presence is asked, before or after its step."""
         ana, ben, _ = tabs
         ana.join(ROOM, "1")
         await settle()
@@ -220,7 +211,6 @@ class TestMembers:
     async def test_a_presence_that_fails_closes_the_socket_and_keeps_no_entry(
         self, tabs: list[Tab], broker: FakeBroker
     ) -> None:
-        """What became of the join is not known, so it is taken back."""
         ana, ben, _ = tabs
         ana.join(ROOM, "1")
         await settle()
@@ -240,7 +230,6 @@ class TestCacheChannels:
     async def test_the_last_event_comes_before_what_is_newer(
         self, tabs: list[Tab], broker: FakeBroker
     ) -> None:
-        """Nothing twice, nothing old after something new, whenever it was sent."""
         ana, *_ = tabs
         await broker.publish(message("cache-x", "1"))
         broker.held = True
@@ -258,7 +247,6 @@ class TestCacheChannels:
     async def test_the_last_event_outlives_the_last_subscriber(
         self, tabs: list[Tab], broker: FakeBroker
     ) -> None:
-        """Reverb forgets it."""
         ana, ben, _ = tabs
         ana.subscribe("cache-x")
         await settle()
@@ -270,7 +258,6 @@ class TestCacheChannels:
         assert ben.heard("cache-x") == ["joined", "1"]
 
     async def test_client_events_are_not_kept(self, tabs: list[Tab], broker: FakeBroker) -> None:
-        """Reverb keeps them."""
         ana, ben, _ = tabs
         ana.join("private-cache-x")
         await settle()

@@ -33,7 +33,6 @@ class TestOpen:
     async def test_a_client_that_may_not_stay_is_closed(
         self, hub: Hub, broker: FakeBroker, origin: str | None, quota: int | None, code: int
     ) -> None:
-        """It never counts, what it says is not answered, and it hears of nothing."""
         app = replace(APP, max_connections=quota)
         tab = Tab(hub, app=app, origin=origin)
         assert (tab.socket.close_code, hub.session_count) == (code, 0)
@@ -47,7 +46,6 @@ class TestOpen:
 
 class TestSubscribe:
     async def test_it_is_confirmed_after_the_bus(self, hub: Hub, broker: FakeBroker) -> None:
-        """And not before."""
         broker.held = True
         tab = Tab(hub)
         tab.subscribe("x")
@@ -61,7 +59,6 @@ class TestSubscribe:
         assert tab.socket.events == [GREETED, JOINED]
 
     async def test_applications_do_not_meet(self, hub: Hub, broker: FakeBroker) -> None:
-        """The same channel of two applications is two topics."""
         for app_id in ("1", "2"):
             Tab(hub, int(app_id), app=replace(APP, id=app_id)).subscribe("x")
         await settle()
@@ -88,7 +85,6 @@ class TestSubscribe:
     async def test_coming_back_in_the_same_turn_joins_once(
         self, hub: Hub, broker: FakeBroker, joined_before: bool
     ) -> None:
-        """One confirmation, and one copy of each message."""
         if joined_before:
             Tab(hub, 9).subscribe("x")
             await settle()
@@ -141,7 +137,6 @@ class TestFailure:
     async def test_a_failure_that_matters_to_nobody_does_not_close(
         self, hub: Hub, broker: FakeBroker, way: str
     ) -> None:
-        """The client has left the channel, or has gone."""
         tab = Tab(hub)
         await hub.start()
         broker.held = True
@@ -201,7 +196,6 @@ class TestClientEvents:
 
 class TestTick:
     async def test_a_silent_client_is_pinged_then_closed(self, hub: Hub) -> None:
-        """The socket is told the time, too."""
         tab = Tab(hub)
         for _ in range(2):
             tab.session.tick(tab.clock.advance(30))
@@ -242,7 +236,6 @@ class TestClosed:
         assert sorted(unsubscribed) == [("unsubscribe", "1:x"), ("unsubscribe", "1:y")]
 
     async def test_a_late_one_takes_nothing_from_others(self, hub: Hub, broker: FakeBroker) -> None:
-        """And frames that an adapter still had are ignored."""
         gone, other = Tab(hub, 1), Tab(hub, 2)
         gone.subscribe("x")
         await settle()
@@ -258,7 +251,6 @@ class TestClosed:
         assert broker.joined == {address("x")}
 
     async def test_nothing_of_a_client_is_kept(self, hub: Hub) -> None:
-        """Neither its channels nor what was counted of it, such as its client events."""
         tab = Tab(hub)
         tab.sign_in("1")
         tab.subscribe("x")
@@ -278,7 +270,6 @@ class TestClosed:
     async def test_while_subscribing_it_leaves_nothing_behind(
         self, hub: Hub, broker: FakeBroker, held_call: str
     ) -> None:
-        """Whether the bus was being connected to or being joined."""
         broker.held = True
         tab = Tab(hub)
         tab.subscribe("x")

@@ -22,12 +22,10 @@ from broadcasting.server.stats import Census, Histogram, kind_of
     ],
 )
 def test_channels_have_kinds(channel: str, kind: str | None) -> None:
-    """Channels of the server itself have none."""
     assert kind_of(channel) == kind
 
 
 def test_a_value_on_a_bound_counts_below_it() -> None:
-    """As `le`, less or equal, says."""
     histogram = Histogram()
     for bound in Histogram.BOUNDS:
         histogram.observe(bound)
@@ -35,7 +33,6 @@ def test_a_value_on_a_bound_counts_below_it() -> None:
 
 
 def test_many_channels_are_not_counted_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A count that took ten milliseconds of CPU is kept for ten seconds, none for over a minute."""
     now, worked, cost, counts = 100.0, 5.0, 0.01, 0
 
     def count_sockets() -> dict[str, int]:

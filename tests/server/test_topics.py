@@ -24,7 +24,6 @@ async def old(hub: Hub) -> Tab:
 async def test_the_bus_is_joined_once_and_left_after_the_last_socket(
     hub: Hub, broker: FakeBroker
 ) -> None:
-    """However many sockets there are; nothing of the topic remains."""
     tabs = [Tab(hub, number) for number in range(5)]
     for tab in tabs:
         tab.subscribe("x")
@@ -44,7 +43,6 @@ async def test_the_bus_is_joined_once_and_left_after_the_last_socket(
 async def test_leaving_what_was_never_joined_does_nothing(
     hub: Hub, broker: FakeBroker, old: Tab
 ) -> None:
-    """An adapter may say it twice."""
     hub.unsubscribe(old.socket_id, address("y"))
     hub.unsubscribe("9.9", address("x"))
     await settle()
@@ -77,7 +75,6 @@ class TestBuffering:
     async def test_kept_messages_are_gone_with_the_attempt(
         self, hub: Hub, broker: FakeBroker
     ) -> None:
-        """A client that leaves and comes back hears nothing from before."""
         await hub.start()
         broker.held = True
         tab = Tab(hub)
@@ -116,7 +113,6 @@ class TestOvertaking:
     """A late leave must not cancel a new subscriber."""
 
     async def test_a_leave_that_has_not_begun(self, hub: Hub, broker: FakeBroker, old: Tab) -> None:
-        """It looks again, and stays."""
         new = Tab(hub, 2)
         new.subscribe("x")
         old.unsubscribe("x")  # The topic is empty: the newcomer's task has not begun.
@@ -126,7 +122,6 @@ class TestOvertaking:
         assert broker.calls == [SUBSCRIBED]
 
     async def test_a_leave_under_way(self, hub: Hub, broker: FakeBroker, old: Tab) -> None:
-        """The newcomer waits for it, then joins anew."""
         broker.held = True
         old.unsubscribe("x")
         await settle()
@@ -145,7 +140,6 @@ class TestOvertaking:
     async def test_a_join_whose_socket_has_left(
         self, hub: Hub, broker: FakeBroker, is_wanted_by_another: bool
     ) -> None:
-        """The bus is left once it has confirmed, unless another socket is waiting."""
         await hub.start()
         broker.held = True
         first, second = Tab(hub, 1), Tab(hub, 2)
@@ -165,7 +159,6 @@ class TestOvertaking:
     async def test_a_join_that_waits_and_is_given_up(
         self, hub: Hub, broker: FakeBroker, behind: str
     ) -> None:
-        """Its topic was forgotten meanwhile, and it must not touch the bus."""
         hasty, new = Tab(hub, 1), Tab(hub, 2)
         if behind == "a leave":
             new.subscribe("x")
@@ -208,7 +201,6 @@ class TestOvertaking:
 
     @pytest.mark.parametrize("call", ["connect", "subscribe"])
     async def test_a_join_that_is_cancelled(self, hub: Hub, broker: FakeBroker, call: str) -> None:
-        """The start goes on for the others, and the next in line joins in its place."""
         if call == "subscribe":
             await hub.start()
         broker.held = True

@@ -70,7 +70,6 @@ async def test_every_frame_and_decision_is_a_line(site: None, lines: list[str]) 
 
 
 async def test_a_refusal_says_why(site: None, lines: list[str]) -> None:
-    """Code and reason, once."""
     session = open_session(
         key="unknown", version="7", origin="https://a.example", socket=FakeSocket()
     )
@@ -102,17 +101,15 @@ async def test_without_it_nothing_is_in_the_way(site: None) -> None:
     ],
 )
 def test_a_line_holds_no_secret_and_nothing_that_a_terminal_obeys(text: str, line: str) -> None:
-    """Signatures are masked before the text is cut, control characters shown as escapes."""
     assert shown(text) == line
 
 
 def test_lines_go_to_stderr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the time, and without colours where that is no terminal."""
     monkeypatch.setattr(tracing.logger, "handlers", [])
     tracing.write_to_terminal()
-    tracing._tell("red", "%s closed", "ID")
+    tracing.logger.debug("ID closed")
     assert re.fullmatch(r"[0-9:]{8}\.[0-9]{3} ID closed\n", capsys.readouterr().err)
     tracing.logger.propagate = True
     tracing.logger.setLevel(logging.NOTSET)

@@ -15,7 +15,6 @@ WATCHING = replace(APP, watchlist=True)
 
 
 async def test_a_user_is_reached_wherever_signed_in(hub: Hub, broker: FakeBroker) -> None:
-    """And nobody else."""
     tabs = [Tab(hub, number) for number in (1, 2, 3)]
     for tab, user in zip(tabs, "112", strict=True):
         tab.sign_in(user)
@@ -57,7 +56,6 @@ class TestWatchlists:
         ]
 
     async def test_first_who_is_online_then_each_change(self, watchers: list[Tab]) -> None:
-        """A second tab is no change; the last one that goes is."""
         ana, ben, ben_too = watchers
         ben.sign_in("2")
         await settle()
@@ -75,7 +73,6 @@ class TestWatchlists:
         assert ben_too.told(WATCHED) == []
 
     async def test_two_who_watch_each_other(self, watchers: list[Tab]) -> None:
-        """Whoever comes later hears at once, the other one then."""
         ana, ben, _ = watchers
         ana.sign_in("1", "2")
         await settle()
@@ -85,7 +82,6 @@ class TestWatchlists:
         assert self.heard(ben) == [{"online": ["1"]}]
 
     async def test_a_user_may_watch_themselves(self, hub: Hub, watchers: list[Tab]) -> None:
-        """They are online, and nothing stays when they go."""
         ana, *_ = watchers
         ana.sign_in("1", "1", "2")
         await settle()
@@ -98,7 +94,6 @@ class TestWatchlists:
     async def test_a_change_while_reading_is_told_after(
         self, hub: Hub, watchers: list[Tab], broker: FakeBroker
     ) -> None:
-        """Once, and in order."""
         ana, ben, _ = watchers
         await hub.start()
         broker.held = True
@@ -120,7 +115,6 @@ class TestWatchlists:
     async def test_who_goes_meanwhile_is_not_left_online(
         self, hub: Hub, broker: FakeBroker
     ) -> None:
-        """Whenever the socket was lost."""
         for steps in range(5):
             tab = Tab(hub, 10 + steps, app=WATCHING)
             broker.held = True
@@ -155,7 +149,6 @@ class TestWatchlists:
         assert hub.topics == {}
 
     async def test_they_are_off_by_default(self, hub: Hub, broker: FakeBroker) -> None:
-        """Signing in then costs the presence nothing."""
         tab = Tab(hub)
         tab.sign_in("1", "2")
         await settle()

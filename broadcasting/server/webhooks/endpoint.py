@@ -26,8 +26,6 @@ class Endpoint:
     One webhook of an application.
 
     Attributes:
-        app_id: The application that it belongs to.
-        url: Its address for logs, without the query, which may hold a secret.
         sent: Events that it has taken.
         failed: Requests that it has not taken.
         dropped: Events that were given up.
@@ -36,8 +34,6 @@ class Endpoint:
     def __init__(
         self, app: Application, webhook: Webhook, sender: Sender, clock: Clock, sleep: Sleep
     ) -> None:
-        self.app_id = app.id
-        self.url = sender.url
         self.sent = self.failed = self.dropped = 0
         self._app = app
         self._webhook = webhook
@@ -58,7 +54,7 @@ class Endpoint:
         return len(self._queue)
 
     def covers(self, channel: str) -> bool:
-        """Return whether it is told of `channel`; of users' and the server's own it never is."""
+        """Return whether it is told of `channel`. Of users' and the server's own it never is."""
         return (
             channel.startswith(self._webhook.channel_prefix)
             and channel.endswith(self._webhook.channel_suffix)
@@ -67,21 +63,13 @@ class Endpoint:
 
     def add(self, event: bytes) -> None:
         """Post `event` after all earlier ones."""
-        if self._closed:
+        if self._closed or not self._queue.add(self._clock(), event):
             self.dropped += 1
-            return
-        if not self._queue.add(self._clock(), event):
-            self.dropped += 1
-            if not self._is_full:
+            if not self._closed and not self._is_full:
                 self._is_full = True
-                logger.error(
-                    "%d events wait for the webhook %s; newer ones are dropped until it has "
-                    "taken half of them",
-                    self.waiting,
-                    self.url,
-                )
-            return
-        if self._task is None or self._task.done():
+                text = "%d events wait for the webhook %s; newer ones are dropped"
+                logger.error(text, self.waiting, self._sender.url)
+        elif self._task is None or self._task.done():
             # The task must not inherit the context variables of the request that is first.
             loop = asyncio.get_running_loop()
             self._task = loop.create_task(self._run(), name="webhook", context=Context())
@@ -97,7 +85,8 @@ class Endpoint:
             self._task.cancel()
             await asyncio.wait([self._task])
         if self.waiting:
-            logger.error("Dropped %d events for the webhook %s: closing", self.waiting, self.url)
+            text = "Dropped %d events for the webhook %s: closing"
+            logger.error(text, self.waiting, self._sender.url)
             self.dropped += self._queue.take(self.waiting)
         self._sender.close()
 
@@ -108,15 +97,14 @@ class Endpoint:
         while True:
             self._expire(self._clock())
             if not self.waiting:
+                self._is_full = False
                 return
             # A body that was refused is repeated as it was: it may have been seen already.
-            if batch is None or batch.oldest is not self._queue.oldest:
+            if batch is None or not self._queue.begins_with(batch):
                 batch = self._queue.batch()
-            error = await self._post(batch.body)
+            error = await self._sender.post(batch.body, self._headers(batch.body))
             if error is None:
                 self.sent += self._queue.take(batch.count)
-                self._note_room()
-                batch = None
                 self._log_success()
                 continue
             self.failed += 1
@@ -127,14 +115,12 @@ class Endpoint:
             if self.waiting:
                 await self._pause(delay)
 
-    async def _post(self, body: bytes) -> str | None:
-        """Post `body` once. Return what went wrong, `None` if nothing did."""
-        headers = {
+    def _headers(self, body: bytes) -> dict[str, str]:
+        return {
             "Content-Type": "application/json",  # Pusher's Node SDK accepts no charset after it.
             "X-Pusher-Key": self._app.key,
             "X-Pusher-Signature": sign(self._app.secrets[0], body.decode()),
         }
-        return await self._sender.post(body, headers)
 
     def _next_delay(self) -> float:
         delay = min(FIRST_DELAY * 2.0**self._failures, LONGEST_DELAY)
@@ -153,28 +139,20 @@ class Endpoint:
 
     def _expire(self, now: float) -> None:
         """Drop what has waited for too long at time `now`."""
-        count = self._queue.take_older(now - KEEP_TRYING)
-        if count:
+        if count := self._queue.take_older(now - KEEP_TRYING):
             self.dropped += count
-            self._note_room()
             logger.error(
                 "Dropped %d events for the webhook %s, which has not taken them in %d s (%s)",
-                count,
-                self.url,
-                KEEP_TRYING,
-                self._error or "too slow",
+                *(count, self._sender.url, KEEP_TRYING, self._error or "too slow"),
             )
-
-    def _note_room(self) -> None:
-        if self._queue.is_half_empty:
-            self._is_full = False
 
     def _log_failure(self, error: str) -> None:
         if error != self._error:
             self._error = error
-            logger.warning("The webhook %s fails and is tried again: %s", self.url, error)
+            text = "The webhook %s fails and is tried again: %s"
+            logger.warning(text, self._sender.url, error)
 
     def _log_success(self) -> None:
         if self._error is not None:
             self._error = None
-            logger.info("The webhook %s works again", self.url)
+            logger.info("The webhook %s works again", self._sender.url)

@@ -32,16 +32,6 @@ class EventQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def oldest(self) -> Entry | None:
-        """The entry that has waited longest."""
-        return self._waiting[0] if self._waiting else None
-
-    @property
-    def is_half_empty(self) -> bool:
-        """Whether at most half of what may wait does."""
-        return len(self._waiting) <= MAX_WAITING // 2 and self._size <= MAX_WAITING_BYTES // 2
-
     def add(self, happened: float, event: bytes) -> bool:
         """Add `event`, or return `False` if too much waits already."""
         if len(self._waiting) >= MAX_WAITING or self._size + len(event) > MAX_WAITING_BYTES:
@@ -49,6 +39,24 @@ class EventQueue:
         self._waiting.append((happened, event))
         self._size += len(event)
         return True
+
+    def begins_with(self, batch: Batch) -> bool:
+        """Return whether the events of `batch` still wait."""
+        return bool(self._waiting) and self._waiting[0] is batch.oldest
+
+    def batch(self) -> Batch:
+        """Return the next body. The events stay in the queue."""
+        oldest = self._waiting[0]
+        # The time is that of the oldest event: receivers that refuse old bodies go by it.
+        head = b'{"time_ms":%d,"events":[' % round(oldest[0] * 1000)
+        size = len(head) + len(b"]}") - 1  # The first event has no comma before it.
+        events: list[bytes] = []
+        for _, event in islice(self._waiting, MAX_EVENTS):
+            size += 1 + len(event)
+            if events and size > MAX_BODY:
+                break
+            events.append(event)
+        return Batch(oldest, len(events), head + b",".join(events) + b"]}")
 
     def take(self, count: int) -> int:
         """Take the first `count` events off the queue; return `count`."""
@@ -59,23 +67,6 @@ class EventQueue:
     def take_older(self, than: float) -> int:
         """Take the events off that happened before the time `than`; return how many."""
         count = 0
-        for happened, _ in self._waiting:
-            if happened >= than:
-                break
+        while count < len(self._waiting) and self._waiting[count][0] < than:
             count += 1
         return self.take(count)
-
-    def batch(self) -> Batch:
-        """Return the next body. The events stay in the queue."""
-        oldest = self._waiting[0]
-        # The time is that of the oldest event: receivers that refuse old bodies go by it.
-        head = b'{"time_ms":%d,"events":[' % round(oldest[0] * 1000)
-        tail = b"]}"
-        size = len(head) + len(tail) - 1  # The first event has no comma before it.
-        events: list[bytes] = []
-        for _, event in islice(self._waiting, MAX_EVENTS):
-            size += 1 + len(event)
-            if events and size > MAX_BODY:
-                break
-            events.append(event)
-        return Batch(oldest, len(events), head + b",".join(events) + tail)

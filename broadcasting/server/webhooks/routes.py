@@ -81,9 +81,7 @@ class Webhooks:
 
     def wants(self, app_id: str, name: str, channel: str) -> bool:
         """Return whether any webhook asks for events `name` of this channel. It is cheap."""
-        return not self._closed and any(
-            endpoint.covers(channel) for endpoint in self._routes.get((app_id, name), ())
-        )
+        return not self._closed and bool(self._takers(app_id, name, channel))
 
     def add(self, app_id: str, event: Mapping[str, object]) -> None:
         """
@@ -93,7 +91,7 @@ class Webhooks:
         ``channel`` and those of that name. It may be changed after the call.
         """
         name, channel = str(event.get("name")), str(event.get("channel"))
-        takers = [e for e in self._routes.get((app_id, name), ()) if e.covers(channel)]
+        takers = self._takers(app_id, name, channel)
         if not takers or (name == "cache_miss" and self._is_repeated(app_id, channel)):
             return
         try:
@@ -116,6 +114,9 @@ class Webhooks:
         self._closed = True
         await asyncio.gather(*(endpoint.close(timeout) for endpoint in self.endpoints))
 
+    def _takers(self, app_id: str, name: str, channel: str) -> list[Endpoint]:
+        return [each for each in self._routes.get((app_id, name), ()) if each.covers(channel)]
+
     def _is_repeated(self, app_id: str, channel: str) -> bool:
         """Return whether a miss of this channel was posted just now; note this one if not."""
         now = self._clock()
@@ -124,10 +125,9 @@ class Webhooks:
             if 0 <= now - self._misses[oldest] < CACHE_MISS_EVERY:
                 break
             del self._misses[oldest]
-        if (app_id, channel) in self._misses:
-            return True
-        self._misses[app_id, channel] = now
-        return False
+        is_repeated = (app_id, channel) in self._misses
+        self._misses.setdefault((app_id, channel), now)
+        return is_repeated
 
 
 def _encode(event: Mapping[str, object]) -> bytes:

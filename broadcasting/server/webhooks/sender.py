@@ -106,13 +106,9 @@ class Sender:
             connection = self._connected()
             if self._aborted:  # While the name was resolved, or just before `_socket` was set.
                 raise TimeoutError
+            sent = {**self._headers, **headers}
             connection.request(
-                "POST",
-                self._target,
-                body,
-                {**self._headers, **headers},
-                preload_content=False,
-                decode_content=False,
+                "POST", self._target, body, sent, preload_content=False, decode_content=False
             )
             # No layer that would follow a redirect is involved.
             response = connection.getresponse()
@@ -156,8 +152,7 @@ class Sender:
     def _new_connection(self, address: str) -> HTTPConnection:
         if not self._is_secure:
             return HTTPConnection(address, self._port, timeout=self._timeout)
-        if self._context is None:
-            self._context = ssl.create_default_context()
+        self._context = self._context or ssl.create_default_context()
         return HTTPSConnection(
             address,
             self._port,

@@ -62,7 +62,6 @@ async def connect() -> str:
 
 
 async def test_every_family_can_be_read_by_prometheus(hub: Hub) -> None:
-    """Each has a help text and its kind, and the names of counters end in _total."""
     families = rendered(hub)
     for name, family in FAMILIES.items():
         metric = families[f"broadcasting_{name}"]
@@ -137,7 +136,6 @@ async def test_numbers_of_a_sibling_stand_beside_ones_own(hub: Hub, directory: P
 
 
 def test_every_metric_is_documented() -> None:
-    """With its kind and its labels."""
     document = OPERATIONS.read_text()
     for name, family in FAMILIES.items():
         ending = "_total" if family.kind == "counter" else ""
@@ -150,7 +148,6 @@ def test_every_metric_is_documented() -> None:
 
 @pytest.mark.parametrize("path", ["deploy/alerts.yml", "deploy/grafana.json"])
 def test_alerts_and_dashboard_ask_for_metrics_that_exist(path: str) -> None:
-    """A query for another name would never alert."""
     asked = set(re.findall(r"\bbroadcasting_[a-z_]+", (ROOT / path).read_text()))
     endings = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
     samples = {
@@ -163,7 +160,6 @@ def test_alerts_and_dashboard_ask_for_metrics_that_exist(path: str) -> None:
 
 
 def test_the_dashboard_can_be_imported() -> None:
-    """It is JSON, each panel has a place of its own, and each asks something."""
     dashboard = json.loads((ROOT / "deploy/grafana.json").read_text())
     places = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in dashboard["panels"]]
     assert len(set(places)) == len(places)
@@ -172,7 +168,6 @@ def test_the_dashboard_can_be_imported() -> None:
 
 
 def test_every_alert_is_documented() -> None:
-    """By its name."""
     named = set(re.findall(r"alert: (\w+)", (ROOT / "deploy/alerts.yml").read_text()))
     documented = set(re.findall(r"^\| `(Broadcasting\w+)`", OPERATIONS.read_text(), re.M))
     assert named == documented

@@ -25,13 +25,11 @@ def share_as(worker: Worker, hub: Hub) -> None:
 
 
 def test_a_process_is_the_only_worker_unless_told() -> None:
-    """As under daphne."""
     assert get_worker() == Worker(number=1, directory=None, count=1)
     assert read_siblings() == []
 
 
 async def test_numbers_of_the_others_can_be_read(hub: Hub, directory: Path) -> None:
-    """Until they are too old; a worker does not read its own."""
     hub.stats.opened = 7
     share_as(Worker(2, directory, 2), hub)
     share_metrics(hub)
@@ -47,7 +45,6 @@ async def test_numbers_of_the_others_can_be_read(hub: Hub, directory: Path) -> N
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "7", '{"worker": 2}'])
 async def test_a_file_that_is_not_understood_is_left_out(directory: Path, text: str) -> None:
-    """It may be half written, or come from another version."""
     (directory / "metrics-2.json").write_text(text)
     assert read_siblings() == []
 
@@ -56,6 +53,5 @@ async def test_a_file_that_is_not_understood_is_left_out(directory: Path, text: 
 async def test_nothing_is_written_where_nobody_reads(
     hub: Hub, directory: Path, folder: str | None, count: int
 ) -> None:
-    """By one worker alone, without a directory, or once the command has removed it."""
     share_as(Worker(1, None if folder is None else directory / folder, count), hub)
     assert os.listdir(directory) == []

@@ -16,7 +16,6 @@ from tests.utils import await_until, free_port, wait_until
 
 class TestOrder:
     async def test_one_request_at_a_time(self, site: Site, receiver: Receiver) -> None:
-        """What happens during a request goes into the next."""
         receiver.gate.clear()
         webhooks, _ = site.endpoint(receiver.url)
         webhooks.add("1", occupied("a"))
@@ -29,7 +28,6 @@ class TestOrder:
         assert receiver.most_at_once == 1
 
     async def test_a_slow_endpoint_delays_no_other(self, site: Site, receiver: Receiver) -> None:
-        """Each has a queue and a thread of its own."""
         fast = Receiver()
         receiver.gate.clear()
         try:
@@ -45,7 +43,6 @@ class TestOrder:
             fast.stop()
 
     async def test_the_task_is_of_no_request(self, site: Site, receiver: Receiver) -> None:
-        """Context variables of whoever happened to be first do not live on in it."""
         seen: list[str] = []
         variable: ContextVar[str] = ContextVar("variable", default="")
 
@@ -81,7 +78,6 @@ class TestRetries:
     async def test_newer_events_stay_behind_older_ones(
         self, site: Site, receiver: Receiver
     ) -> None:
-        """A body that is refused does not grow, so that it can be recognised."""
         receiver.answers = [500]
         receiver.gate.clear()
         webhooks, _ = site.endpoint(receiver.url)
@@ -95,7 +91,6 @@ class TestRetries:
     async def test_delays_grow_to_a_minute_and_differ(
         self, site: Site, receiver: Receiver, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """For five minutes; then the event is dropped, counted and logged."""
         receiver.answers = [500] * 50
         webhooks, endpoint = site.endpoint(receiver.url)
         webhooks.add("1", occupied("a"))
@@ -115,7 +110,6 @@ class TestRetries:
     async def test_each_event_has_five_minutes_of_its_own(
         self, site: Site, receiver: Receiver
     ) -> None:
-        """Those that are younger outlive the one that they waited behind."""
         ages = iter([200.0, 150.0])
 
         async def sleep(seconds: float) -> None:
@@ -135,7 +129,6 @@ class TestRetries:
     async def test_a_reason_is_logged_once(
         self, site: Site, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """However often it is met."""
         url = f"http://127.0.0.1:{free_port()}/hook"
         webhooks, endpoint = site.endpoint(url)
         webhooks.add("1", occupied("a"))
@@ -152,7 +145,6 @@ class TestRetries:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """With a count, and one line in the log until half of the queue is free again."""
         monkeypatch.setattr(queue, "MAX_WAITING", 4)
         receiver.gate.clear()
         webhooks, endpoint = site.endpoint(receiver.url)
@@ -202,7 +194,6 @@ class TestClosing:
     async def test_after_its_time_the_rest_is_dropped(
         self, site: Site, receiver: Receiver, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """With a count; a request that hangs is ended."""
         receiver.gate.clear()
         webhooks, endpoint = site.endpoint(receiver.url, timeout=60, total=60)
         webhooks.add("1", occupied("a"))
@@ -215,7 +206,6 @@ class TestClosing:
         await await_until(lambda: not threads(), 30, "the thread ends while the receiver hangs")
 
     def test_a_loop_that_ends_takes_everything_with_it(self, receiver: Receiver) -> None:
-        """Also when nobody has closed anything."""
         receiver.gate.clear()
         webhooks = Webhooks([app_with(local(receiver.url))], timeout=60, total=60)
 

@@ -54,7 +54,6 @@ async def test_the_body_is_the_one_of_the_protocol_document(site: Site, receiver
     )
 )
 def test_a_body_is_signed_as_it_is_sent(extras: list[dict[str, object]]) -> None:
-    """Whatever the events hold, the bytes on the wire are those of the signature."""
     events: list[dict[str, object]] = [{**extra, **occupied("room")} for extra in extras]
     bodies: list[tuple[bytes, dict[str, str]]] = []
 
@@ -75,7 +74,6 @@ def test_a_body_is_signed_as_it_is_sent(extras: list[dict[str, object]]) -> None
 
 
 async def test_what_utf8_cannot_carry_is_escaped(site: Site, receiver: Receiver) -> None:
-    """A lone surrogate, which JSON can spell, does not cost the event."""
     webhooks, _ = site.endpoint(receiver.url)
     webhooks.add("1", occupied("a", data="\ud800é"))
     await sent(webhooks, 1)
@@ -102,7 +100,6 @@ async def test_what_is_no_json_is_dropped(
 
 class TestSelection:
     async def test_by_event(self, site: Site, receiver: Receiver) -> None:
-        """A webhook gets what it asks for, once, even if it asks twice."""
         events = ("channel_occupied", "cache_miss", "channel_occupied")
         webhooks = site.webhooks(local(receiver.url, events=events))
         webhooks.add("1", {"name": "channel_vacated", "channel": "a"})
@@ -155,7 +152,6 @@ class TestSelection:
 
 
 async def test_nothing_runs_before_something_happens(site: Site, receiver: Receiver) -> None:
-    """No thread, no task, no connection; nor afterwards."""
     webhooks, _ = site.endpoint(receiver.url)
     assert not threads()
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -166,7 +162,6 @@ async def test_nothing_runs_before_something_happens(site: Site, receiver: Recei
 
 
 async def test_an_application_without_webhooks_costs_nothing() -> None:
-    """Not even an encoding."""
     webhooks = Webhooks([app_with()])
     with mock.patch.object(json, "dumps") as dumps:
         webhooks.add("1", occupied("a"))

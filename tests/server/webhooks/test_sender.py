@@ -68,19 +68,16 @@ async def post(sender: Sender) -> str | None:
 class TestAnswers:
     @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
     async def test_any_2xx_is_success(self, receiver: Receiver, status: int) -> None:
-        """With a body or without."""
         receiver.answers = [status]
         assert await post(sender_to(receiver.url)) is None
 
     @pytest.mark.parametrize("status", [304, 400, 401, 404, 410, 500, 600])
     async def test_nothing_else_is(self, receiver: Receiver, status: int) -> None:
-        """An endpoint that is being mended may answer anything."""
         receiver.answers = [status]
         assert await post(sender_to(receiver.url)) == f"it answered {status}"
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
     async def test_redirects_are_not_followed(self, receiver: Receiver, status: int) -> None:
-        """They lead to addresses that nobody has checked."""
         receiver.answers = [status]
         receiver.location = "http://169.254.169.254/latest/meta-data"
         with dialled() as addresses:
@@ -89,7 +86,6 @@ class TestAnswers:
         assert addresses == [("127.0.0.1", receiver.port)]
 
     async def test_a_long_one_is_not_read_to_its_end(self, receiver: Receiver) -> None:
-        """Its status counts; the connection is not used again."""
         receiver.body = b"x" * 32_000_000  # More than sockets hold.
         sender = sender_to(receiver.url)
         assert await post(sender) is None
@@ -102,32 +98,27 @@ class TestAnswers:
         "answer", [b"HTTP/1.1 20", b"HTTP/1.1 100 Continue\r\n\r\n", b""], ids=str
     )
     async def test_one_without_end_is_a_failure(self, answer: bytes) -> None:
-        """Each byte comes in time, the whole never does."""
         with dripping(answer) as url:
             assert await post(sender_to(url, total=0.1)) == "no whole answer in time"
             await await_until(lambda: not threads(), 30, "the thread ends")
 
     @pytest.mark.parametrize("rest", [b"X-A: ", b"Content-Length: 60000\r\n\r\n"], ids=str)
     async def test_what_follows_the_status_does_not_undo_success(self, rest: bytes) -> None:
-        """The endpoint has said that it took the events."""
         with dripping(b"HTTP/1.1 200 OK\r\n" + rest) as url:
             assert await post(sender_to(url, total=0.5)) is None
             await await_until(lambda: not threads(), 30, "the thread ends")
 
     async def test_none_at_all_is_a_failure(self) -> None:
-        """After the time that a part of an answer may take."""
         with dripping(b"", interval=None) as url:
             assert await post(sender_to(url, timeout=0.05)) is not None
 
     async def test_what_is_no_http_is_not_quoted(self) -> None:
-        """It may hold anything, line breaks and colours included."""
         with dripping(b"\x1b[31mowned\r\n\r\n", interval=None) as url:
             assert await post(sender_to(url)) == "BadStatusLine"
 
 
 class TestConnections:
     async def test_one_is_kept(self, receiver: Receiver) -> None:
-        """It is replaced when the receiver has closed it, and closed in the end."""
         sender = sender_to(receiver.url)
         for _ in range(3):
             assert await post(sender) is None
@@ -142,7 +133,6 @@ class TestConnections:
     async def test_a_request_that_ends_after_the_close_leaves_none(
         self, receiver: Receiver
     ) -> None:
-        """Its thread closes the connection, which nobody else may touch."""
         receiver.gate.clear()
         sender = sender_to(receiver.url)
         posting = asyncio.create_task(post(sender))
@@ -157,7 +147,6 @@ class TestConnections:
     async def test_a_request_that_is_late_is_not_made(
         self, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, step: str
     ) -> None:
-        """Time runs while a name is resolved and while a connection is made."""
         ended = threading.Event()
         create = HTTPConnection._new_conn
 
@@ -180,7 +169,6 @@ class TestConnections:
         assert receiver.posts == []
 
     async def test_no_thread_can_be_started(self, receiver: Receiver) -> None:
-        """A failure like any other."""
         error = RuntimeError("can't start new thread")
         with mock.patch.object(threading.Thread, "start", side_effect=error):
             assert await post(sender_to(receiver.url)) == "can't start new thread"
@@ -188,7 +176,6 @@ class TestConnections:
     async def test_a_bug_is_logged_and_is_a_failure(
         self, receiver: Receiver, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """With its traceback."""
         sender = sender_to(receiver.url, resolve=answering(ZeroDivisionError()))
         assert await post(sender) == "ZeroDivisionError"
         assert "Traceback" in caplog.text
@@ -196,7 +183,6 @@ class TestConnections:
 
 class TestAddresses:
     async def test_a_checked_address_is_connected_to(self, secure_receiver: Receiver) -> None:
-        """Host, and the name in the certificate, remain those of the URL."""
         asked: list[tuple[str, int]] = []
 
         def resolve(host: str, port: int) -> list[str]:
@@ -226,7 +212,6 @@ class TestAddresses:
         ids=str,
     )
     async def test_any_private_address_refuses_all(self, answer: list[str]) -> None:
-        """Nothing is connected to."""
         sender = sender_to("https://hooks.test/", resolve=answering(answer), allow_private=False)
         with dialled() as addresses:
             error = await post(sender)
@@ -246,7 +231,6 @@ class TestAddresses:
     async def test_a_kept_connection_is_dropped_with_its_address(
         self, secure_receiver: Receiver
     ) -> None:
-        """A receiver that moves is followed."""
         resolve = answering([PUBLIC], [PUBLIC], ["8.8.8.8"])
         sender = sender_to("https://hooks.test", resolve=resolve, allow_private=False)
         with dialled(secure_receiver.port) as addresses:
@@ -255,7 +239,6 @@ class TestAddresses:
         assert addresses == [(PUBLIC, 443), ("8.8.8.8", 443)]
 
     async def test_the_next_address_is_tried(self, receiver: Receiver) -> None:
-        """Where a network has no route for the first, as with IPv6."""
         url = f"http://hooks.test:{receiver.port}/"
         assert await post(sender_to(url, resolve=answering(["::1", "127.0.0.1"]))) is None
         assert receiver.headers[0]["Host"] == f"hooks.test:{receiver.port}"
@@ -271,7 +254,6 @@ class TestAddresses:
     async def test_a_name_without_address_is_a_failure(
         self, answer: list[str] | Exception, reason: str
     ) -> None:
-        """As is one that DNS does not know, and one that it cannot."""
         assert await post(sender_to("http://hooks.test", resolve=answering(answer))) == reason
 
     @pytest.mark.parametrize(
@@ -285,7 +267,6 @@ class TestAddresses:
         host: str,
         reason: str,
     ) -> None:
-        """Whoever holds the address does not thereby hold the name."""
         if host == "hooks.test":
             monkeypatch.delenv("SSL_CERT_FILE")
         sender = sender_to(f"https://{host}", resolve=answering([PUBLIC]), allow_private=False)
@@ -296,7 +277,6 @@ class TestAddresses:
 
 
 def test_two_threads_may_import_urllib3_at_once() -> None:
-    """`runserver` imports the URLs in one thread while checks import a driver in another."""
     source = Path(module.__file__).read_text()
     imports = "\n".join(re.findall(r"^(?:from|import) urllib3.*$", source, re.MULTILINE))
     assert imports
