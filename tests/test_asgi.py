@@ -510,10 +510,6 @@ def test_a_server_and_its_clients_agree(served: int) -> None:
         # A refused body is not taken for the next request.
         client.sendall(head + b"Content-Length: 900000\r\n\r\n" + b"GET / " * 150_000)
         assert answer()[0] == 401
-        client.sendall(b"HEAD /live HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert stream.readline().startswith(b"HTTP/1.1 200")
-        while stream.readline().strip():
-            pass
         client.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert answer()[2] == b'{"status":"live"}'
         # A longer one is answered before it has come, and the answer can be read.
@@ -522,8 +518,5 @@ def test_a_server_and_its_clients_agree(served: int) -> None:
         assert (status, headers["connection"]) == (401, "close")
         client.sendall(b"x" * 3_000_000)
         assert stream.read() == b""
-    with socket.create_connection(("127.0.0.1", served), 10) as client:
-        client.sendall(head + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
-        assert client.recv(100).startswith(b"HTTP/1.1 401")
     with socket.create_connection(("127.0.0.1", served), 10) as client:
         client.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel")  # And goes.
