@@ -224,6 +224,18 @@ def test_settings_page_has_every_level_of_a_logger() -> None:
                 assert used <= set(re.findall(r"\b[A-Z]+(?=: )", rows[logger])), logger
 
 
+def test_operations_page_quotes_lines_as_they_are_logged() -> None:
+    """A line of the log that somebody looks up in docs/operations.md is found there."""
+    nodes = (node for source in sources() for node in ast.walk(ast.parse(source)))
+    texts = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    logged = re.sub(r"%[sdrg]", "…", "\n".join(texts))
+    rows = re.findall(r"^\| (?:info|warning|error) \| (.+?) \|", read("operations.md"), re.M)
+    lines = [line for row in rows for line in re.findall("`(.+?)`", row)]
+    assert len(lines) > 20
+    for line in lines:
+        assert line.removesuffix(" …").rstrip(".:") in logged, line
+
+
 def test_close_codes_page_has_every_code() -> None:
     """docs/close-codes.md explains each code of the protocol that the server knows."""
     codes = {
