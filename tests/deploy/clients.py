@@ -5,23 +5,18 @@ import json
 import ssl
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
 from itertools import count
 from typing import Any
 from urllib.parse import urlencode
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
-
 from broadcasting.applications import Application
-from broadcasting.protocol.names import is_guarded, is_presence
-from broadcasting.protocol.signatures import sign_channel, sign_request
+from broadcasting.protocol.signatures import sign_request
 from tests.deploy.programs import Place
 from tests.deploy.site import settings
-from tests.utils import await_until, decode, pong, subscribe
+from tests.e2e.client import Client
+from tests.utils import PATIENCE
 
-PATIENCE = 20.0
 MAIN = Application(id="1", key=settings.MAIN["KEY"], secret=settings.MAIN["SECRET"])
 SECURE = Application(id="2", key=settings.SECURE["KEY"], secret=settings.SECURE["SECRET"])
 
@@ -42,94 +37,17 @@ def trusting() -> ssl.SSLContext:
     return context
 
 
-class Client:
-    """
-    A page with a socket. It reads all the time and answers pings.
-
-    Attributes:
-        frames: What the server has sent, but for pings.
-        socket_id: What the server calls it; empty if it was refused.
-    """
-
-    def __init__(self, socket: ClientConnection, app: Application) -> None:
-        self.frames: list[dict[str, Any]] = []
-        self.socket_id = ""
-        self._socket = socket
-        self._app = app
-        self._reader = asyncio.create_task(self._read())
-
-    @classmethod
-    async def open(
-        cls,
-        place: Place,
-        app: Application = MAIN,
-        *,
-        address: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> "Client":
-        """Connect, from an address of its own unless one is given; a refused one is returned."""
-        is_tls = place.is_tls
-        socket = await connect(
-            f"{'wss' if is_tls else 'ws'}://127.0.0.1:{place.port}/app/{app.key}?protocol=7",
-            ssl=trusting() if is_tls else None,
-            additional_headers=headers,
-            local_addr=(address or new_address(), 0),
-        )
-        client = cls(socket, app)
-        await await_until(lambda: client.socket_id or not client.is_open, PATIENCE, "a greeting")
-        return client
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the connection lives."""
-        return not self._reader.done()
-
-    async def send(self, text: str) -> None:
-        """Send a frame."""
-        await self._socket.send(text)
-
-    async def join(self, channel: str, user: str = "", auth: str | None = None) -> None:
-        """Subscribe, as `user` to a presence channel."""
-        data = json.dumps({"user_id": user}) if is_presence(channel) else None
-        if auth is None and is_guarded(channel):
-            auth = sign_channel(self._app, self.socket_id, channel, data)
-        await self.send(subscribe(channel, auth=auth, channel_data=data))
-        await self.heard("pusher_internal:subscription_succeeded", channel)
-
-    def log(self, event: str, channel: str) -> list[Any]:
-        """Return the data of what came so far."""
-        return [
-            frame.get("data")
-            for frame in self.frames
-            if (frame["event"], frame.get("channel")) == (event, channel)
-        ]
-
-    async def heard(self, event: str, channel: str) -> Any:
-        """Wait for an event; return its data."""
-        await await_until(lambda: self.log(event, channel), PATIENCE, f"{event} on {channel}")
-        return self.log(event, channel)[-1]
-
-    async def close_code(self, timeout: float = PATIENCE) -> int | None:
-        """Return the code with which the server ends the connection."""
-        async with asyncio.timeout(timeout):
-            await self._socket.wait_closed()
-        return self._socket.close_code
-
-    async def close(self) -> None:
-        """Go, as a closed page does."""
-        await self._socket.close()
-        await self._reader
-
-    async def _read(self) -> None:
-        with suppress(ConnectionClosed):
-            async for text in self._socket:
-                frame = decode(str(text))
-                if frame["event"] == "pusher:ping":
-                    await self._socket.send(pong())
-                elif frame["event"] == "pusher:connection_established":
-                    self.socket_id = frame["data"]["socket_id"]
-                else:
-                    self.frames.append(frame)
+async def connect(
+    place: Place,
+    app: Application = MAIN,
+    *,
+    address: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Client:
+    """Connect from an address of its own unless one is given; a refused client is returned."""
+    tls = trusting() if place.is_tls else None
+    origin = address or new_address()
+    return await Client.open(place.port, app, tls=tls, headers=headers, address=origin)
 
 
 def fetch(

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.clients import PATIENCE, Client, fetch, publish
+from tests.deploy.clients import connect, fetch, publish
 from tests.deploy.conftest import READY, MakeSite
 from tests.deploy.programs import Process, Proxy, start_nginx, start_proxy
-from tests.utils import await_until, free_port
+from tests.e2e.client import Client
+from tests.utils import PATIENCE, await_until, free_port
 
 
 class Crowd:
@@ -45,7 +46,7 @@ class Crowd:
             for number in range(self._size):
                 group.create_task(self._stay(number))
             try:
-                await await_until(self.is_complete, PATIENCE, "all clients are connected")
+                await await_until(self.is_complete, what="all clients are connected")
                 group.create_task(self._visit())
                 yield self
             finally:
@@ -68,7 +69,7 @@ class Crowd:
         while not self._is_over and (client := await self._connect()) is not None:
             await client.join("private-crowd")
             self._current[number] = client
-            code = await client.close_code(timeout=120)
+            code = await client.close_code()
             if not self._is_over:
                 self.codes.append(code)
 
@@ -81,7 +82,7 @@ class Crowd:
 
     async def _connect(self) -> Client | None:
         try:
-            client = await Client.open(self._proxy)
+            client = await connect(self._proxy)
         except Exception as exc:
             self.errors.append(repr(exc))
             return None
@@ -116,7 +117,7 @@ async def test_clients_of_a_leaving_process_find_the_other(
             assert a.process.poll() is None
             assert crowd.codes == []
         assert await ends(a) == 0
-        await await_until(crowd.is_complete, PATIENCE, "all clients are back")
+        await await_until(crowd.is_complete, what="all clients are back")
         await crowd.hears("Moved")
     assert crowd.errors == []
     assert set(crowd.codes) == {4200}
@@ -137,8 +138,8 @@ async def test_a_reload_replaces_workers_unnoticed(make_site: MakeSite, tmp_path
     async with Crowd(proxy, 12).around() as crowd:
         process.process.send_signal(signal.SIGHUP)
         # A client of the first may come to the second, before that is replaced too.
-        await await_until(lambda: len(crowd.codes) >= 12, PATIENCE, "every client was closed")
-        await await_until(crowd.is_complete, PATIENCE, "all clients are back")
+        await await_until(lambda: len(crowd.codes) >= 12, what="every client was closed")
+        await await_until(crowd.is_complete, what="all clients are back")
         await crowd.hears("Reloaded")
     assert crowd.errors == []
     assert set(crowd.codes) == {4200}
@@ -170,7 +171,7 @@ async def test_a_restart_on_a_kept_socket_refuses_nobody(
             first.process.send_signal(signal.SIGTERM)
             assert await ends(first) == 0
             await start()
-            await await_until(crowd.is_complete, PATIENCE, "all clients are back")
+            await await_until(crowd.is_complete, what="all clients are back")
             await crowd.hears("Restarted")
         assert crowd.errors == []
         assert set(crowd.codes) == {4200}

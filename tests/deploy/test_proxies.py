@@ -13,55 +13,54 @@ from typing import Any, Protocol
 import pytest_asyncio
 
 from broadcasting.applications import Application
-from tests.deploy.clients import MAIN, PATIENCE, SECURE, Client, call, fetch, marks, publish
+from tests.deploy.clients import MAIN, SECURE, call, connect, fetch, marks, publish
 from tests.deploy.conftest import Front
 from tests.deploy.site.settings import MAX_PER_ADDRESS, METRICS_TOKEN
+from tests.e2e.client import Client
 from tests.utils import await_until, client_event
 
 BEARER = {"Authorization": f"Bearer {METRICS_TOKEN}"}
 
 
 class Open(Protocol):
-    """How a test connects: as `Client.open`, until it ends."""
+    """How a test connects: as `connect`, until the test ends."""
 
     async def __call__(self, app: Application = MAIN, **how: Any) -> Client: ...
 
 
 @pytest_asyncio.fixture
-async def connect(front: Front) -> AsyncIterator[Open]:
+async def enter(front: Front) -> AsyncIterator[Open]:
     """Return a function that connects through the proxy, until the test ends."""
     async with AsyncExitStack() as clients:
 
-        async def connect(app: Application = MAIN, **how: Any) -> Client:
-            client = await Client.open(front.proxy, app, **how)
-            clients.push_async_callback(client.close)
-            return client
+        async def enter(app: Application = MAIN, **how: Any) -> Client:
+            return await clients.enter_async_context(await connect(front.proxy, app, **how))
 
-        yield connect
+        yield enter
 
 
-async def test_an_event_goes_in_and_comes_out(front: Front, connect: Open) -> None:
+async def test_an_event_goes_in_and_comes_out(front: Front, enter: Open) -> None:
     """A signed request reaches a process, and its event the client of a socket."""
-    client = await connect()
+    client = await enter()
     await client.join("news")
     await publish(front.proxy, "news", "Deployed", data='{"version": "1.2"}')
-    assert await client.heard("Deployed", "news") == {"version": "1.2"}
+    assert await client.heard("Deployed", "news") == [{"version": "1.2"}]
 
 
-async def test_clients_of_all_processes_are_together(front: Front, connect: Open) -> None:
+async def test_clients_of_all_processes_are_together(front: Front, enter: Open) -> None:
     """Nothing binds a client to a process, and members, whispers and events know no border."""
     room, number = f"presence-room-{next(marks)}", 8
-    clients = [await connect() for _ in range(number)]
+    clients = [await enter() for _ in range(number)]
 
     async def are_spread() -> bool:
         counts = await to_thread(front.open_sockets)
         return len(counts) == 2 and min(counts) >= 2 and sum(counts) >= number
 
-    await await_until(are_spread, PATIENCE, "clients on both processes")
+    await await_until(are_spread, what="clients on both processes")
     for index, client in enumerate(clients):
         await client.join(room, f"u{index}")
     everybody = {f"u{index}" for index in range(number)}
-    (last,) = clients[-1].log("pusher_internal:subscription_succeeded", room)
+    (last,) = clients[-1].log("subscription_succeeded", room)
     assert set(last["presence"]["ids"]) == everybody
     await clients[0].send(client_event(room, "client-wave", {}))
     for client in clients[1:]:
@@ -75,12 +74,12 @@ async def test_clients_of_all_processes_are_together(front: Front, connect: Open
     assert [len(client.log("Moved", room)) for client in clients] == [1, 0] + [1] * 6
 
 
-async def test_the_limit_of_an_address_is_the_clients(front: Front, connect: Open) -> None:
+async def test_the_limit_of_an_address_is_the_clients(front: Front, enter: Open) -> None:
     """Two processes let in twice as many, whatever a client says where it is; others go in."""
     attempts = 2 * MAX_PER_ADDRESS + 1
     address = f"127.250.{next(marks)}.1"
     clients = [
-        await connect(
+        await enter(
             address=address,
             headers={"X-Forwarded-For": f"10.1.2.{number}", "Forwarded": f"for=10.1.3.{number}"},
         )
@@ -90,16 +89,16 @@ async def test_the_limit_of_an_address_is_the_clients(front: Front, connect: Ope
     assert 0 < len(refused) <= attempts - MAX_PER_ADDRESS
     assert {await client.close_code() for client in refused} == {4100}
     # These say that they are the one who has used up the limit.
-    others = [await connect(headers={"X-Forwarded-For": address}) for _ in range(attempts)]
+    others = [await enter(headers={"X-Forwarded-For": address}) for _ in range(attempts)]
     assert all(client.socket_id for client in others)
 
 
-async def test_the_proxy_says_whether_a_client_encrypts(front: Front, connect: Open) -> None:
+async def test_the_proxy_says_whether_a_client_encrypts(front: Front, enter: Open) -> None:
     """An application that wants TLS has it, by the word of the proxy and not of the client."""
     if front.proxy.is_tls:
-        assert (await connect(SECURE, headers={"X-Forwarded-Proto": "http"})).socket_id
+        assert (await enter(SECURE, headers={"X-Forwarded-Proto": "http"})).socket_id
     else:
-        client = await connect(SECURE, headers={"X-Forwarded-Proto": "https"})
+        client = await enter(SECURE, headers={"X-Forwarded-Proto": "https"})
         assert await client.close_code() == 4000
 
 
@@ -115,9 +114,9 @@ async def test_who_comes_without_tls_is_sent_there(front: Front) -> None:
     assert headers["location"].endswith("/apps/1/events?a=b")
 
 
-async def test_a_signed_path_arrives_as_it_was_signed(front: Front, connect: Open) -> None:
+async def test_a_signed_path_arrives_as_it_was_signed(front: Front, enter: Open) -> None:
     """Escaped characters stay escaped, in whatever way they were."""
-    client = await connect()
+    client = await enter()
     await client.join("presence-a@b;c=d,e", "ana")
     for spelling in ("presence-a%40b%3Bc%3Dd%2Ce", "presence-a%40b%3bc=d,e", "presence-a@b;c=d,e"):
         status, answer = await to_thread(
@@ -156,16 +155,15 @@ async def test_metrics_beside_nginx_need_the_token(front: Front) -> None:
     assert (await to_thread(fetch, front.proxy, "GET", "/metrics", headers=BEARER))[0] == 200
 
 
-async def test_pages_are_served(front: Front) -> None:
+async def test_pages_are_served(front: Front, enter: Open) -> None:
     """By Django, which knows from the proxy how the client has come."""
     status, answer, _ = await to_thread(fetch, front.proxy, "POST", "/fire/pages")
     assert (status, answer) == (200, "ASGI")
-    client = await Client.open(front.proxy)
+    client = await enter()
     await client.join("pages")
     await to_thread(fetch, front.proxy, "POST", "/fire/pages")
-    scheme = "https" if front.proxy.is_tls else "http"
-    assert (await client.heard("Fired", "pages"))["scheme"] == scheme
-    await client.close()
+    (fired,) = await client.heard("Fired", "pages")
+    assert fired["scheme"] == ("https" if front.proxy.is_tls else "http")
 
 
 async def test_a_stranger_protocol_is_not_switched_to(front: Front) -> None:
@@ -181,5 +179,5 @@ async def test_no_signature_is_logged(front: Front) -> None:
     status, answer = await to_thread(call, front.proxy, "GET", "/channels/logged")
     assert (status, answer) == (200, '{"occupied":false}')
     if front.name != "caddy":  # Which logs only what fails.
-        await await_until(lambda: path in front.log_text(), PATIENCE, f"{path} in the log")
+        await await_until(lambda: path in front.log_text(), what=f"{path} in the log")
     assert not re.search("auth_signature=[0-9a-f]", front.log_text())

@@ -16,9 +16,10 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.conftest import RedisServer
-from tests.deploy.clients import Client, call, fetch, publish
+from tests.deploy.clients import call, connect, fetch, publish
 from tests.deploy.conftest import READY, Site
 from tests.deploy.programs import Process, Proxy, start_nginx
+from tests.e2e.client import Client
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -94,7 +95,7 @@ async def authorize(proxy: Proxy, client: Client, channel: str) -> tuple[int, st
 
 async def test_an_event_of_the_wsgi_site_reaches_whom_it_let_in(split: Split) -> None:
     """Gunicorn authorizes the channel and fires the event; the other server delivers it."""
-    client = await Client.open(split.proxy)
+    client = await connect(split.proxy)
     status, answer = await authorize(split.proxy, client, "private-desk.open")
     assert status == 200
     await client.join("private-desk.open", auth=json.loads(answer)["auth"])
@@ -102,13 +103,13 @@ async def test_an_event_of_the_wsgi_site_reaches_whom_it_let_in(split: Split) ->
     assert status == 200
     assert server.startswith("gunicorn")
     heard = await client.heard("Fired", "private-desk.open")
-    assert heard == {"server": server, "scheme": "https"}
+    assert heard == [{"server": server, "scheme": "https"}]
     await client.close()
 
 
 async def test_the_wsgi_site_refuses_by_its_rules(split: Split) -> None:
     """The socket's server has the same rules, and is not asked."""
-    client = await Client.open(split.proxy)
+    client = await connect(split.proxy)
     status, _ = await authorize(split.proxy, client, "private-desk.closed")
     assert status == 403
     await client.close()
@@ -116,7 +117,7 @@ async def test_the_wsgi_site_refuses_by_its_rules(split: Split) -> None:
 
 async def test_the_wsgi_site_leaves_out_who_has_asked(split: Split) -> None:
     """`to_others` takes the socket's id from the request's header, as everywhere."""
-    asking, other = await Client.open(split.proxy), await Client.open(split.proxy)
+    asking, other = await connect(split.proxy), await connect(split.proxy)
     for client in (asking, other):
         await client.join("desks")
     headers = {"X-Socket-ID": asking.socket_id}
@@ -132,7 +133,7 @@ async def test_the_wsgi_site_leaves_out_who_has_asked(split: Split) -> None:
 
 async def test_the_api_is_the_socket_servers(split: Split) -> None:
     """What asks about sockets is answered where they are; gunicorn hears nothing of it."""
-    client = await Client.open(split.proxy)
+    client = await connect(split.proxy)
     await client.join("counted")
     answer = await to_thread(
         call, split.proxy, "GET", "/channels/counted", info="subscription_count"

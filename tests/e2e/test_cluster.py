@@ -12,7 +12,7 @@ import random
 import time
 from asyncio import to_thread
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from itertools import count
@@ -20,130 +20,49 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from broadcasting.applications import Application
 from broadcasting.drivers.base import NOTIFY_GRACE
-from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.exceptions import BroadcastError
-from broadcasting.protocol.names import is_guarded, is_presence, user_channel
-from broadcasting.protocol.signatures import sign_channel, sign_user
+from broadcasting.protocol.names import user_channel
 from tests.conftest import RedisServer, RunningServer, RunServer
+from tests.e2e.client import Client, api
 from tests.e2e.proof import settings as proof
 from tests.e2e.sdks import Receiver, receiver
-from tests.utils import (
-    await_until,
-    client_event,
-    decode,
-    pong,
-    sign_in,
-    subscribe,
-    unsubscribe,
-)
+from tests.utils import await_until, client_event
 
 
 def _application(raw: dict[str, Any]) -> Application:
     return Application(id=raw["ID"], key=raw["KEY"], secret=raw["SECRET"])
 
 
-APP, FEW, GRACE = map(_application, (proof.CLUSTER, proof.FEW, proof.GRACE))
+APP, FEW = _application(proof.CLUSTER), _application(proof.FEW)
 FIRST = _application(proof.PROOF)  # Whose channels bear bare names in Redis.
-PATIENCE = 20.0
 
 _marks = count(1)
 
 
-class Tab:
-    """
-    A page, as a server sees it. It reads all the time, and answers pings.
+class Tab(Client):
+    """A client that knows who is in a channel, as pusher-js does."""
 
-    Attributes:
-        frames: What the server has sent, but for pings.
-        socket_id: What the server calls it.
-    """
+    async def counted(self, channel: str, number: int) -> None:
+        """Wait until the last announced number of subscribers of `channel` is `number`."""
 
-    def __init__(self, socket: ClientConnection, app: Application) -> None:
-        self.frames: list[dict[str, Any]] = []
-        self.socket_id = ""
-        self._socket = socket
-        self._app = app
-        self._reader = asyncio.create_task(self._read())
+        def is_announced() -> bool:
+            return self.log("subscription_count", channel)[-1:] == [{"subscription_count": number}]
 
-    async def send(self, text: str) -> None:
-        """Send a frame."""
-        await self._socket.send(text)
+        await await_until(is_announced, what=f"{number} subscribers of {channel}")
 
-    async def ask_for(self, channel: str, user: str | None = None) -> None:
-        """Subscribe, as `user` to a presence channel."""
-        info = {"user_id": user, "user_info": {"name": str(user).upper()}}
-        data = json.dumps(info) if is_presence(channel) else None
-        auth = None
-        if is_guarded(channel):
-            auth = sign_channel(self._app, self.socket_id, channel, data)
-        await self.send(subscribe(channel, auth=auth, channel_data=data))
+    async def sees(self, channel: str, members: set[str]) -> None:
+        """Wait until exactly `members` are in `channel`, as far as the page can know."""
 
-    async def join(self, channel: str, user: str | None = None) -> Any:
-        """Subscribe; return what the confirmation says."""
-        before = len(self.log("subscription_succeeded", channel))
-        await self.ask_for(channel, user)
-        return (await self.heard("subscription_succeeded", channel, before + 1))[-1]
+        def present() -> set[str]:
+            found = set(self.log("subscription_succeeded", channel)[-1]["presence"]["ids"])
+            for sign, user in self.changes(channel):
+                found = found | {user} if sign == "+" else found - {user}
+            return found
 
-    async def leave(self, channel: str) -> None:
-        """Unsubscribe. The server does not confirm that."""
-        await self.send(unsubscribe(channel))
-
-    async def sign_in(self, user: str, *watchlist: str) -> None:
-        """Sign in, watching others, and join the user's own channel as pusher-js does."""
-        data = json.dumps({"id": user, "watchlist": watchlist})
-        await self.send(sign_in(data, sign_user(self._app, self.socket_id, data)))
-        await self.heard("signin_success")
-        await self.join(user_channel(user))
-
-    def log(self, event: str, channel: str | None = None) -> list[Any]:
-        """Return the data of what came so far, for an event of the server without its prefix."""
-        names = {event, f"pusher:{event}", f"pusher_internal:{event}"}
-        return [
-            frame.get("data")
-            for frame in self.frames
-            if frame["event"] in names and frame.get("channel") == channel
-        ]
-
-    async def heard(self, event: str, channel: str | None = None, number: int = 1) -> list[Any]:
-        """Wait until `log` has `number` entries; return it."""
-        what = f"{number} times {event} of {channel}"
-        await await_until(lambda: len(self.log(event, channel)) >= number, PATIENCE, what)
-        return self.log(event, channel)
-
-    async def counted(self, channel: str, number: int, timeout: float = PATIENCE) -> None:
-        """Wait until the server has told last that `channel` has `number` subscribers."""
-
-        def is_told() -> bool:
-            told = self.log("subscription_count", channel)
-            return bool(told) and told[-1] == {"subscription_count": number}
-
-        await await_until(is_told, timeout, f"{number} subscribers of {channel}")
-
-    async def sees(self, channel: str, members: set[str], timeout: float = PATIENCE) -> None:
-        """Wait until the page believes that `members` are in `channel`, as pusher-js would."""
-        what = f"{members} in {channel}"
-        await await_until(lambda: self._members(channel) == members, timeout, what)
-
-    async def close(self) -> None:
-        """Go, as a closed page does."""
-        await self._socket.close()
-        await self._reader
-
-    async def close_code(self) -> int | None:
-        """Return the code with which the server ends the connection."""
-        async with asyncio.timeout(PATIENCE):
-            await self._socket.wait_closed()
-        return self._socket.close_code
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the connection lives."""
-        return not self._reader.done()
+        await await_until(lambda: present() == members, what=f"{members} in {channel}")
 
     def changes(self, channel: str) -> list[tuple[str, str]]:
         """Return who came and went so far, in short: ``[("+", "ana"), ("-", "ana")]``."""
@@ -153,31 +72,6 @@ class Tab:
             for frame in self.frames
             if frame["event"] in signs and frame["channel"] == channel
         ]
-
-    def _members(self, channel: str) -> set[str]:
-        present: set[str] = set()
-        for frame in self.frames:
-            if frame.get("channel") == channel:
-                match frame["event"].rpartition(":")[2]:
-                    case "subscription_succeeded":
-                        present = set(frame["data"]["presence"]["ids"])
-                    case "member_added":
-                        present.add(frame["data"]["user_id"])
-                    case "member_removed":
-                        present.discard(frame["data"]["user_id"])
-        return present
-
-    async def _read(self) -> None:
-        with suppress(ConnectionClosed):
-            async for text in self._socket:
-                frame = decode(str(text))
-                match frame["event"]:
-                    case "pusher:ping":
-                        await self._socket.send(pong())
-                    case "pusher:connection_established":
-                        self.socket_id = frame["data"]["socket_id"]
-                    case _:
-                        self.frames.append(frame)
 
 
 class Cluster:
@@ -209,11 +103,7 @@ class Cluster:
 
     async def open(self, site: RunningServer, app: Application = APP) -> Tab:
         """Open a tab on `site`, until the test ends. One that is refused is returned, too."""
-        socket = await connect(f"ws://127.0.0.1:{site.port}/app/{app.key}?protocol=7")
-        tab = Tab(socket, app)
-        self.tabs.push_async_callback(tab.close)
-        await await_until(lambda: tab.socket_id or not tab.is_open, PATIENCE, "a greeting")
-        return tab
+        return await self.tabs.enter_async_context(await Tab.open(site.port, app))
 
     async def open_both(self, app: Application = APP) -> tuple[Tab, Tab]:
         """Open a tab on each site."""
@@ -236,27 +126,28 @@ class Cluster:
         ]
 
     async def quiet(self) -> None:
-        """Wait until both processes have posted what was to be reported before."""
+        """Wait until both processes have posted what happened before."""
         sites = {f"quiet-{next(_marks)}": site for site in (self.a, self.b)}
         tabs = {channel: await self.open(site) for channel, site in sites.items()}
-        # What is due later than all the rest is told later, by either of the processes.
-        await self._report(tabs, "channel_occupied")
+
+        async def report(name: str, channels: Iterable[str]) -> None:
+            for channel in channels:
+                is_there = partial(self._has_report, channel, name)
+                await await_until(is_there, what=f"{name} of {channel}")
+
+        # What happens later than all the rest is reported later, by either of the processes,
+        # and each process posts in order.
+        for channel, tab in tabs.items():
+            await tab.join(channel)
+        await report("channel_occupied", tabs)
         for channel, tab in tabs.items():
             await tab.leave(channel)
-        await self._report({}, "channel_vacated", *tabs)
-        # What a process has been told it posts in order.
-        await self._report({f"{channel}-end": tab for channel, tab in tabs.items()})
+        await report("channel_vacated", tabs)
+        for channel, tab in tabs.items():
+            await tab.join(f"{channel}-end")
+        await report("channel_occupied", [f"{channel}-end" for channel in tabs])
 
-    async def _report(
-        self, joining: dict[str, Tab], name: str = "channel_occupied", *channels: str
-    ) -> None:
-        for channel, tab in joining.items():
-            await tab.join(channel)
-        for channel in (*joining, *channels):
-            what = f"{name} of {channel}"
-            await await_until(partial(self._has_told, channel, name), PATIENCE, what)
-
-    def _has_told(self, channel: str, name: str) -> bool:
+    def _has_report(self, channel: str, name: str) -> bool:
         return (name, None) in self.reports(channel)
 
 
@@ -270,26 +161,21 @@ async def publish(
     app: Application = APP,
 ) -> None:
     """Publish through the HTTP API of `site`."""
-    broadcaster = PusherBroadcaster(app=app, first_app_id=FIRST.id, url=site.url)
     socket_id = None if but is None else but.socket_id
-    await broadcaster.abroadcast([channel], event, json.dumps(data), socket_id=socket_id)
-    broadcaster.close()
+    with api(site, app) as broadcaster:
+        await broadcaster.abroadcast([channel], event, json.dumps(data), socket_id=socket_id)
 
 
 async def ask(site: RunningServer, path: str, **query: str) -> Any:
     """Return what the HTTP API of `site` answers."""
-    broadcaster = PusherBroadcaster(app=APP, first_app_id=FIRST.id, url=site.url)
-    try:
+    with api(site, APP) as broadcaster:
         return await to_thread(broadcaster.get, path, query)
-    finally:
-        broadcaster.close()
 
 
 async def terminate(site: RunningServer, user: str) -> None:
     """Close the sockets of `user` through the HTTP API of `site`."""
-    broadcaster = PusherBroadcaster(app=APP, first_app_id=FIRST.id, url=site.url)
-    await to_thread(broadcaster.terminate_user_connections, user)
-    broadcaster.close()
+    with api(site, APP) as broadcaster:
+        await to_thread(broadcaster.terminate_user_connections, user)
 
 
 @pytest.fixture(scope="module")
@@ -357,33 +243,6 @@ class TestPresence:
         for watcher in watchers:
             assert watcher.log("member_removed", room) == [{"user_id": "dora"}]
 
-    async def test_who_comes_back_on_the_other_process_was_never_away(
-        self, cluster: Cluster
-    ) -> None:
-        """Within the grace nobody hears anything; afterwards the user is gone."""
-        room = "presence-grace"
-        watchers = await cluster.open_both(GRACE)
-        for watcher, name in zip(watchers, ("wa", "wb"), strict=True):
-            await watcher.join(room, name)
-        back = await cluster.open(cluster.a, GRACE)
-        gone = await cluster.open(cluster.b, GRACE)
-        await back.join(room, "back")
-        await gone.join(room, "gone")
-        await back.close()
-        back = await cluster.open(cluster.b, GRACE)
-        assert "back" in (await back.join(room, "back"))["presence"]["ids"]
-        await gone.close()
-        began = time.monotonic()
-        # Its grace ends after that of the one who came back would have.
-        for watcher in watchers:
-            assert await watcher.heard("member_removed", room) == [{"user_id": "gone"}]
-        assert time.monotonic() - began > 1.5
-        await cluster.settle(room, *watchers, app=GRACE)
-        for watcher in watchers:
-            added = Counter(data["user_id"] for data in watcher.log("member_added", room))
-            assert (added["back"], added["gone"]) == (1, 1)
-            assert len(watcher.log("member_removed", room)) == 1
-
 
 class TestMessages:
     async def test_a_whisper_reaches_all_but_its_sender(self, cluster: Cluster) -> None:
@@ -439,28 +298,22 @@ class TestMessages:
 
 
 class TestUsers:
-    async def test_a_letter_reaches_all_sockets_of_the_user(self, cluster: Cluster) -> None:
-        """On both processes, and nobody else's."""
-        tabs, others = await cluster.open_both(), await cluster.open_both()
-        for tab, other in zip(tabs, others, strict=True):
-            await tab.sign_in("eve")
-            await other.sign_in("finn")
-        await publish(cluster.a, user_channel("eve"), "letter", "hi")
-        await publish(cluster.b, user_channel("eve"), "letter", "ho")
-        for tab in tabs:
-            assert sorted(await tab.heard("letter", user_channel("eve"), 2)) == ["hi", "ho"]
-        await cluster.settle(user_channel("finn"), *others)
-        assert not any(frame["event"] == "letter" for tab in others for frame in tab.frames)
-
-    async def test_a_terminated_user_loses_the_sockets_on_both(self, cluster: Cluster) -> None:
-        """With 4009; one who is merely a member of that name stays."""
-        tabs, others = await cluster.open_both(), await cluster.open_both()
+    async def test_a_user_is_reached_on_both(self, cluster: Cluster) -> None:
+        """By a letter, and by a termination, which spares members who have the same name."""
+        room, tabs, others = "presence-gus", await cluster.open_both(), await cluster.open_both()
         for tab, other in zip(tabs, others, strict=True):
             await tab.sign_in("gus")
-            await other.join("presence-terminate", "gus")
+            await other.sign_in("finn")
+            await other.join(room, "gus")
+        await publish(cluster.a, user_channel("gus"), "letter", "hi")
+        await publish(cluster.b, user_channel("gus"), "letter", "ho")
+        for tab in tabs:
+            assert sorted(await tab.heard("letter", user_channel("gus"), 2)) == ["hi", "ho"]
+        await cluster.settle(user_channel("finn"), *others)
+        assert not any(frame["event"] == "letter" for tab in others for frame in tab.frames)
         await terminate(cluster.a, "gus")
         assert [await tab.close_code() for tab in tabs] == [4009, 4009]
-        await cluster.settle("presence-terminate", *others)
+        await cluster.settle(room, *others)
         assert all(other.is_open for other in others)
 
     async def test_a_watched_user_is_online_until_the_last_tab_has_gone(
@@ -501,20 +354,6 @@ def _changes(frames: list[Any]) -> list[tuple[str, str]]:
 
 
 class TestNumbers:
-    async def test_subscribers_are_counted_together(self, cluster: Cluster) -> None:
-        """Each change is told to both processes, as the sum."""
-        on_a, on_b = await cluster.open_both()
-        await on_a.join("counted")
-        assert await on_a.heard("subscription_count", "counted") == [{"subscription_count": 1}]
-        await on_b.join("counted")
-        assert (await on_b.heard("subscription_count", "counted"))[-1] == {"subscription_count": 2}
-        await (third := await cluster.open(cluster.a)).join("counted")
-        for tab in (on_a, on_b):
-            await tab.counted("counted", 3)
-        await third.close()
-        await on_a.leave("counted")
-        await on_b.counted("counted", 1)
-
     async def test_the_last_number_is_right(self, cluster: Cluster) -> None:
         """However joins and leaves on two processes fall together."""
         watchers = await cluster.open_both()
@@ -525,11 +364,11 @@ class TestNumbers:
                 await watcher.join(channel)
             await asyncio.gather(*(tab.join(channel) for tab in tabs))
             for watcher in watchers:
-                await watcher.counted(channel, 32, timeout=5)
+                await watcher.counted(channel, 32)
             await cluster.settle(channel, *watchers)
             await asyncio.gather(*(tab.leave(channel) for tab in tabs))
             for watcher in watchers:
-                await watcher.counted(channel, 2, timeout=5)
+                await watcher.counted(channel, 2)
 
     async def test_the_api_knows_the_channels_of_the_other_process(self, cluster: Cluster) -> None:
         """All of them, one, and its users; of a channel that has sockets on `b` only."""
@@ -546,7 +385,7 @@ class TestNumbers:
         async def is_counted() -> bool:
             return bool(await answer() == {"channels": {room: numbers}})
 
-        await await_until(is_counted, PATIENCE, "three sockets and two users")
+        await await_until(is_counted, what="three sockets and two users")
         assert await ask(cluster.a, f"/channels/{room}", info=info) == {"occupied": True, **numbers}
         users = (await ask(cluster.a, f"/channels/{room}/users"))["users"]
         assert sorted(user["id"] for user in users) == ["ana", "ben"]
@@ -556,7 +395,7 @@ class TestNumbers:
         async def is_empty() -> bool:
             return bool(await answer() == {"channels": {}})
 
-        await await_until(is_empty, PATIENCE, "no channel")
+        await await_until(is_empty, what="no channel")
         assert await ask(cluster.a, f"/channels/{room}/users") == {"users": []}
 
     async def test_the_quota_counts_both(self, cluster: Cluster) -> None:
@@ -572,13 +411,13 @@ class TestNumbers:
             return True
 
         # Processes tell each other every five seconds.
-        await await_until(is_refused, 15, "a refusal")
+        await await_until(is_refused, what="a refusal")
         await tabs[0].close()
 
         async def is_admitted() -> bool:
             return bool((await cluster.open(cluster.b, FEW)).socket_id)
 
-        await await_until(is_admitted, 15, "an admission")
+        await await_until(is_admitted, what="an admission")
 
 
 class TestWebhooks:
@@ -634,7 +473,7 @@ class TestWebhooks:
             reports = [cluster.reports(room) for room in rooms]
             return all(("channel_vacated", None) in of_room for of_room in reports)
 
-        await await_until(is_over, PATIENCE, "all rooms are vacated")
+        await await_until(is_over, what="all rooms are vacated")
         await cluster.quiet()
         for room in rooms:
             reports = Counter(cluster.reports(room))
@@ -651,14 +490,13 @@ class TestWebhooks:
 
 class TestDeath:
     async def test_a_killed_process_takes_its_clients_along(self, cluster: Cluster) -> None:
-        """Within half a minute members, watchers, numbers, lists and webhooks are right."""
-        room, crowd, alone = "presence-death", "crowd-death", "alone-death"
+        """Watchers and webhooks are told once; `test_two_servers` shows members and counts."""
+        room, alone = "presence-death", "alone-death"
         doomed = await to_thread(cluster.start, "daphne")
         watchers = await cluster.open_both()
         for number, watcher in enumerate(watchers):
             await watcher.sign_in(f"death-{number}", "kim")
             await watcher.join(room, f"w{number}")
-            await watcher.join(crowd)
         # Mona has a tab elsewhere, and stays.
         await (await cluster.open(cluster.b)).join(room, "mona")
         kim, *tabs = [await cluster.open(doomed) for _ in range(4)]
@@ -666,36 +504,23 @@ class TestDeath:
         await kim.join(alone)
         for tab, user in zip((kim, *tabs), ("kim", "lee", "lee", "mona"), strict=True):
             await tab.join(room, user)
-            await tab.join(crowd)
         for watcher in watchers:
             await watcher.heard("watchlist_events", number=2)
-            await watcher.counted(crowd, 6)
         doomed.process.kill()
-        began = time.monotonic()
         for watcher in watchers:
-            await watcher.sees(room, {"w0", "w1", "mona"}, timeout=35)
-        print(f"members of a killed process left after {time.monotonic() - began:.1f} s")
-        for watcher in watchers:
-            assert _changes(await watcher.heard("watchlist_events", number=3))[1:] == [
-                ("online", "kim"),
-                ("offline", "kim"),
-            ]
-            await watcher.counted(crowd, 2)
-        users = (await ask(cluster.a, f"/channels/{room}/users"))["users"]
-        assert {user["id"] for user in users} == {"w0", "w1", "mona"}
+            await watcher.sees(room, {"w0", "w1", "mona"})
+            changes = _changes(await watcher.heard("watchlist_events", number=3))
+            assert changes[1:] == [("online", "kim"), ("offline", "kim")]
+            gone = [user for sign, user in watcher.changes(room) if sign == "-"]
+            assert sorted(gone) == ["kim", "lee"]
         channels = (await ask(cluster.b, "/channels", info="subscription_count"))["channels"]
         assert channels[room] == {"subscription_count": 3}
-        assert channels[crowd] == {"subscription_count": 2}
         assert alone not in channels
         await cluster.quiet()
         removed = [user for name, user in cluster.reports(room) if name == "member_removed"]
         assert sorted(map(str, removed)) == ["kim", "lee"]
         assert cluster.reports(alone) == [("channel_occupied", None), ("channel_vacated", None)]
-        assert ("channel_vacated", None) not in cluster.reports(crowd) + cluster.reports(room)
-        for watcher in watchers:
-            await cluster.settle(room, watcher)
-            gone = [data["user_id"] for data in watcher.log("member_removed", room)]
-            assert sorted(gone) == ["kim", "lee"]
+        assert ("channel_vacated", None) not in cluster.reports(room)
 
 
 class TestRedis:
@@ -750,4 +575,4 @@ class TestRedis:
                 await publish(site, channel, mark, None)
             return all(tab.log(mark, channel) for tab in tabs)
 
-        await await_until(arrives, PATIENCE, "messages flow")
+        await await_until(arrives, what="messages flow")

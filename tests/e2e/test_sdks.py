@@ -5,14 +5,12 @@ What they sign we accept and what we sign is what they sign; what one side seals
 other opens; and every call that they have for a server is answered by a running site.
 """
 
-import asyncio
 import base64
 import json
 import string
 import time
 from asyncio import to_thread
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qsl
@@ -25,9 +23,7 @@ from nacl.secret import SecretBox
 from pusher.crypto import encrypt, generate_shared_secret
 from pusher.util import validate_user_id
 
-from broadcasting.drivers.pusher import PusherBroadcaster
 from broadcasting.encryption import seal, shared_secret
-from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.errors import Unauthorized
 from broadcasting.protocol.names import is_channel_name, is_encrypted, is_user_id
 from broadcasting.protocol.signatures import (
@@ -40,8 +36,9 @@ from broadcasting.protocol.signatures import (
     sign_user,
     verify,
 )
-from tests.conftest import RedisServer, RunningServer, RunServer
-from tests.e2e.sdks import APP, MASTER_KEY, client, node_sdk, pusher_js, python_sdk, receiver
+from tests.conftest import RunningServer, RunServer
+from tests.e2e.client import Client
+from tests.e2e.sdks import APP, MASTER_KEY, Receiver, node_sdk, python_sdk, receiver
 from tests.utils import await_until
 
 SETTINGS = "tests.e2e.sdk_settings"
@@ -189,9 +186,16 @@ class TestNodeSignatures:
 
 
 @pytest.fixture(scope="module")
-def site(module_runserver: RunServer) -> RunningServer:
+def hooks() -> Iterator[Receiver]:
+    """Return where the site posts its webhooks."""
+    with receiver() as hooks:
+        yield hooks
+
+
+@pytest.fixture(scope="module")
+def site(module_runserver: RunServer, hooks: Receiver) -> RunningServer:
     """Return a running site that the calls of this module share."""
-    return module_runserver("memory", DJANGO_SETTINGS_MODULE=SETTINGS)
+    return module_runserver("memory", DJANGO_SETTINGS_MODULE=SETTINGS, WEBHOOK_URL=hooks.url)
 
 
 @pytest.fixture
@@ -201,12 +205,17 @@ def sdk(site: RunningServer) -> Iterator[pusher.Pusher]:
         yield sdk
 
 
+async def client(site: RunningServer) -> Client:
+    """Return a new connection to `site`."""
+    return await Client.open(site.port, APP)
+
+
 class TestPythonCalls:
     """Each call of Pusher's SDK for Python."""
 
     async def test_trigger(self, site: RunningServer, sdk: pusher.Pusher) -> None:
         """One channel or several, and all sockets but the one that is left out."""
-        async with client(site) as one, client(site) as other:
+        async with await client(site) as one, await client(site) as other:
             for page in (one, other):
                 await page.join("py-a")
             await other.join("private-py-b")
@@ -228,40 +237,20 @@ class TestPythonCalls:
     async def test_trigger_batch(self, site: RunningServer, sdk: pusher.Pusher) -> None:
         """Ten events in their order, the encrypted one sealed."""
         secret_channel = "private-encrypted-py-batch"
-        async with client(site) as page:
+        async with await client(site) as page:
             await page.join("py-batch")
             await page.join(secret_channel)
             batch = [{"channel": "py-batch", "name": f"e{n}", "data": {"n": n}} for n in range(9)]
-            sealed = {"channel": secret_channel, "name": "sealed", "data": {"pin": 1234}}
+            sealed = {"channel": secret_channel, "name": "sealed", "data": {"pin": "휙"}}
             assert await to_thread(sdk.trigger_batch, [*batch, sealed]) == {}
             *plain, (channel, name, data) = await page.events(10)
             assert plain == [("py-batch", f"e{n}", {"n": n}) for n in range(9)]
             assert (channel, name) == (secret_channel, "sealed")
-            assert _open(shared_secret(APP, channel), json.dumps(data)) == '{"pin": 1234}'
-
-    async def test_what_it_seals_we_open(self, site: RunningServer, sdk: pusher.Pusher) -> None:
-        """The server carries the text as it came."""
-        channel = "private-encrypted-py-one"
-        async with client(site) as page:
-            await page.join(channel)
-            await to_thread(sdk.trigger, channel, "sealed", {"pin": "휙"})
-            [(_, _, data)] = await page.events(1)
             assert json.loads(_open(shared_secret(APP, channel), json.dumps(data))) == {"pin": "휙"}
-
-    async def test_its_answers_let_a_page_in(self, site: RunningServer, sdk: pusher.Pusher) -> None:
-        """To each kind of guarded channel."""
-        async with client(site) as page:
-            for name, member in {
-                "private-py-auth": None,
-                "private-encrypted-py-auth": None,
-                "presence-py-auth": {"user_id": "é", "user_info": {"n": "żółw"}},
-            }.items():
-                answer = sdk.authenticate(name, page.socket_id, member)
-                await page.join_with(name, answer["auth"], answer.get("channel_data"))
 
     async def test_questions(self, site: RunningServer, sdk: pusher.Pusher) -> None:
         """Channels, one channel and its users, as they are at that moment."""
-        async with client(site) as one, client(site) as other:
+        async with await client(site) as one, await client(site) as other:
             await one.join("presence-py-room", "1")
             await other.join("presence-py-room", "2")
             await one.join("py-q")
@@ -287,7 +276,7 @@ class TestPythonCalls:
         self, site: RunningServer, sdk: pusher.Pusher
     ) -> None:
         """It asks below /users/ and names no application; the key says which is meant."""
-        async with client(site) as one, client(site) as other:
+        async with await client(site) as one, await client(site) as other:
             await one.sign_in("py-1")
             await other.sign_in("py-2")
             assert await to_thread(sdk.terminate_user_connections, "py-1") == {}
@@ -312,10 +301,10 @@ class TestPythonCalls:
 class TestNodeCalls:
     """Each call of Pusher's SDK for Node."""
 
-    async def test_trigger(self, site: RunningServer) -> None:
-        """One channel or several, a batch and a user; `info` is answered."""
+    async def test_writing(self, site: RunningServer) -> None:
+        """One channel or several, a batch and a user, whose sockets it closes."""
         room, sealed = "presence-js-room", "private-encrypted-js"
-        async with client(site) as page, client(site) as other:
+        async with await client(site) as page, await client(site) as other:
             await page.join("js-a")
             await page.join(room, "1")
             await page.join(sealed)
@@ -366,10 +355,16 @@ class TestNodeCalls:
                 "to you": ("#server-to-user-js-1", {"x": 1}),
             }
             assert [name for _, name, _ in await other.events(3)] == ["Né w", "with info", "b1"]
+            (outcome,) = await to_thread(
+                node_sdk, ("terminateUserConnections", "js-1"), port=site.port
+            )
+            assert outcome == {"status": 200, "body": "{}"}
+            assert await page.close_code() == 4009
+            assert other.is_open
 
     async def test_questions(self, site: RunningServer) -> None:
         """By its `get`, which sends no hash of the body that is not there."""
-        async with client(site) as page:
+        async with await client(site) as page:
             await page.join("presence-jsq@a=b", "1")
             await page.join("cache-jsq")
             prefix = {"filter_by_prefix": "presence-jsq", "info": "user_count,subscription_count"}
@@ -396,101 +391,29 @@ class TestNodeCalls:
             assert (refused["status"], unknown["status"]) == (400, 404)
             assert "presence" in refused["body"]
 
-    async def test_terminate_user_connections(self, site: RunningServer) -> None:
-        """The user's sockets are closed for good, the others are not."""
-        async with client(site) as one, client(site) as other:
-            await one.sign_in("js-7")
-            await other.sign_in("js-8")
-            (outcome,) = await to_thread(
-                node_sdk, ("terminateUserConnections", "js-7"), port=site.port
-            )
-            assert outcome == {"status": 200, "body": "{}"}
-            assert await one.close_code() == 4009
-            await other.join("js-still-there")
 
-
-SEND = """
-from broadcasting import EncryptedPrivateChannel, broadcast_to
-channels = [EncryptedPrivateChannel("ours-a"), "ours", EncryptedPrivateChannel("ours-b")]
-broadcast_to(channels, "done", {"pin": "휙"})
-"""
-
-
-async def test_pusher_js_opens_what_we_seal(site: RunningServer) -> None:
-    """One event on two encrypted channels and a plain one; each arrives as it was fired."""
-    channels = ["private-encrypted-ours-a", "ours", "private-encrypted-ours-b"]
-    async with pusher_js(site, *channels) as lines, asyncio.timeout(30):
-        await to_thread(site.shell, SEND)
-        events = [json.loads(await lines.readline()) for _ in channels]
-    data = {"pin": "휙"}
-    assert events == [{"channel": name, "event": "done", "data": data} for name in channels]
-
-
-async def test_our_driver_writes_asks_and_closes(site: RunningServer) -> None:
-    """`PusherBroadcaster` towards a real server."""
-    broadcaster = PusherBroadcaster(app=APP, first_app_id="other", url=site.url)
-    async with client(site) as one, client(site) as other:
-        for page in (one, other):
-            await page.join("drv-0")
-        await one.join("drv-149")
-        await one.sign_in("drv-1")
-        names = [f"drv-{n}" for n in range(150)]
-        await broadcaster.abroadcast(names, "Né", '{"x":"휙"}', socket_id=other.socket_id)
-        await broadcaster.abroadcast(["drv-0"], "last", "{}")
-        assert await one.events(3) == [
-            ("drv-0", "Né", {"x": "휙"}),
-            ("drv-149", "Né", {"x": "휙"}),
-            ("drv-0", "last", {}),
-        ]
-        assert await other.events(1) == [("drv-0", "last", {})]
-        query = {"filter_by_prefix": "drv-", "info": "subscription_count"}
-        assert await to_thread(broadcaster.get, "/channels", query) == {
-            "channels": {
-                "drv-0": {"subscription_count": 2},
-                "drv-149": {"subscription_count": 1},
-            }
-        }
-        await to_thread(broadcaster.terminate_user_connections, "drv-1")
-        assert await one.close_code() == 4009
-    with pytest.raises(BroadcastError, match=r"answered 404: .*Compare ID 'nowhere'"):
-        PusherBroadcaster(
-            app=replace(APP, id="nowhere"), first_app_id="other", url=site.url
-        ).broadcast(["a"], "x", "{}")
-    with pytest.raises(BroadcastError, match=r"answered 401: .*Compare KEY 'whik-key'"):
-        PusherBroadcaster(
-            app=replace(APP, secret="wrong"), first_app_id="other", url=site.url
-        ).broadcast(["a"], "x", "{}")
-    broadcaster.close()
-
-
-async def test_webhooks_are_taken_by_both(runserver: RunServer, redis_server: RedisServer) -> None:
+async def test_webhooks_are_taken_by_both(site: RunningServer, hooks: Receiver) -> None:
     """What a server reports of a visit carries a signature that both SDKs verify."""
-    with receiver() as hooks, python_sdk() as sdk:
-        environment = {
-            "REDIS_URL": redis_server.url,
-            "WEBHOOK_URL": hooks.url,
-            "DJANGO_SETTINGS_MODULE": SETTINGS,
-        }
-        site = await to_thread(runserver, "redis", server="uvicorn", **environment)
-        async with client(site) as page:
-            await page.join("presence-hooks", "a@b")
-            await await_until(lambda: len(hooks.events) == 2, 20, "two events")
-        await await_until(lambda: len(hooks.events) == 4, 20, "four events")
-        events = [(event["name"], event["channel"], event.get("user_id")) for event in hooks.events]
-        assert {*events[:2]} == {
-            ("channel_occupied", "presence-hooks", None),
-            ("member_added", "presence-hooks", "a@b"),
-        }
-        assert {*events[2:]} == {
-            ("channel_vacated", "presence-hooks", None),
-            ("member_removed", "presence-hooks", "a@b"),
-        }
-        for headers, body in hooks.requests:
+
+    def names() -> list[tuple[str, str | None]]:
+        events = [event for event in hooks.events if event["channel"] == "presence-hooks"]
+        return [(event["name"], event.get("user_id")) for event in events]
+
+    async with await client(site) as page:
+        await page.join("presence-hooks", "a@b")
+        await await_until(lambda: len(names()) == 2, what="two events")
+    await await_until(lambda: len(names()) == 4, what="four events")
+    assert {*names()[:2]} == {("channel_occupied", None), ("member_added", "a@b")}
+    assert {*names()[2:]} == {("channel_vacated", None), ("member_removed", "a@b")}
+    requests = list(hooks.requests)
+    with python_sdk() as sdk:
+        for headers, body in requests:
             key, signature = headers["x-pusher-key"], headers["x-pusher-signature"]
             assert sdk.validate_webhook(key, signature, body) == json.loads(body)
-        answers = node_sdk(*(("webhook", headers, body) for headers, body in hooks.requests))
-        assert [event for answer in answers for event in answer["events"]] == hooks.events
-        assert all(answer["isValid"] for answer in answers)
+    for answer, (_, body) in zip(
+        node_sdk(*(("webhook", *request) for request in requests)), requests, strict=True
+    ):
+        assert answer == {"isValid": True, "events": json.loads(body)["events"]}
 
 
 def _accepts(call: Callable[[], object]) -> bool:

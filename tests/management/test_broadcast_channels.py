@@ -15,7 +15,8 @@ from pytest_django import Settings
 from broadcasting import channel_authorizer
 from broadcasting.authorization import rules as authorization
 from tests.conftest import RedisServer, RunServer
-from tests.e2e.sdks import APP, client
+from tests.e2e.client import Client
+from tests.e2e.sdks import APP
 from tests.utils import await_until, free_port
 
 CALL = "from django.core.management import call_command; call_command('broadcast_channels', *{!r})"
@@ -147,7 +148,8 @@ async def test_it_counts_the_sockets_of_a_running_site(
         assert (found["id"], found["error"]) == (APP.id, None)
         return found["channels"]
 
-    async with client(site) as one, client(site) as other:
+    first, second = [await Client.open(site.port, APP) for _ in range(2)]
+    async with first as one, second as other:
         for page, user in ((one, "1"), (other, "2")):
             await page.join("news")
             await page.join("presence-room", user)

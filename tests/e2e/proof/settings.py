@@ -29,7 +29,7 @@ FOREIGN: dict[str, Any] = {
     "SECRET": "foreign",
     "ALLOWED_ORIGINS": ["https://example.com"],
 }
-# What several processes serve together: without a limit, with one, and with a grace.
+# What several processes serve together: without a limit, and with one.
 CLUSTER: dict[str, Any] = {
     "ID": "6",
     "KEY": "cluster-key",
@@ -41,10 +41,9 @@ CLUSTER: dict[str, Any] = {
 if _url := os.environ.get("WEBHOOK_URL"):
     CLUSTER["WEBHOOKS"] = [{"URL": _url, "ALLOW_PRIVATE": True}]
 FEW: dict[str, Any] = {"ID": "7", "KEY": "few-key", "SECRET": "few", "MAX_CONNECTIONS": 3}
-GRACE: dict[str, Any] = {"ID": "8", "KEY": "grace-key", "SECRET": "grace", "PRESENCE_GRACE": 2}
 BROADCASTING = {
     **_DEMO_BROADCASTING,
-    "APPS": [PROOF, HASTY, SMALL, OFF, SECURE, FOREIGN, CLUSTER, FEW, GRACE],
+    "APPS": [PROOF, HASTY, SMALL, OFF, SECURE, FOREIGN, CLUSTER, FEW],
 }
 INSTALLED_APPS = [*_DEMO_APPS, "tests.e2e.proof"]
 ROOT_URLCONF = "tests.e2e.proof.urls"
