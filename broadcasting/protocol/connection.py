@@ -26,31 +26,9 @@ accepted.
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from . import messages
+from . import errors, messages
 from .actions import Action, ClientEvent, SignIn, Subscribe, Unsubscribe
-from .errors import (
-    ApplicationDisabled,
-    ClientEventRejected,
-    ClosingError,
-    ForbiddenOrigin,
-    FrameTooLarge,
-    Inactive,
-    InsecureTransport,
-    InvalidFrame,
-    InvalidName,
-    InvalidVersion,
-    NeverAuthorized,
-    OverQuota,
-    PongTimeout,
-    PusherError,
-    TooManyChannels,
-    TooManyMembers,
-    Unauthorized,
-    UnknownApplication,
-    UnsupportedVersion,
-    UserInfoTooLarge,
-    WatchlistTooLong,
-)
+from .errors import ClosingError, InvalidFrame, PusherError, Unauthorized
 from .limits import TokenBucket
 from .members import MAX_MEMBER_ID_LENGTH, Member, User, parse_member, parse_user
 from .messages import PING, PONG, Frame, SubscriptionSnapshot
@@ -269,33 +247,33 @@ class Connection:
     def _check_client(self, origin: str | None, is_secure: bool, is_full: bool) -> Policy:
         policy = self._policy
         if policy is None:
-            raise UnknownApplication("Application does not exist")
+            raise errors.UnknownApplication("Application does not exist")
         if not policy.enabled:
-            raise ApplicationDisabled("Application disabled")
+            raise errors.ApplicationDisabled("Application disabled")
         if self._version is not None:
             if not (self._version.isascii() and self._version.isdigit()):
-                raise InvalidVersion("The protocol parameter is not a number")
+                raise errors.InvalidVersion("The protocol parameter is not a number")
             if len(self._version) > 3 or int(self._version) not in VERSIONS:
-                raise UnsupportedVersion("Supported protocol versions are 4 to 7")
+                raise errors.UnsupportedVersion("Supported protocol versions are 4 to 7")
         if policy.force_tls and not is_secure:
-            raise InsecureTransport("Application only accepts TLS connections")
+            raise errors.InsecureTransport("Application only accepts TLS connections")
         if not policy.accepts_origin(origin):
-            raise ForbiddenOrigin("Origin not allowed")
+            raise errors.ForbiddenOrigin("Origin not allowed")
         if is_full:
-            raise OverQuota("Application is over its connection quota")
+            raise errors.OverQuota("Application is over its connection quota")
         return policy
 
     def _check_time(self, now: float, policy: Policy) -> None:
         limit = policy.authorization_timeout
         if limit is not None and now - self._opened >= limit and not self._is_authorized:
-            raise NeverAuthorized("Connection not authorized within timeout")
+            raise errors.NeverAuthorized("Connection not authorized within timeout")
         if self._pinged_at is not None:
             # From the ping on: a process that was delayed has pinged late.
             waited = now - self._pinged_at
             if waited >= policy.activity_timeout and not self.channels:
-                raise Inactive("Nothing subscribed and nothing said")
+                raise errors.Inactive("Nothing subscribed and nothing said")
             if waited >= PONG_TIMEOUT:
-                raise PongTimeout("Pong reply not received")
+                raise errors.PongTimeout("Pong reply not received")
         elif now - self._last_activity >= policy.activity_timeout:
             self._pinged_at = now
             self._frames.append(PING)
@@ -312,7 +290,7 @@ class Connection:
         if len(text) * 4 > policy.max_frame_size and (
             len(text.encode(errors="surrogatepass")) > policy.max_frame_size
         ):
-            raise FrameTooLarge(f"A frame may have {policy.max_frame_size} bytes")
+            raise errors.FrameTooLarge(f"A frame may have {policy.max_frame_size} bytes")
         frame = _decode_object(text)
         event = frame.get("event")
         if not isinstance(event, str):
@@ -358,20 +336,20 @@ class Connection:
             if self.user is None or channel != user_channel(self.user.id):
                 raise Unauthorized(f"Only the user who signed in may join {channel[:200]}")
         elif not is_channel_name(channel) or len(channel) > policy.max_channel_name_length:
-            raise InvalidName(
+            raise errors.InvalidName(
                 f"A channel name has 1 to {policy.max_channel_name_length} characters: letters "
                 f"and digits of ASCII and _ - = @ , . ;"
             )
 
     def _check_limits(self, policy: Policy) -> None:
         if len(self._joined) + len(self._joining) >= policy.max_channels:
-            raise TooManyChannels(f"A connection may have {policy.max_channels} channels")
+            raise errors.TooManyChannels(f"A connection may have {policy.max_channels} channels")
         if self._subscriptions is None:
             # A client that comes back asks for all its channels at once.
             rate = policy.max_subscription_rate
             self._subscriptions = TokenBucket(rate, max(rate, policy.max_channels), self._opened)
         if not self._subscriptions.take(self._last_activity):
-            raise TooManyChannels("Subscribing too fast")
+            raise errors.TooManyChannels("Subscribing too fast")
 
     def _authorize(self, channel: str, data: Mapping[str, object], policy: Policy) -> Member | None:
         """Return who joins a presence channel. Raise unless the client may join."""
@@ -411,7 +389,7 @@ class Connection:
         check_user(policy, auth, self.socket_id, user_data)
         try:
             user = parse_user(user_data, policy.max_user_info_size)
-        except UserInfoTooLarge as error:
+        except errors.UserInfoTooLarge as error:
             raise Unauthorized(error.message) from error
         if self.user is not None and self.user.id != user.id:
             raise Unauthorized("Another user has signed in on this connection")
@@ -420,7 +398,9 @@ class Connection:
             return []
         self.user = user
         if policy.watchlist and user.is_cut:
-            self._answer(WatchlistTooLong(f"The first {len(user.watchlist)} users are watched"))
+            self._answer(
+                errors.WatchlistTooLong(f"The first {len(user.watchlist)} users are watched")
+            )
         return [SignIn(user)]
 
     def _client_event(
@@ -446,14 +426,14 @@ class Connection:
         if self._client_events is None:
             self._client_events = TokenBucket(rate, rate, self._last_activity)
         if not self._client_events.take(self._last_activity):
-            raise ClientEventRejected(
+            raise errors.ClientEventRejected(
                 f"The rate limit of {rate} client events per second was exceeded"
             )
         text = _relayed(frame.get("data"))
         if len(event) > MAX_EVENT_LENGTH or not is_utf8(event) or not is_utf8(text):
             raise InvalidFrame("A client event whose name is too long, or that is not UTF-8")
         if len(text.encode()) > policy.max_event_size:
-            raise ClientEventRejected(
+            raise errors.ClientEventRejected(
                 f"The data of a client event may have {policy.max_event_size} bytes"
             )
         member = self._joined[channel]
@@ -493,11 +473,11 @@ class Connection:
 
 
 _SUBSCRIPTION_ERRORS = {
-    InvalidName: ("InvalidName", 400),
+    errors.InvalidName: ("InvalidName", 400),
     Unauthorized: ("AuthError", 401),
-    TooManyMembers: ("LimitReached", 4100),
-    TooManyChannels: ("LimitReached", 4301),
-    UserInfoTooLarge: ("LimitReached", 4301),
+    errors.TooManyMembers: ("LimitReached", 4100),
+    errors.TooManyChannels: ("LimitReached", 4301),
+    errors.UserInfoTooLarge: ("LimitReached", 4301),
 }
 
 

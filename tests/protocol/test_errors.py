@@ -35,7 +35,6 @@ STAYING = list(CODES)[15:]
 
 
 def leaves(root: type[PusherError]) -> Iterator[type[PusherError]]:
-    """Return the classes that are raised."""
     for child in root.__subclasses__():
         if child is ClosingError:
             yield from leaves(child)

@@ -27,9 +27,17 @@ def test_information_is_kept_as_compact_json() -> None:
     assert member == Member("1", '{"b":1,"a":"ż"}')
 
 
-@pytest.mark.parametrize("text", ['{"user_id":"1"}', '{"user_id":"1","user_info":null}'])
-def test_no_information_is_null(text: str) -> None:
-    assert parse_member(text, 100) == Member("1", "null")
+@pytest.mark.parametrize(
+    ("value", "user_id"),
+    [
+        *((f'"{text}"', text) for text in ("__proto__", "constructor", "0", "ż", "x" * 128)),
+        *((text, text) for text in ("0", "-1", "10", "1.5", "1" * 30)),
+    ],
+)
+def test_any_id_is_its_text(value: str, user_id: str) -> None:
+    """0 included, which Reverb takes for a missing id. No information is null."""
+    assert parse_member(f'{{"user_id":{value}}}', 100) == Member(user_id, "null")
+    assert parse_member(f'{{"user_id":{value},"user_info":null}}', 100) == Member(user_id)
 
 
 @given(info=ANY_JSON)

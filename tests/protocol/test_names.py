@@ -107,7 +107,6 @@ def test_a_channel_name_is_ascii_and_needs_no_escape(name: str) -> None:
     ],
 )
 def test_event_names(name: object, is_valid: bool) -> None:
-    """Nearly any text will do."""
     assert is_event_name(name) is is_valid
 
 

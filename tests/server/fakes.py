@@ -42,36 +42,29 @@ class FakeSocket:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody has closed it."""
         return self.closed is None
 
     @property
     def close_code(self) -> int | None:
-        """The code that the client would see."""
         return None if self.closed is None else self.closed[0]
 
     @property
     def events(self) -> list[tuple[str, str | None]]:
-        """Event and channel of each frame."""
         return [(f["event"], f.get("channel")) for f in self.decoded]
 
     @property
     def decoded(self) -> list[dict[str, Any]]:
-        """Each frame as a dictionary."""
         return [json.loads(frame.text) for frame in self.frames]
 
     def send(self, frame: Frame) -> None:
-        """Note a frame."""
         if self.closed is None:
             self.frames.append(frame)
 
     def close(self, code: int, reason: str) -> None:
-        """Note the first close."""
         if self.closed is None:
             self.closed = (code, reason)
 
     def tick(self, now: float) -> None:
-        """Note the time."""
         self.ticks.append(now)
 
 
@@ -85,19 +78,16 @@ class FakePresence(LocalPresence):
     async def join(
         self, topic: str, entry: str, member: Member, *, socket_id: str, limit: int
     ) -> Members | None:
-        """Enter `member`."""
         await self._pause("join")
         members = await super().join(topic, entry, member, socket_id=socket_id, limit=limit)
         await self._pause("joined")
         return members
 
     async def leave(self, topic: str, entry: str, *, grace: float = 0) -> None:
-        """Take `entry` out."""
         await self._pause("leave")
         await super().leave(topic, entry, grace=grace)
 
     async def members(self, topic: str) -> Members:
-        """Return who is there, read before the call waits."""
         members = await super().members(topic)
         await self._pause("members")
         return members
@@ -131,14 +121,12 @@ class FakeBroker(Broker):
         self.connections = 0
 
     async def connect(self, listener: Listener) -> None:
-        """Begin to read."""
         self.connections += 1
         await self.pause("connect")
         self.listener = listener
         self.presence.connect(listener)
 
     async def close(self) -> None:
-        """Stop reading."""
         self.calls.append(("close", ""))
         self.listener = None
 
@@ -156,7 +144,6 @@ class FakeBroker(Broker):
             raise
 
     async def unsubscribe(self, topic: str) -> None:
-        """Leave."""
         self.calls.append(("unsubscribe", topic))
         self.joined.discard(topic)
         await self.pause("unsubscribe")
@@ -170,18 +157,15 @@ class FakeBroker(Broker):
         self.put(message)
 
     def put(self, message: Message) -> None:
-        """Deliver at once, if the topic is joined."""
         if self.listener is not None and message.topic in self.joined | self.joined_controls:
             self.listener.deliver(message)
 
     async def cached(self, topic: str) -> Cached | None:
-        """Return the last event, read before the call waits."""
         cached = self.last_events.get(topic)
         await self.pause("cached")
         return cached
 
     def release(self, index: int = 0, error: Exception | None = None) -> None:
-        """Let one waiting call go on, or fail it with `error`."""
         _, future = self.waiting.pop(index)
         if future.done():
             return  # Its caller was cancelled.
@@ -191,7 +175,6 @@ class FakeBroker(Broker):
             future.set_exception(error)
 
     def release_all(self) -> None:
-        """Let every call go on, those to come included."""
         self.held = False
         while self.waiting:
             self.release()
@@ -225,11 +208,9 @@ class Tab:
 
     @property
     def socket_id(self) -> str:
-        """The id that publishers may exclude."""
         return self.connection.socket_id
 
     def subscribe(self, *channels: str) -> None:
-        """Ask for `channels`."""
         for channel in channels:
             self.session.receive(subscribe(channel))
 
@@ -240,12 +221,10 @@ class Tab:
         self.session.receive(subscribe(channel, auth=auth, channel_data=data))
 
     def sign_in(self, user_id: str, *watchlist: str) -> None:
-        """Sign in, with a valid signature."""
         data = json.dumps({"id": user_id, "watchlist": watchlist})
         self.session.receive(sign_in(data, sign_user(self.app, self.socket_id, data)))
 
     def send_event(self, channel: str, event: str, data: object) -> None:
-        """Send a client event."""
         self.session.receive(client_event(channel, event, data))
 
     def told(self, *events: str) -> list[dict[str, Any]]:
@@ -275,7 +254,6 @@ class Tab:
         return known
 
     def unsubscribe(self, channel: str) -> None:
-        """Leave `channel`."""
         self.session.receive(unsubscribe(channel))
 
     def heard(self, channel: str) -> list[str]:
@@ -308,10 +286,8 @@ async def settle() -> None:
 
 
 def message(channel: str, data: str = "{}", socket_id: str | None = None) -> Message:
-    """Return an event of `channel`."""
     return Message(topic_of(APP_ID, channel), "e", data, socket_id)
 
 
 def address(channel: str) -> str:
-    """Return the topic of `channel`."""
     return topic_of(APP_ID, channel)

@@ -10,7 +10,7 @@ from broadcasting.exceptions import BroadcastError
 from broadcasting.protocol.messages import Message, subscription_count_data
 from broadcasting.server import counts
 from broadcasting.server.hub import Hub
-from tests.server.fakes import APP, APP_ID, FakeBroker, Tab, address, hub_on, settle
+from tests.server.fakes import APP, FakeBroker, Tab, address, hub_on, settle
 
 ROOM = "presence-room"
 SUCCEEDED = "pusher_internal:subscription_succeeded"
@@ -27,12 +27,10 @@ async def hub(broker: FakeBroker) -> AsyncIterator[Hub]:
 
 
 def tabs_of(hub: Hub, count: int) -> list[Tab]:
-    """Return tabs of the application."""
     return [Tab(hub, number, app=COUNTING) for number in range(1, count + 1)]
 
 
 def numbers(tab: Tab) -> list[int]:
-    """Return the numbers that a tab was told."""
     return [frame["data"]["subscription_count"] for frame in tab.told(COUNT)]
 
 
@@ -135,19 +133,3 @@ async def test_a_channel_is_counted_again_when_the_broker_asks(
     await hub.keep_up()
     await hub.keep_up()
     assert numbers(tab) == [1, 3]
-
-
-async def test_the_presence_knows_the_sockets_of_each_channel(hub: Hub, broker: FakeBroker) -> None:
-    tabs = tabs_of(hub, 3)
-    for tab in tabs:
-        tab.subscribe("x")
-        tab.sign_in("1")
-        tab.subscribe("#server-to-user-1")
-    tabs[0].join(ROOM, "1")
-    await settle()
-    assert await broker.presence.occupied(APP_ID) == {"x": 3, ROOM: 1}
-    assert await broker.presence.sizes([address(ROOM)]) == {address(ROOM): (1, 1)}
-    for tab in tabs:
-        tab.session.closed()
-    await settle()
-    assert await broker.presence.occupied(APP_ID) == {}

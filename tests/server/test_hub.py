@@ -23,7 +23,6 @@ CLOSED = ("close", "")
 
 
 async def joined_tabs(hub: Hub, count: int, channel: str = "x") -> list[Tab]:
-    """Return tabs that are in `channel`."""
     tabs = [Tab(hub, number) for number in range(1, count + 1)]
     for tab in tabs:
         tab.subscribe(channel)
@@ -290,11 +289,6 @@ class TestEnd:
         late = Tab(hub)
         assert late.socket.closed == (4200, "Server is going away")
         assert hub.session_count == 0
-
-    async def test_a_process_that_will_go_still_serves(self, hub: Hub) -> None:
-        hub.is_draining = True
-        (tab,) = await joined_tabs(hub, 1)
-        assert tab.socket.is_open
 
 
 async def test_what_happens_is_counted(hub: Hub) -> None:

@@ -119,5 +119,4 @@ class TestOpenSession:
 
 
 def own_key() -> str:
-    """Return the key of the first application."""
     return get_settings().apps[0].key

@@ -1,6 +1,5 @@
 """What webhooks and signals are told, and what not."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,11 +31,9 @@ class Told:
         self.endpoints: list[Endpoint] = []
 
     def wants(self, app_id: str, name: str, channel: str) -> bool:
-        """Ask for everything."""
         return True
 
     def add(self, app_id: str, event: Mapping[str, object]) -> None:
-        """Note an event."""
         self.events.append((app_id, dict(event)))
 
     async def close(self, timeout: float) -> None:
@@ -45,7 +42,6 @@ class Told:
 
 @pytest_asyncio.fixture
 async def hub(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
-    """Return a hub whose webhooks are `Told`."""
     monkeypatch.setattr(module, "Webhooks", Told)
     with hub_on(broker, COUNTING) as hub:
         yield hub
@@ -53,7 +49,6 @@ async def hub(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 def told(name: str) -> list[dict[str, object]]:
-    """Return the events of this name, without it."""
     return [
         {key: value for key, value in event.items() if key != "name"}
         for app_id, event in Told.events
@@ -159,7 +154,6 @@ async def test_nothing_is_told_of_the_servers_own_channels(hub: Hub, broker: Fak
 
 @contextmanager
 def received(signal: Signal) -> Iterator[list[dict[str, Any]]]:
-    """Collect what `signal` says."""
     calls: list[dict[str, Any]] = []
 
     async def receiver(**arguments: Any) -> None:
@@ -190,21 +184,3 @@ async def test_signals_say_the_same(hub: Hub) -> None:
     assert closed == [{"app_id": APP_ID, "socket_id": "1.1", "code": None}]
     assert occupied == [{"app_id": APP_ID, "channel": ROOM}]
     assert added == [{"app_id": APP_ID, "channel": ROOM, "user_id": "7"}]
-
-
-async def test_a_slow_receiver_holds_up_no_socket(hub: Hub) -> None:
-    gate = asyncio.Event()
-
-    async def slow(**arguments: Any) -> None:
-        await gate.wait()
-
-    signals.connection_opened.connect(slow)
-    try:
-        tab = Tab(hub, 1)
-        tab.subscribe("x")
-        await settle()
-        assert hub.deliver(message("x")) == 1
-        assert tab.heard("x")[0] == "joined"
-    finally:
-        gate.set()
-        signals.connection_opened.disconnect(slow)

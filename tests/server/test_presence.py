@@ -2,11 +2,9 @@
 
 from dataclasses import replace
 
-import pytest
 import pytest_asyncio
 
 from broadcasting.exceptions import PublisherBusy
-from broadcasting.protocol.members import Member
 from broadcasting.protocol.signatures import sign_channel
 from broadcasting.server.hub import Hub
 from tests.server.fakes import APP, FakeBroker, Tab, address, message, settle
@@ -19,15 +17,8 @@ REMOVED = "pusher_internal:member_removed"
 GRACEFUL = replace(APP, presence_grace=3)
 
 
-def enter(broker: FakeBroker, channel: str, entry: str, user_id: str) -> None:
-    """Let a socket of another process join."""
-    member = Member(user_id)
-    broker.store.join(object(), address(channel), entry, member, socket_id="9.9", limit=100)
-
-
 @pytest_asyncio.fixture
 async def tabs(hub: Hub) -> list[Tab]:
-    """Return three tabs that have said nothing yet."""
     return [Tab(hub, number) for number in (1, 2, 3)]
 
 
@@ -79,28 +70,6 @@ class TestMembers:
         zero.session.closed()
         await settle()
         assert ana.told(REMOVED) == [{"event": REMOVED, "channel": ROOM, "data": {"user_id": "0"}}]
-
-    async def test_joining_twice_is_being_there_once(self, tabs: list[Tab]) -> None:
-        ana, ben, _ = tabs
-        ana.join(ROOM, "1")
-        for _ in range(2):
-            ben.join(ROOM, "2")
-            await settle()
-        assert len(ana.told(ADDED)) == 1
-        ben.unsubscribe(ROOM)
-        await settle()
-        assert ana.members(ROOM) == {"1": None}
-
-    async def test_tabs_that_vanish_together_are_told_once(self, tabs: list[Tab]) -> None:
-        ana, one, two = tabs
-        ana.join(ROOM, "1")
-        one.join(ROOM, "2")
-        two.join(ROOM, "2")
-        await settle()
-        one.session.closed()
-        two.session.closed()
-        await settle()
-        assert len(ana.told(REMOVED)) == 1
 
     async def test_a_reload_within_the_grace_is_not_told(
         self, broker: FakeBroker, hub: Hub
@@ -157,57 +126,6 @@ class TestMembers:
         await settle()
         assert other.members(ROOM) == {"2": None}
 
-    async def test_a_change_while_joining_is_told_once(
-        self, tabs: list[Tab], broker: FakeBroker
-    ) -> None:
-        ana, ben, eve = tabs
-        ana.join(ROOM, "1")
-        await settle()
-        broker.held = True
-        ben.join(ROOM, "2")
-        await settle()
-        # Ben waits before his step: who joins now is in his list.
-        enter(broker, ROOM, "e1", "3")
-        broker.release()
-        await settle()
-        # His step is done, the answer is under way: who joins now is not.
-        enter(broker, ROOM, "e2", "4")
-        broker.release_all()
-        await settle()
-        assert ben.members(ROOM) == {"1": None, "2": None, "3": None, "4": None}
-        assert [frame["data"]["user_id"] for frame in ben.told(ADDED)] == ["4"]
-        assert ana.members(ROOM) == ben.members(ROOM)
-        assert eve.members(ROOM) is None
-
-    @pytest.mark.parametrize("moment", ["before", "after"])
-    @pytest.mark.parametrize("way", ["unsubscribe", "close", "come back"])
-    async def test_who_changes_their_mind_leaves_nothing_behind(
-        self, tabs: list[Tab], broker: FakeBroker, moment: str, way: str
-    ) -> None:
-        ana, ben, _ = tabs
-        ana.join(ROOM, "1")
-        await settle()
-        broker.held = True
-        ben.join(ROOM, "2")
-        await settle()
-        if moment == "after":
-            broker.release()
-            await settle()
-        if way == "close":
-            ben.session.closed()
-        else:
-            ben.unsubscribe(ROOM)
-        if way == "come back":
-            ben.join(ROOM, "2")
-        broker.release_all()
-        await settle()
-        expected = {"1": None, "2": None} if way == "come back" else {"1": None}
-        assert ana.members(ROOM) == expected
-        stored = await broker.presence.members(address(ROOM))
-        assert set(stored.infos) == set(expected)
-        if way == "come back":
-            assert ben.members(ROOM) == expected
-
     async def test_a_presence_that_fails_closes_the_socket_and_keeps_no_entry(
         self, tabs: list[Tab], broker: FakeBroker
     ) -> None:
@@ -227,23 +145,6 @@ class TestMembers:
 
 
 class TestCacheChannels:
-    async def test_the_last_event_comes_before_what_is_newer(
-        self, tabs: list[Tab], broker: FakeBroker
-    ) -> None:
-        ana, *_ = tabs
-        await broker.publish(message("cache-x", "1"))
-        broker.held = True
-        ana.subscribe("cache-x")
-        await settle()
-        await broker.publish(message("cache-x", "2"))  # Joined; the cache is not read yet.
-        broker.release()
-        await settle()
-        await broker.publish(message("cache-x", "3"))  # Read; the answer is under way.
-        broker.release_all()
-        await settle()
-        await broker.publish(message("cache-x", "4"))
-        assert ana.heard("cache-x") == ["joined", "2", "3", "4"]
-
     async def test_the_last_event_outlives_the_last_subscriber(
         self, tabs: list[Tab], broker: FakeBroker
     ) -> None:

@@ -58,13 +58,6 @@ class TestSubscribe:
         await settle()
         assert tab.socket.events == [GREETED, JOINED]
 
-    async def test_applications_do_not_meet(self, hub: Hub, broker: FakeBroker) -> None:
-        for app_id in ("1", "2"):
-            Tab(hub, int(app_id), app=replace(APP, id=app_id)).subscribe("x")
-        await settle()
-        assert broker.joined == {"1:x", "2:x"}
-        assert hub.deliver(message("x")) == 1
-
     @pytest.mark.parametrize("way", ["unsubscribe", "close"])
     async def test_changing_ones_mind_in_the_same_turn_joins_nothing(
         self, hub: Hub, broker: FakeBroker, way: str
@@ -80,22 +73,6 @@ class TestSubscribe:
         assert hub.deliver(message("x")) == 0
         assert tab.socket.events == [GREETED]
         assert (hub.topics, broker.joined) == ({}, set())
-
-    @pytest.mark.parametrize("joined_before", [True, False])
-    async def test_coming_back_in_the_same_turn_joins_once(
-        self, hub: Hub, broker: FakeBroker, joined_before: bool
-    ) -> None:
-        if joined_before:
-            Tab(hub, 9).subscribe("x")
-            await settle()
-        tab = Tab(hub)
-        tab.subscribe("x")
-        tab.unsubscribe("x")
-        tab.subscribe("x")
-        await settle()
-        hub.deliver(message("x", "1"))
-        assert tab.heard("x") == ["joined", "1"]
-        assert broker.joined == {address("x")}
 
 
 class TestFailure:
@@ -265,22 +242,3 @@ class TestClosed:
         await settle()
         gc.collect()
         assert connection() is None
-
-    @pytest.mark.parametrize("held_call", ["connect", "subscribe"])
-    async def test_while_subscribing_it_leaves_nothing_behind(
-        self, hub: Hub, broker: FakeBroker, held_call: str
-    ) -> None:
-        broker.held = True
-        tab = Tab(hub)
-        tab.subscribe("x")
-        await settle()
-        if held_call == "subscribe":
-            broker.release()
-            await settle()
-        assert [call for call, _ in broker.waiting] == [held_call]
-        tab.session.closed()
-        await settle()
-        broker.release_all()
-        await settle()
-        assert (hub.topics, broker.joined) == ({}, set())
-        assert tab.socket.events == [GREETED]

@@ -77,7 +77,6 @@ class Visitor:
         self.tab.sign_in(self.user)
 
     def join(self, channel: str) -> None:
-        """Ask for a channel, as whoever may."""
         if is_presence(channel):
             self.tab.join(channel, self.user)
         elif is_guarded(channel):
@@ -101,7 +100,6 @@ class Visitor:
         self.rooms[channel] = Room()
 
     def read(self) -> None:
-        """Enter what was told since the last time."""
         frames = self.tab.socket.decoded[self._read :]
         self._read += len(frames)
         assert not (self.is_gone and frames), "told something after it had gone"
@@ -174,12 +172,10 @@ class World:
         self.visitors = [self.open() for _ in range(TABS)]
 
     def open(self) -> Visitor:
-        """Let somebody come."""
         self.opened += 1
         return Visitor(self, self.opened)
 
     async def play(self, step: tuple[Any, ...]) -> None:
-        """Take one step, then look at everything."""
         match step:
             case ("join", index, channel):
                 self.visitors[index].join(channel)
@@ -230,7 +226,6 @@ class World:
         sender.tab.send_event(channel, "client-whisper", str(self.number))
 
     def close(self, index: int) -> None:
-        """Let a client go, and another come in its place."""
         visitor = self.visitors[index]
         visitor.read()
         visitor.tab.session.closed()
@@ -239,7 +234,6 @@ class World:
         self.visitors[index] = self.open()
 
     def look(self) -> None:
-        """Check what holds at any time."""
         for index, visitor in enumerate(self.visitors):
             visitor.read()
             for channel, room in visitor.rooms.items():
@@ -276,7 +270,6 @@ class World:
             visitor.read()
 
     async def rest(self) -> None:
-        """Let graces and late numbers come to their end."""
         await settle()
         self.broker.clock.advance(60)
         await self.broker.presence.expire()
@@ -286,7 +279,6 @@ class World:
         self.look()
 
     def inside(self, channel: str) -> list[Visitor]:
-        """Return who is in a channel."""
         return [v for v in self.visitors if v.rooms[channel].state == "in"]
 
     def check_rest(self) -> None:

@@ -14,7 +14,6 @@ UNSUBSCRIBED = ("unsubscribe", address("x"))
 
 @pytest.fixture
 async def old(hub: Hub) -> Tab:
-    """Return a tab that is in the channel."""
     tab = Tab(hub, 9)
     tab.subscribe("x")
     await settle()
@@ -135,50 +134,6 @@ class TestOvertaking:
         assert broker.calls == [SUBSCRIBED, UNSUBSCRIBED, SUBSCRIBED]
         assert broker.joined == {address("x")}
         assert new.heard("x") == ["joined"]
-
-    @pytest.mark.parametrize("is_wanted_by_another", [True, False])
-    async def test_a_join_whose_socket_has_left(
-        self, hub: Hub, broker: FakeBroker, is_wanted_by_another: bool
-    ) -> None:
-        await hub.start()
-        broker.held = True
-        first, second = Tab(hub, 1), Tab(hub, 2)
-        first.subscribe("x")
-        await settle()
-        first.unsubscribe("x")
-        if is_wanted_by_another:
-            second.subscribe("x")
-        await settle()
-        broker.release_all()
-        await settle()
-        assert broker.calls == [SUBSCRIBED] + [UNSUBSCRIBED] * (not is_wanted_by_another)
-        assert second.heard("x") == ["joined"] * is_wanted_by_another
-        assert first.heard("x") == []
-
-    @pytest.mark.parametrize("behind", ["a leave", "the start"])
-    async def test_a_join_that_waits_and_is_given_up(
-        self, hub: Hub, broker: FakeBroker, behind: str
-    ) -> None:
-        hasty, new = Tab(hub, 1), Tab(hub, 2)
-        if behind == "a leave":
-            new.subscribe("x")
-            await settle()
-        broker.held = True
-        if behind == "a leave":
-            new.unsubscribe("x")
-            await settle()
-        hasty.subscribe("x")
-        await settle()
-        hasty.unsubscribe("x")
-        if behind == "a leave":
-            broker.release_all()  # The leave ends; the hasty one has the lock next.
-            await asyncio.sleep(0)
-        new.subscribe("x")
-        broker.release_all()
-        await settle()
-        hub.deliver(message("x", "1"))
-        assert new.heard("x")[-2:] == ["joined", "1"]
-        assert broker.joined == {address("x")}
 
     async def test_a_join_that_fails_after_the_socket_has_come_back(
         self, hub: Hub, broker: FakeBroker

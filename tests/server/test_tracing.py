@@ -22,7 +22,6 @@ from tests.utils import ping, subscribe
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
-    """Trace, and return the list that the lines come to."""
     monkeypatch.setattr(server, "_hub_class", Hub)
     monkeypatch.setattr(server, "_session_class", Session)
     told: list[str] = []
@@ -41,7 +40,6 @@ def lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
 
 @pytest_asyncio.fixture
 async def site() -> AsyncIterator[None]:
-    """Serve in memory."""
     with override_settings(BROADCASTING={"DEFAULT": "memory"}):
         yield
         await stop_hub()

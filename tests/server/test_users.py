@@ -44,7 +44,6 @@ async def test_connections_of_a_user_are_closed_on_command(hub: Hub, broker: Fak
 class TestWatchlists:
     @pytest.fixture
     async def watchers(self, hub: Hub) -> list[Tab]:
-        """Return three tabs of an application with watchlists."""
         return [Tab(hub, number, app=WATCHING) for number in (1, 2, 3)]
 
     @staticmethod
@@ -71,15 +70,6 @@ class TestWatchlists:
         await settle()
         assert self.heard(ana)[1:] == [{"offline": ["2"]}]
         assert ben_too.told(WATCHED) == []
-
-    async def test_two_who_watch_each_other(self, watchers: list[Tab]) -> None:
-        ana, ben, _ = watchers
-        ana.sign_in("1", "2")
-        await settle()
-        ben.sign_in("2", "1")
-        await settle()
-        assert self.heard(ana) == [{"offline": ["2"]}, {"online": ["2"]}]
-        assert self.heard(ben) == [{"online": ["1"]}]
 
     async def test_a_user_may_watch_themselves(self, hub: Hub, watchers: list[Tab]) -> None:
         ana, *_ = watchers

@@ -13,7 +13,6 @@ from broadcasting.server.metrics.workers import Worker, get_worker, set_worker
 
 @pytest_asyncio.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """Yield the loop's hub."""
     yield get_hub()
     await stop_hub()
 

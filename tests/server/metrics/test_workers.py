@@ -17,7 +17,6 @@ from broadcasting.server.metrics.workers import (
 
 
 def share_as(worker: Worker, hub: Hub) -> None:
-    """Write the numbers of `hub` as those of `worker`."""
     before = get_worker()
     set_worker(worker)
     share_metrics(hub)

@@ -24,17 +24,16 @@ class Site:
 
     Attributes:
         pauses: The seconds of each pause between two attempts.
-        held: Whether pauses last until they are cancelled.
+        held_at: The number of a pause that lasts until it is cancelled.
     """
 
     def __init__(self) -> None:
         self.clock = FakeClock(NOW)
         self.pauses: list[float] = []
-        self.held = False
+        self.held_at = 0
         self.made: list[Webhooks] = []
 
     def webhooks(self, *webhooks: Webhook, **options: Any) -> Webhooks:
-        """Return the webhooks of application 1."""
         options = {"clock": self.clock, "sleep": self.sleep, **options}
         self.made.append(Webhooks([app_with(*webhooks)], **options))
         return self.made[-1]
@@ -45,9 +44,8 @@ class Site:
         return webhooks, webhooks.endpoints[0]
 
     async def sleep(self, seconds: float) -> None:
-        """Move the clock, or wait for ever."""
         self.pauses.append(seconds)
-        if self.held:
+        if len(self.pauses) == self.held_at:
             await asyncio.get_running_loop().create_future()
         await asyncio.sleep(0)
         self.clock.advance(seconds)
@@ -65,7 +63,6 @@ async def site() -> AsyncIterator[Site]:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """Return a receiver over plain HTTP."""
     receiver = Receiver()
     yield receiver
     receiver.stop()
@@ -81,22 +78,18 @@ def secure_receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 
 def app_with(*webhooks: Webhook) -> Application:
-    """Return application 1 with these webhooks."""
     return Application(id="1", key=KEY, secret=SECRET, secret_fallbacks=("old",), webhooks=webhooks)
 
 
 def local(url: str, **options: Any) -> Webhook:
-    """Return a webhook that may lead to this machine."""
     return Webhook(url=url, allow_private=True, **options)
 
 
 def occupied(channel: str, **more: object) -> dict[str, object]:
-    """Return an event of `channel`."""
     return {"name": "channel_occupied", "channel": channel, **more}
 
 
 def threads() -> list[threading.Thread]:
-    """Return the threads that requests run in."""
     return [thread for thread in threading.enumerate() if thread.name == "webhook"]
 
 

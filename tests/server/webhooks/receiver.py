@@ -59,22 +59,18 @@ class Receiver(ThreadingHTTPServer):
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
         port: int = self.server_address[1]
         return port
 
     @property
     def url(self) -> str:
-        """The address of a webhook."""
         return f"http://127.0.0.1:{self.port}/hook"
 
     @property
     def events(self) -> list[list[Any]]:
-        """The channels of the events in each body."""
         return [[e["channel"] for e in json.loads(body)["events"]] for _, body in self.posts]
 
     def take(self, handler: "_Handler", body: bytes) -> int:
-        """Note a request and return the status to answer with."""
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         self.clients.add(handler.client_address)
@@ -86,7 +82,6 @@ class Receiver(ThreadingHTTPServer):
         return status
 
     def hang_up(self) -> None:
-        """Close all connections, as servers do with idle ones."""
         while self.sockets:
             self.sockets.pop().shutdown(socket.SHUT_RDWR)
 
@@ -94,7 +89,6 @@ class Receiver(ThreadingHTTPServer):
         """Say nothing: clients that hang up are part of the tests."""
 
     def stop(self) -> None:
-        """End it."""
         self.gate.set()
         self.shutdown()
         self._thread.join()

@@ -11,7 +11,6 @@ NOW = 1_700_000_000.123
 
 
 def queue_of(*events: bytes) -> EventQueue:
-    """Return a queue of events, a second between each two."""
     queue = EventQueue()
     for number, event in enumerate(events):
         assert queue.add(NOW + number, event)

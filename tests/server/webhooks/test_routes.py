@@ -159,12 +159,3 @@ async def test_nothing_runs_before_something_happens(site: Site, receiver: Recei
     await sent(webhooks, 1)
     await await_until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
     await await_until(lambda: not threads())
-
-
-async def test_an_application_without_webhooks_costs_nothing() -> None:
-    webhooks = Webhooks([app_with()])
-    with mock.patch.object(json, "dumps") as dumps:
-        webhooks.add("1", occupied("a"))
-    assert not dumps.called
-    assert not webhooks.wants("1", "channel_occupied", "a")
-    await webhooks.close(5)
