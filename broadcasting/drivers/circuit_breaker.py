@@ -1,14 +1,13 @@
 """
 A bus that hangs must not hold up every request for its timeout.
 
-Each connection has a `Breaker`, and so has the queue. It is *closed* while calls go
-through. When so many in a row have failed, and each took its time to do so, it *opens*:
-calls are refused at once, but for a single one every few seconds that finds out whether the
-bus is back. A failure that came at once has cost nobody time: it neither opens the circuit
-nor keeps it open, so a bus that refuses connections while it restarts is used again when it
-is up.
+Each connection has a `Breaker`, and so has the queue. It is *closed* while calls go through.
+It *opens* after some slow failures in a row: calls are refused at once, except for one every
+few seconds that tries whether the bus is back. A failure that comes at once costs nobody time.
+It neither opens the circuit nor keeps it open, so a bus that refuses connections while it
+restarts is used again as soon as it is up.
 
-State lives in the process and ends with it. Only changes take a lock.
+Each process has breakers of its own. Only changes take a lock.
 """
 
 import logging
@@ -30,11 +29,12 @@ logger = logging.getLogger("broadcasting.events")
 
 class Breaker:
     """
-    Lets calls of one connection's driver through, or refuses them.
+    Makes the calls of one connection, or refuses them.
 
     Args:
-        name: What it guards, as the beginning of a sentence.
+        name: The connection, as the beginning of a sentence.
         options: When to open, and for how long.
+        clock: Returns seconds that never go back.
     """
 
     def __init__(
@@ -44,9 +44,8 @@ class Breaker:
         self._options = options
         self._clock = clock
         self._lock = threading.Lock()
-        # In a row, without a success between them.
-        self._failures = 0
-        # While it is open: since when, until when, whether a call finds out, what was refused.
+        self._failures = 0  # Slow ones in a row.
+        # While it is open: since when, until when, whether a call is a trial, calls refused.
         self._is_open = False
         self._opened = self._until = 0.0
         self._is_tried = False
@@ -55,12 +54,12 @@ class Breaker:
 
     def call(self, function: Callable[..., object], *args: object, **kwargs: object) -> None:
         """
-        Call `function`, and learn from what it raises.
+        Call `function`, and count what it raises.
 
-        A `PayloadError` is the caller's mistake and says nothing about the bus.
+        A `PayloadError` is the caller's mistake and is not counted.
 
         Raises:
-            CircuitOpen: It was not called.
+            CircuitOpen: The function was not called.
         """
         started = self._clock()
         is_trial = self._is_open and self._begin_trial(started)
@@ -79,7 +78,7 @@ class Breaker:
 
     def _begin_trial(self, now: float) -> bool:
         with self._lock:
-            if not self._is_open:  # Meanwhile.
+            if not self._is_open:  # It was closed meanwhile.
                 return False
             if now >= self._until and not self._is_tried:
                 self._is_tried = True
@@ -127,10 +126,10 @@ class Breaker:
 
 
 class Breakers(dict[str | None, Breaker]):
-    """The process's breakers by the alias of the connection, `None` for the queue's."""
+    """The breakers of the process by the alias of the connection, `None` for the queue."""
 
     def __missing__(self, alias: str | None) -> Breaker:
-        """Make the breaker of `alias`. Raise `ImproperlyConfigured` if there is no such one."""
+        """Make the breaker of `alias`. Raise `ImproperlyConfigured` for an unknown alias."""
         settings = get_settings()
         if alias is None:
             made = Breaker("The queue", settings.circuit_breaker)
@@ -141,7 +140,7 @@ class Breakers(dict[str | None, Breaker]):
 
     @contextmanager
     def set_aside(self) -> Iterator[None]:
-        """Know nothing of earlier failures within the block, and nothing of its own after it."""
+        """Start without failures in the block, and forget those of the block after it."""
         before = dict(self)
         self.clear()
         try:
@@ -153,7 +152,7 @@ class Breakers(dict[str | None, Breaker]):
 
 breakers = Breakers()
 
-if hasattr(os, "register_at_fork"):  # A thread of the parent may have held a lock.
+if hasattr(os, "register_at_fork"):  # A thread of the parent may hold a lock.
     os.register_at_fork(after_in_child=breakers.clear)
 
 

@@ -1,8 +1,8 @@
 """
-Presence within a process: what `Presence` promises, in dictionaries.
+Presence within a process, in dictionaries.
 
-It is the whole truth where one process serves, and one process's part of it where a
-bus carries messages and nothing else.
+This is all there is if one process serves. Over a channel layer, which stores nothing, each
+process has its own.
 """
 
 import logging
@@ -29,7 +29,7 @@ logger = logging.getLogger("broadcasting.drivers")
 
 @dataclass(slots=True)
 class _User:
-    """Who is in a topic, by which entries; by none during a grace."""
+    """A member and the entries by which it is one. It has none during a grace."""
 
     info: str
     entries: set[str] = field(default_factory=set)
@@ -39,12 +39,13 @@ class PresenceStore:
     """
     The entries of a process. Thread-safe: each method is one step under one lock.
 
-    A *node* is whoever makes entries and counts sockets: one loop of the process.
+    A *node* makes entries and counts sockets. It is one loop of the process. Methods return
+    the changes that its listener must hear of.
 
     Args:
         publish: Takes the message about a change, in the order of the changes.
-        lock: Held during a step; the bus's own, where versions must fit its order.
-        clock: Tells seconds that never go back.
+        lock: Held during a step. The bus passes its own, so that versions fit its order.
+        clock: Returns seconds that never go back.
     """
 
     def __init__(
@@ -60,7 +61,8 @@ class PresenceStore:
         self._users: dict[str, dict[str, _User]] = {}  # topic -> user id -> user
         self._entries: dict[tuple[str, str], tuple[object, str]] = {}  # -> node, user id
         self._graces: dict[tuple[str, str], float] = {}  # (topic, user id) -> end
-        self._reports: dict[tuple[str, str | None], float] = {}  # What left -> when to say so.
+        # What left -> when listeners hear of it.
+        self._gone: dict[tuple[str, str | None], float] = {}
         self._counts: dict[str, dict[object, int]] = defaultdict(dict)  # topic -> node -> sockets
         self._connections: dict[object, Mapping[str, int]] = {}
 
@@ -71,7 +73,7 @@ class PresenceStore:
     def join(
         self, node: object, topic: str, entry: str, member: Member, socket_id: str, limit: int
     ) -> tuple[Members | None, list[PresenceChange]]:
-        """Enter `member` for `node`; return all members and what is to be reported."""
+        """Enter `member` for `node`. Return all members, `None` if the topic is full."""
         with self._lock:
             users = self._users.get(topic, {})
             user = users.get(member.user_id)
@@ -82,7 +84,7 @@ class PresenceStore:
                 users = self._users.setdefault(topic, users)
                 user = users[member.user_id] = _User(member.info)
                 data = member_added_data(member.user_id, member.info)
-                self._tell(topic, MEMBER_ADDED, data, socket_id)
+                self._publish_change(topic, MEMBER_ADDED, data, socket_id)
                 changes = self._came(topic, member.user_id)
             user.info = member.info
             user.entries.add(entry)
@@ -91,14 +93,14 @@ class PresenceStore:
             return self._members(topic), changes
 
     def leave(self, topic: str, entry: str, grace: float) -> None:
-        """Take `entry` out."""
+        """Remove `entry`."""
         with self._lock:
             self._leave(topic, entry, grace)
 
     def count(
         self, node: object, sockets: Mapping[str, int]
     ) -> tuple[dict[str, tuple[int, int]], list[PresenceChange]]:
-        """Note the sockets of `node`; return old and new totals, and what is to be reported."""
+        """Store the sockets of `node`. Return the old and new total of each topic."""
         totals: dict[str, tuple[int, int]] = {}
         changes: list[PresenceChange] = []
         with self._lock:
@@ -110,12 +112,12 @@ class PresenceStore:
         return totals, changes
 
     def members(self, topic: str) -> Members:
-        """Return who is in `topic`."""
+        """Return the members of `topic`."""
         with self._lock:
             return self._members(topic)
 
     def sizes(self, topics: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Return sockets and users of each topic."""
+        """Return the numbers of sockets and of users of each topic."""
         with self._lock:
             return {
                 topic: (
@@ -126,7 +128,7 @@ class PresenceStore:
             }
 
     def occupied(self, prefix: str) -> dict[str, int]:
-        """Return the topics that begin with `prefix` and their sockets."""
+        """Return the topics that begin with `prefix`, with their number of sockets."""
         with self._lock:
             return {
                 topic: sum(nodes.values())
@@ -135,7 +137,7 @@ class PresenceStore:
             }
 
     def connect(self, node: object, connections: Mapping[str, int]) -> dict[str, int]:
-        """Note the connections of `node`; return those of all."""
+        """Store the connections of `node`. Return the total of all nodes."""
         total: dict[str, int] = defaultdict(int)
         with self._lock:
             self._connections[node] = connections
@@ -145,15 +147,15 @@ class PresenceStore:
         return dict(total)
 
     def expire(self) -> list[PresenceChange]:
-        """End graces that are over; return what is to be reported by now."""
+        """End graces that are over. Return what has been gone for long enough."""
         with self._lock:
             now = self._clock()
             for topic, user_id in [key for key, end in self._graces.items() if end <= now]:
                 del self._graces[topic, user_id]
                 self._remove(topic, user_id)
-            due = [key for key, end in self._reports.items() if end <= now]
+            due = [key for key, end in self._gone.items() if end <= now]
             for key in due:
-                del self._reports[key]
+                del self._gone[key]
             return [
                 PresenceChange("channel_vacated", topic)
                 if user_id is None
@@ -162,7 +164,7 @@ class PresenceStore:
             ]
 
     def forget(self, node: object) -> None:
-        """Remove what a node entered and counted that is no more."""
+        """Remove what `node` entered and counted: it has ended."""
         with self._lock:
             self._connections.pop(node, None)
             for topic, entry in [key for key, (of, _) in self._entries.items() if of is node]:
@@ -193,12 +195,12 @@ class PresenceStore:
         del self._users[topic][user_id]
         if not self._users[topic]:
             del self._users[topic]
-        self._tell(topic, MEMBER_REMOVED, member_removed_data(user_id), None)
-        self._reports[topic, user_id] = self._clock() + NOTIFY_GRACE
+        self._publish_change(topic, MEMBER_REMOVED, member_removed_data(user_id), None)
+        self._gone[topic, user_id] = self._clock() + NOTIFY_GRACE
 
     def _came(self, topic: str, user_id: str | None) -> list[PresenceChange]:
-        if self._reports.pop((topic, user_id), None) is not None:
-            return []  # Back before anybody was told that it had gone.
+        if self._gone.pop((topic, user_id), None) is not None:
+            return []  # Back before any listener heard that it had gone.
         name = "channel_occupied" if user_id is None else "member_added"
         return [PresenceChange(name, topic, user_id)]
 
@@ -212,15 +214,15 @@ class PresenceStore:
             del self._counts[topic]
         new = sum(nodes.values())
         if old and not new:
-            self._reports[topic, None] = self._clock() + NOTIFY_GRACE
+            self._gone[topic, None] = self._clock() + NOTIFY_GRACE
         return old, new
 
-    def _tell(self, topic: str, event: str, data: str, socket_id: str | None) -> None:
+    def _publish_change(self, topic: str, event: str, data: str, socket_id: str | None) -> None:
         message = Message(topic, event, data, socket_id, version=self.next_version())
         try:
             self._publish(message)
         except BroadcastError as exc:  # A loop that is behind: the change is made all the same.
-            logger.warning("Could not tell all of %s in %s: %s", event, message.channel, exc)
+            logger.warning("Could not publish %s in %s: %s", event, message.channel, exc)
 
 
 class LocalPresence(Presence):
@@ -233,52 +235,44 @@ class LocalPresence(Presence):
         self._listener: Listener | None = None
 
     def connect(self, listener: Listener) -> None:
-        """Hand changes to `listener`, from now on."""
+        """Give changes to `listener`."""
         self._listener = listener
 
     def close(self) -> None:
-        """Drop what belongs to this loop alone."""
+        """Remove what belongs to this loop."""
         self._listener = None
         self._store.forget(self)
 
     async def join(
         self, topic: str, entry: str, member: Member, *, socket_id: str, limit: int
     ) -> Members | None:
-        """Enter `member`."""
         members, changes = self._store.join(self, topic, entry, member, socket_id, limit)
         self._notify(changes)
         return members
 
     async def leave(self, topic: str, entry: str, *, grace: float = 0) -> None:
-        """Take `entry` out."""
         self._store.leave(topic, entry, grace)
 
     async def count(self, sockets: Mapping[str, int]) -> Mapping[str, tuple[int, int]]:
-        """Note this loop's sockets."""
         totals, changes = self._store.count(self, sockets)
         self._notify(changes)
         return totals
 
     async def members(self, topic: str) -> Members:
-        """Return who is in `topic`."""
         return self._store.members(topic)
 
     async def sizes(self, topics: Sequence[str]) -> Mapping[str, tuple[int, int]]:
-        """Return the sockets and the users of each topic."""
         return self._store.sizes(topics)
 
     async def occupied(self, app_id: str, prefix: str = "") -> Mapping[str, int]:
-        """Return the channels that have sockets."""
         start = f"{app_id}:"
         found = self._store.occupied(start + prefix)
         return {topic.removeprefix(start): number for topic, number in found.items()}
 
     async def heartbeat(self, connections: Mapping[str, int]) -> Mapping[str, int]:
-        """Note this loop's connections."""
         return self._store.connect(self, connections)
 
     async def expire(self) -> None:
-        """End graces, and report what is due."""
         self._notify(self._store.expire())
 
     def _notify(self, changes: list[PresenceChange]) -> None:

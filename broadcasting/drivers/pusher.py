@@ -31,14 +31,14 @@ _HEADERS = {"Content-Type": "application/json", "User-Agent": "broadcasting"}
 
 class PusherBroadcaster(Broadcaster):
     """
-    Post messages to ``/apps/<id>/events`` (Pusher, "HTTP API reference", "POST event").
+    Posts to ``/apps/<id>/events`` (Pusher, "HTTP API reference", "POST event").
 
     Args:
         url: ``http(s)://host[:port][/prefix]`` of the server.
-        cluster: In place of it, the name of a cluster of Pusher's own, such as ``eu``.
+        cluster: In place of `url`, the name of a cluster of Pusher's own, such as ``eu``.
         timeout: Seconds to wait for a connection, and for an answer.
-        pool_size: Connections at most. Where all are in use, a thread waits for one,
-            `timeout` seconds at most.
+        pool_size: The most connections. If all are in use, a thread waits up to `timeout`
+            seconds for one.
 
     Raises:
         ValueError: A value makes no sense.
@@ -79,7 +79,7 @@ class PusherBroadcaster(Broadcaster):
             path = f"/apps/{self.app.id}/events"
             try:
                 response = self._ask("POST", path, json.dumps(body).encode())
-            except BroadcastError as exc:  # No answer: the rest would have to wait for none, too.
+            except BroadcastError as exc:  # No answer. The next request would get none either.
                 refused |= dict.fromkeys(channels[start:], exc)
                 break
             try:
@@ -89,16 +89,15 @@ class PusherBroadcaster(Broadcaster):
         raise_refused(refused, len(channels))
 
     def terminate_user_connections(self, user_id: str) -> None:
-        """Post to ``users/<id>/terminate_connections``."""
         self._request("POST", f"/users/{user_id}/terminate_connections", b"{}")
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """
-        Ask the server: ``get("/channels", {"info": "subscription_count"})``.
+        Return an answer of the server: ``get("/channels", {"info": "subscription_count"})``.
 
         Args:
             path: What follows ``/apps/<id>`` in the address.
-            query: The question's parameters.
+            query: The parameters.
 
         Raises:
             BroadcastError: The server did not answer, or not with a JSON object.
@@ -116,7 +115,7 @@ class PusherBroadcaster(Broadcaster):
         return value
 
     def diagnose(self) -> list[Diagnosis]:
-        """Ask the server for its channels, signed."""
+        """Ask the server for its channels with a signed request."""
         subject, path = f"Server {self.url}", f"/apps/{self.app.id}/channels"
         began = time.perf_counter()
         try:
@@ -135,7 +134,6 @@ class PusherBroadcaster(Broadcaster):
         return [each for each in found if each is not None]
 
     def close(self) -> None:
-        """Close the kept connections."""
         self._http.clear()
 
     def _request(
@@ -147,7 +145,7 @@ class PusherBroadcaster(Broadcaster):
     def _ask(
         self, method: str, path: str, body: bytes, query: Mapping[str, str] | None = None
     ) -> urllib3.BaseHTTPResponse:
-        """Return the answer, whatever it says. Raise `BroadcastError` if none came."""
+        """Return the answer, whatever it is. Raise `BroadcastError` if there is none."""
         signed = sign_request(self.app, method, path, body, int(time.time()), query)
         try:
             return self._pool().request(
@@ -178,7 +176,7 @@ class PusherBroadcaster(Broadcaster):
         return response.data
 
     def _pool(self) -> urllib3.PoolManager:
-        if self._pid != os.getpid():  # A fork's child would talk on its parent's connections.
+        if self._pid != os.getpid():  # A fork: its parent uses these connections.
             self._http, self._pid = self._make_pool(), os.getpid()
         return self._http
 
@@ -193,55 +191,55 @@ class PusherBroadcaster(Broadcaster):
 
     def _what_failed(self, exc: urllib3.exceptions.HTTPError) -> str:
         """Return why no answer came, and what to do."""
-        match exc:  # The narrower classes first.
-            case urllib3.exceptions.ReadTimeoutError():
-                return (
-                    f"{self.url} did not answer within {self.timeout:g} s; the message may have "
-                    f"arrived. Look at the server, or raise the connection's TIMEOUT."
-                )
-            case urllib3.exceptions.SSLError():
-                return (
-                    f"TLS to {self.url} failed: {_printable(str(exc))}. The server must speak "
-                    f"TLS there and have a certificate that is valid for this host."
-                )
-            case urllib3.exceptions.NameResolutionError():
-                return f"The host of {self.url} is unknown. Correct the connection's URL."
-            case urllib3.exceptions.NewConnectionError():
-                return (
-                    f"No server answers at {self.url}. Start one there with "
-                    f"`python manage.py runserver`, or correct the connection's URL in "
-                    f'BROADCASTING["CONNECTIONS"].'
-                )
-            case urllib3.exceptions.ConnectTimeoutError():
-                return (
-                    f"{self.url} accepted no connection within {self.timeout:g} s. Look at the "
-                    f"server and the network, or correct the connection's URL."
-                )
-        return (
-            f"{self.url} broke off without an answer; the message may have arrived. "
-            f"{_printable(str(exc))}"
-        )
+        text = next(text for kind, text in _FAILURES if isinstance(exc, kind))
+        return text.format(url=self.url, timeout=self.timeout, reason=_printable(str(exc)))
 
     def _advice(self, status: int, location: str) -> str:
         """Return what to do about a refusal."""
-        match status:
-            case 401:
-                return (
-                    f". Compare KEY {self.app.key!r} and SECRET of application {self.app.id!r} "
-                    f"with those of the server, and the clocks of both."
-                )
-            case 403:
-                return f". Application {self.app.id!r} is disabled there, or over its quota."
-            case 404:
-                return (
-                    f". Compare ID {self.app.id!r} of the application with that of the server, "
-                    f"and the connection's URL with the address of its API."
-                )
-            case 413:
-                return ". Send less, or raise MAX_EVENT_SIZE of the application on the server."
-            case 301 | 302 | 303 | 307 | 308:
-                return f". It redirects to {_printable(location)}. Correct the connection's URL."
-        return ""
+        if status in {301, 302, 303, 307, 308}:
+            return f". It redirects to {_printable(location)}. Correct the connection's URL."
+        return _ADVICE.get(status, "").format(app=self.app)
+
+
+# Why no answer came, and what to do. The narrower classes first.
+_FAILURES: tuple[tuple[type[Exception], str], ...] = (
+    (
+        urllib3.exceptions.ReadTimeoutError,
+        "{url} did not answer within {timeout:g} s; the message may have arrived. Look at the "
+        "server, or raise the connection's TIMEOUT.",
+    ),
+    (
+        urllib3.exceptions.SSLError,
+        "TLS to {url} failed: {reason}. The server must speak TLS there and have a certificate "
+        "that is valid for this host.",
+    ),
+    (
+        urllib3.exceptions.NameResolutionError,
+        "The host of {url} is unknown. Correct the connection's URL.",
+    ),
+    (
+        urllib3.exceptions.NewConnectionError,
+        "No server answers at {url}. Start one there with `python manage.py runserver`, or "
+        'correct the connection\'s URL in BROADCASTING["CONNECTIONS"].',
+    ),
+    (
+        urllib3.exceptions.ConnectTimeoutError,
+        "{url} accepted no connection within {timeout:g} s. Look at the server and the network, "
+        "or correct the connection's URL.",
+    ),
+    (
+        urllib3.exceptions.HTTPError,
+        "{url} broke off without an answer; the message may have arrived. {reason}",
+    ),
+)
+_ADVICE = {
+    401: ". Compare KEY {app.key!r} and SECRET of application {app.id!r} with those of the "
+    "server, and the clocks of both.",
+    403: ". Application {app.id!r} is disabled there, or over its quota.",
+    404: ". Compare ID {app.id!r} of the application with that of the server, and the "
+    "connection's URL with the address of its API.",
+    413: ". Send less, or raise MAX_EVENT_SIZE of the application on the server.",
+}
 
 
 def _server(url: object, cluster: object) -> str:
@@ -270,7 +268,7 @@ def checked_url(url: object) -> str:
 
 def _positive(name: str, value: object, kind: type[int] | type[float] = float) -> float:
     kinds = (int,) if kind is int else (int, float)
-    # True is an int, and a second is not what it means.
+    # A bool is an int, and does not mean a second.
     if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
         what = "a whole number" if kind is int else "a number"
         raise ValueError(f"{name} is {value!r}; it must be {what} above 0")
@@ -290,7 +288,7 @@ def _refused_alone(
 
 
 def _status(response: urllib3.BaseHTTPResponse) -> int:
-    """Return the status; soketi answers 200 always and writes the real one into the body."""
+    """Return the status. soketi always answers 200 and writes the real one into the body."""
     if response.status == 200 and response.data.startswith(b'{"error"'):
         with suppress(ValueError, TypeError, KeyError):
             return int(json.loads(response.data)["code"])
@@ -298,7 +296,7 @@ def _status(response: urllib3.BaseHTTPResponse) -> int:
 
 
 def _clock(response: urllib3.BaseHTTPResponse) -> float:
-    """Return the server's time; where it does not tell, ours."""
+    """Return the server's time, or this machine's if the answer has none."""
     try:
         return parsedate_to_datetime(response.headers["Date"]).timestamp()
     except (KeyError, ValueError):
@@ -306,7 +304,7 @@ def _clock(response: urllib3.BaseHTTPResponse) -> float:
 
 
 def _printable(text: str | bytes) -> str:
-    """Return the beginning of what a server said, fit for a terminal and a log."""
+    """Return the beginning of a server's text, fit for a terminal and a log."""
     if isinstance(text, bytes):
         text = text[: REASON_LENGTH * 4].decode(errors="replace")
     text = text.strip()

@@ -1,8 +1,8 @@
 """
 Connections by alias: ``broadcasters["redis"]`` to write, `get_broker` to read.
 
-Django's `BaseConnectionHandler` is not used: it makes one object per thread or async
-context, thus one Redis pool each, where these are made once per process.
+Django's `BaseConnectionHandler` is not used. It makes an object, and so a pool, for each thread
+or async context. Here they are made once for the process.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ logger = logging.getLogger("broadcasting.drivers")
 
 class Broadcasters:
     """
-    The process's write ends, made on first use.
+    The write ends of the process, made on first use.
 
     Args:
-        make: What makes them.
+        make: Makes one.
     """
 
     def __init__(self, make: Callable[[Connection], Broadcaster]) -> None:
@@ -48,7 +48,7 @@ class Broadcasters:
             return self._made[alias]
 
     def close_all(self) -> None:
-        """Close every write end; the next use makes a new one."""
+        """Close every write end. The next use makes a new one."""
         with self._lock:
             made, self._made = self._made, {}
         for broadcaster in made.values():
@@ -57,10 +57,10 @@ class Broadcasters:
     @contextmanager
     def made_by(self, make: Callable[[Connection], Broadcaster]) -> Iterator[None]:
         """
-        Have `make` make every write end within the block, whatever the settings say.
+        Make every write end by `make` in the block, whatever the settings say.
 
-        Those that were made before are neither used nor closed meanwhile, and come back
-        afterwards. A block within another one must end before it.
+        Those that were made before are neither used nor closed in the block, and are used
+        again after it. A block in another one must end first.
         """
         with self._lock:
             before = self._make, self._made
@@ -93,7 +93,7 @@ def make_broadcaster(connection: Connection) -> Broadcaster:
     )
     try:
         return driver(**common, **connection.options)
-    except (TypeError, ValueError) as exc:  # An unknown option, or a value that is none.
+    except (TypeError, ValueError) as exc:  # An unknown option, or a mistaken value.
         raise ImproperlyConfigured(f"{where} does not fit its driver: {exc}.") from exc
 
 
@@ -109,7 +109,7 @@ def get_broker() -> Broker:
     """
     Return the running loop's read end of the connection that server processes read.
 
-    It is made on first use; `close_broker` ends it. The connection is
+    It is made on first use, and closed by `close_broker`. The connection is
     ``SERVER["CONNECTION"]``, else the default one if it can be read, else ``memory``.
     """
     loop = asyncio.get_running_loop()
@@ -124,9 +124,9 @@ def get_broker() -> Broker:
 @cache
 def warn_of_other_address(port: int) -> None:
     """
-    Log, once, that messages of other processes cannot arrive at a server on `port`.
+    Log once if other processes would post to an address that is not this server's.
 
-    A server learns its own address only from its first client.
+    A server learns its own port only from its first client.
     """
     settings = get_settings()
     alias = settings.server.connection or settings.default
@@ -178,7 +178,7 @@ def server_broadcaster() -> Broadcaster:
 
 @receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: object) -> None:
-    # SECRET_KEY: the derived application, whose secret they sign with.
+    # SECRET_KEY: the secret of the default application is derived from it.
     if setting in {"BROADCASTING", "CHANNEL_LAYERS", "SECRET_KEY"}:
         broadcasters.close_all()
         with _brokers_lock:

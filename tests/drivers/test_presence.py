@@ -110,7 +110,7 @@ class StoreAndModel(RuleBasedStateMachine):
         self.store.expire()
         self.clock.advance(100)
         self.store.expire()
-        kept = (self.store._users, self.store._entries, self.store._graces, self.store._reports)
+        kept = (self.store._users, self.store._entries, self.store._graces, self.store._gone)
         assert [*kept, self.store._counts] == [{}] * 5
 
 

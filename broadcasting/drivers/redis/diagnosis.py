@@ -1,4 +1,4 @@
-"""A look at a running Redis: how far it is, what it is, and whether messages come through."""
+"""A look at a running Redis: its version, its distance, and whether messages arrive."""
 
 import secrets
 import time
@@ -20,9 +20,9 @@ TESTED_SINCE = (6, 2)
 
 def diagnose(client: Redis, names: Names) -> list[Diagnosis]:
     """
-    Look at the Redis of `client`. It is sent PING, TIME, INFO, and one message.
+    Return what is found at the Redis of `client`.
 
-    Nothing is stored. The message goes to a channel of its own below the prefix.
+    It is sent PING, TIME and INFO, and one message on a channel of its own below the prefix.
     """
     where = _address(client)
     subject = f"Redis {where}"

@@ -1,20 +1,20 @@
 """
 What things are called in Redis, and which part of the bus a topic belongs to.
 
-A bus has one part, or several: servers between which the topics are divided, or the
-partitions of a cluster. All that belongs to a topic is in one part: its messages, its
-members, its last event. Processes agree on the part without asking anybody, and so can
-foreign ones: it is the one for which the SHA-256 of ``<part's number>:<channel>`` is
-greatest ("rendezvous hashing"), `channel` being the name with its prefix. If a part is
-added at the end, it takes its share from the others, and nothing else moves.
+A bus has one part or several: servers that share the topics, or the partitions of a cluster.
+All that belongs to a topic is in one part: its messages, its members, its last event. Every
+process, a foreign one too, finds the part without asking: it is the one for which the SHA-256
+of ``<number of the part>:<channel>`` is greatest ("rendezvous hashing"). `channel` is the name
+with its prefix. A part that is added at the end takes its share from the others, and nothing
+else moves.
 """
 
 import binascii
 import hashlib
 from functools import lru_cache
 
-# Of a cluster. Fixed, because a name's partition follows from it: more than nodes, so that
-# each has its share, and few, because every server process reads each.
+# Of a cluster. Fixed, because the partition of a name depends on it. There are more than
+# nodes, so that each node has its share, and few, because every server process reads all.
 PARTITIONS = 16
 
 _SLOTS = 16384
@@ -22,18 +22,18 @@ _SLOTS = 16384
 
 class Names:
     """
-    How topics are called in Redis.
+    How topics are called in one part of the bus.
 
     Args:
-        tag: The hash tag of a partition: all of its names are then in one slot, and its
-            channels are sharded ones.
+        tag: The hash tag of a partition. All of its names are in one slot, and its channels
+            are sharded ones.
 
     Attributes:
-        prefix: Stands before every name.
+        prefix: Stands before every channel's name.
         first: The start of the first application's topics.
-        tag: The hash tag of the keys, which keeps them together: one script touches several.
-        state: Stands before the keys of what is remembered.
-        publish: The command that publishes; those that subscribe are called alike.
+        tag: The hash tag of the keys. It keeps them in one slot, as a script needs them.
+        state: Stands before the keys of what is stored.
+        publish: The command that publishes.
     """
 
     def __init__(self, prefix: str, first_app_id: str, tag: str | None = None) -> None:
@@ -58,7 +58,7 @@ class Names:
 
     @property
     def version(self) -> str:
-        """The key of the counter of versions."""
+        """The key of the last version."""
         return f"{self.state}version"
 
 
@@ -82,14 +82,14 @@ class Layout:
             self.parts = [self._plain] * count
 
     def part_of(self, topic: str) -> int:
-        """Return the number of the part that `topic` belongs to."""
+        """Return the number of the part that has `topic`."""
         count = len(self.parts)
         return 0 if count == 1 else place(self._plain.of(topic), count)
 
 
 @lru_cache(maxsize=8192)
 def place(channel: str, count: int) -> int:
-    """Return which of `count` parts `channel` belongs to."""
+    """Return which of `count` parts has `channel`."""
 
     def weight(number: int) -> bytes:
         return hashlib.sha256(f"{number}:{channel}".encode()).digest()

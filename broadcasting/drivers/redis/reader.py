@@ -4,27 +4,26 @@ The one connection over which a process reads its channels of one server.
 Theory of operation
 -------------------
 
-redis-py's `PubSub` is not used: after an error it reconnects by itself, and the messages
-lost in between are lost without a word. Here a connection lives until its first error;
-the next one begins by subscribing to everything that is wanted then.
+redis-py's `PubSub` is not used: after an error it reconnects by itself, and nobody learns that
+messages were lost in between. Here a connection lives until its first error. The next one
+begins by subscribing to everything that is wanted then.
 
-Redis is told of subscriptions in batches: what is asked for in one turn of the loop goes
-in one command. That a channel is not wanted any more it is told only some seconds later.
-So a visitor who goes from page to page, or a channel whose only listener comes and goes,
-costs one SUBSCRIBE each time and never an UNSUBSCRIBE.
+Subscriptions are sent in batches: what is asked for in one turn of the loop is one command.
+An UNSUBSCRIBE is sent some seconds after a channel lost its last listener. So a visitor who
+goes from page to page costs one SUBSCRIBE for each page and no UNSUBSCRIBE.
 
-A channel that was never left still has to be subscribed to again: only the answer, which
-stands in line with the messages, tells those that were published before somebody wanted
-them from those after. Until then nothing is delivered.
+A channel whose UNSUBSCRIBE was not sent yet is subscribed to again all the same. The answer
+stands in line with the messages: what comes before it was published before the channel was
+wanted again, and is not delivered.
 
 Rules of this file:
 
-* `_wanted` is what callers want; `_held` is what this connection was told. What is held
+* `_wanted` is what callers want, `_held` what this connection has subscribed to. What is held
   and not wanted is in `_leaving`.
 * A channel is in `_live`, and is delivered, from the answer to the last SUBSCRIBE for it
   until it is not wanted or the connection is lost.
-* The books are changed in the same step, without an await, in which a command is handed
-  to the connection, so that Redis follows their order.
+* These books change in the same step, without an await, in which a command is given to the
+  connection, so Redis follows their order.
 """
 
 import asyncio
@@ -52,24 +51,26 @@ class Reader:
     Reads from one server, and goes on trying while that is away.
 
     Args:
-        take: Is handed the topic and the payload of each message. It does not await.
+        server: Where it is.
+        take: Called with the topic and the payload of each message.
         is_sharded: Whether the channels are those of a cluster's slot.
-        doubt: Called when the server is there, at first and after each loss: what was
-            told or heard before may be lost.
+        doubt: Called when the server is there, at first and after each loss. What was
+            stored or read before may be lost.
 
     Attributes:
-        is_up: Whether it is connected, and all that was wanted is subscribed to.
+        is_up: Whether it is connected and has subscribed to all that is wanted.
         reconnects: How often that was lost and found again.
     """
 
     CONFIRM_TIMEOUT = 5.0  # Seconds.
-    IDLE = 10.0  # Seconds of silence after which Redis is pinged; three times that is death.
+    # Seconds of silence after which Redis is pinged. After three times that it is lost.
+    IDLE = 10.0
     BATCH = 512  # Channels in one command.
     LEAVE_AFTER = 5.0  # Seconds that a channel is kept after its last listener has gone.
     LEAVE_EVERY = 1.0  # Seconds, more or less, between two looks at these.
     MAX_LEAVING = 10_000  # Channels that are kept.
-    # Seconds before another attempt: at random up to the first, doubled each time, up to
-    # the second. Otherwise all processes would come back in step.
+    # Seconds before another attempt: random, up to the first, which is doubled each time up
+    # to the second. Otherwise all processes would come back in step.
     BACKOFF = 0.2
     MAX_BACKOFF = 3.0
 
@@ -86,7 +87,6 @@ class Reader:
         self._server = server
         self._take = take
         self._doubt = doubt
-        # How Redis calls things.
         sign = "S" if is_sharded else ""
         self._subscribe, self._unsubscribe = f"{sign}SUBSCRIBE", f"{sign}UNSUBSCRIBE"
         self._message = f"{sign}message".lower().encode()
@@ -96,9 +96,9 @@ class Reader:
         self._wanted: dict[str, str] = {}
         self._live: dict[bytes, str] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
-        # Of this connection: channels to be told, as a set in order; those it was told;
+        # Of this connection: channels to subscribe to, as a set in order; those that it has;
         # commands without an answer, by channel; what is not wanted any more, and since when.
-        self._untold: dict[str, None] = {}
+        self._unsent: dict[str, None] = {}
         self._held: set[str] = set()
         self._subscribing: Counter[str] = Counter()
         self._unsubscribing: Counter[str] = Counter()
@@ -109,7 +109,7 @@ class Reader:
         self._is_lost = False
         self._was_up = False
         self._task: asyncio.Task[None] | None = None
-        self._teller: asyncio.Task[None] | None = None
+        self._sender: asyncio.Task[None] | None = None
         self._leaver: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -117,8 +117,8 @@ class Reader:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """End. Nothing is taken any more."""
-        for task in (self._task, self._teller, self._leaver):
+        """End, and take nothing more. Whoever waits for a subscription gets an error."""
+        for task in (self._task, self._sender, self._leaver):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -126,12 +126,12 @@ class Reader:
         for waiter in [waiter for waiters in self._waiters.values() for waiter in waiters]:
             if not waiter.done():
                 waiter.set_exception(BroadcastError("The connection to Redis was closed"))
-                waiter.exception()  # It is no news where nobody waits any more.
+                waiter.exception()  # It may be that nobody waits any more.
         self._waiters.clear()
 
     async def subscribe(self, channel: str, topic: str) -> None:
         """
-        Return when whatever is published on `channel` from now on is certain to be taken.
+        Return when messages of `channel` are certain to be taken.
 
         Raises:
             BroadcastError: Redis did not confirm in time. The channel is not wanted then.
@@ -142,10 +142,10 @@ class Reader:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiters.setdefault(channel, [])
         waiters.append(waiter)
-        self._untold[channel] = None
-        if self._teller is None or self._teller.done():
+        self._unsent[channel] = None
+        if self._sender is None or self._sender.done():
             # A task begins when this turn of the loop is over.
-            self._teller = asyncio.create_task(self._tell())
+            self._sender = asyncio.create_task(self._send_subscribes())
         try:
             async with asyncio.timeout(self.CONFIRM_TIMEOUT):
                 await waiter
@@ -158,12 +158,12 @@ class Reader:
             raise
 
     def unsubscribe(self, channel: str) -> None:
-        """Take nothing of `channel` any more, from now on."""
+        """Take no more messages of `channel`."""
         if self._wanted.pop(channel, None) is None:
             return
         self._live.pop(channel.encode(), None)
         self._waiters.pop(channel, None)
-        self._untold.pop(channel, None)
+        self._unsent.pop(channel, None)
         if channel in self._held:
             self._leaving[channel] = asyncio.get_running_loop().time()
             if self._leaver is None or self._leaver.done():
@@ -180,10 +180,10 @@ class Reader:
                 await self._connect()
                 await self._read_until_lost()
             except (RedisError, OSError) as exc:
-                self._report_lost(exc)
+                self._log_lost(exc)
             except Exception as exc:  # A bug must not leave the process deaf.
                 logger.exception("The Redis reader failed")
-                self._report_lost(exc)
+                self._log_lost(exc)
             finally:
                 await self._disconnect()
             self._server.forget()
@@ -203,12 +203,12 @@ class Reader:
         # Not before: a SUBSCRIBE between AUTH and SELECT would be taken for their answer.
         self._connection = connection
         self._heard = asyncio.get_running_loop().time()
-        self._untold = dict.fromkeys(self._wanted)
+        self._unsent = dict.fromkeys(self._wanted)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         self.is_up = False
-        for book in (self._live, self._untold, self._held, self._leaving):
+        for book in (self._live, self._unsent, self._held, self._leaving):
             book.clear()
         self._subscribing.clear()
         self._unsubscribing.clear()
@@ -232,9 +232,9 @@ class Reader:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self) -> None:
-        """End a connection over which nothing comes any more, as after a lost route."""
+        """Raise when nothing is read any more, as after a lost route."""
         loop = asyncio.get_running_loop()
-        await self._tell()
+        await self._send_subscribes()
         await self._send("PING")  # Its answer comes after that to all of these.
         while True:
             await asyncio.sleep(self.IDLE)
@@ -244,13 +244,13 @@ class Reader:
             if silent >= self.IDLE:
                 await self._send("PING")
 
-    def _report_lost(self, exc: Exception) -> None:
+    def _log_lost(self, exc: Exception) -> None:
         if not self._is_lost:
             self._is_lost = True
             reason = str(exc).rstrip(".")
             logger.warning("Lost Redis: %s. Trying again until it is back.", reason)
 
-    def _report_back(self) -> None:
+    def _log_back(self) -> None:
         self.is_up = True
         if self._was_up:
             self.reconnects += 1
@@ -259,7 +259,7 @@ class Reader:
         self._was_up, self._is_lost = True, False
         self._doubt()
 
-    # What is read
+    # Reading
 
     async def _read(self, connection: AbstractConnection) -> None:
         loop = asyncio.get_running_loop()
@@ -276,7 +276,7 @@ class Reader:
             elif kind == self._unsubscribed:
                 self._note_end(response[1].decode())
             elif (kind == b"pong" or response == b"PONG") and not self.is_up:
-                self._report_back()
+                self._log_back()
 
     def _confirm(self, name: bytes) -> None:
         channel = name.decode()
@@ -285,7 +285,7 @@ class Reader:
             return  # What comes before the last answer was published before the last call.
         del self._subscribing[channel]
         topic = self._wanted.get(channel)
-        if topic is None or channel in self._untold:
+        if topic is None or channel in self._unsent:
             return
         self._live[name] = topic
         for waiter in self._waiters.pop(channel, ()):
@@ -300,20 +300,20 @@ class Reader:
         if not self._unsubscribing[channel]:
             del self._unsubscribing[channel]
 
-    # What Redis is told
+    # Subscribing
 
-    async def _tell(self) -> None:
-        """Subscribe to what was asked for since the last turn; all of it on a new connection."""
-        while self._connection is not None and self._untold:
-            batch = list(islice(self._untold, self.BATCH))
+    async def _send_subscribes(self) -> None:
+        """Subscribe to what was asked for since the last turn, or to all on a new connection."""
+        while self._connection is not None and self._unsent:
+            batch = list(islice(self._unsent, self.BATCH))
             for channel in batch:
-                del self._untold[channel]
+                del self._unsent[channel]
             self._held.update(batch)
             self._subscribing.update(batch)
             await self._send(self._subscribe, *batch)
 
     async def _leave(self) -> None:
-        """Unsubscribe, some time later, from what was not wanted again meanwhile."""
+        """Unsubscribe, some seconds later, from what nobody wanted again meanwhile."""
         loop = asyncio.get_running_loop()
         while self._leaving:
             pause = self.LEAVE_EVERY * random.uniform(0.5, 1.5)  # noqa: S311  # No secret.

@@ -1,8 +1,7 @@
 """
 One broker made of several, each of which has its share of the topics.
 
-Where one server is away, calls for its topics fail as they do on a single one, and
-those for the others' go on.
+Calls for topics of a server that is away fail. Those for other topics go on.
 """
 
 import asyncio
@@ -47,36 +46,30 @@ class ShardedBroker(Broker):
         return sum(broker.reconnects for broker in self._brokers)
 
     async def connect(self, listener: Listener) -> None:
-        """Connect all parts."""
         for broker in self._brokers:
             await broker.connect(listener)
 
     async def close(self) -> None:
-        """Close all parts."""
         await asyncio.gather(*(broker.close() for broker in self._brokers))
 
     async def subscribe(self, topic: str) -> None:
-        """Subscribe in the topic's part."""
         await self._of(topic).subscribe(topic)
 
     async def unsubscribe(self, topic: str) -> None:
-        """Unsubscribe in the topic's part."""
         await self._of(topic).unsubscribe(topic)
 
     async def publish(self, message: Message) -> None:
-        """Publish in the topic's part."""
         await self._of(message.topic).publish(message)
 
     async def cached(self, topic: str) -> Cached | None:
-        """Ask the topic's part."""
         return await self._of(topic).cached(topic)
 
+    # All leases are on the first part.
+
     async def acquire_lease(self, name: str, seconds: float) -> bool:
-        """Ask the first part, which has all turns."""
         return await self._brokers[0].acquire_lease(name, seconds)
 
     async def release_lease(self, name: str, after: float = 0) -> None:
-        """Publish on the first part."""
         await self._brokers[0].release_lease(name, after)
 
     def _of(self, topic: str) -> Broker:
@@ -95,47 +88,46 @@ class ShardedPresence(Presence):
     async def join(
         self, topic: str, entry: str, member: Member, *, socket_id: str, limit: int
     ) -> Members | None:
-        """Join in the topic's part."""
-        part = self._parts[self._part_of(topic)]
+        part = self._part(topic)
         return await part.join(topic, entry, member, socket_id=socket_id, limit=limit)
 
     async def leave(self, topic: str, entry: str, *, grace: float = 0) -> None:
-        """Leave in the topic's part."""
-        await self._parts[self._part_of(topic)].leave(topic, entry, grace=grace)
+        await self._part(topic).leave(topic, entry, grace=grace)
 
     async def count(self, sockets: Mapping[str, int]) -> Mapping[str, tuple[int, int]]:
-        """Store in each part the numbers of its topics."""
-        groups: dict[int, dict[str, int]] = {}
-        for topic, number in sockets.items():
-            groups.setdefault(self._part_of(topic), {})[topic] = number
-        return _merged(await _all(self._parts[part].count(group) for part, group in groups.items()))
+        groups = self._by_part(sockets)
+        return _merged(
+            await _all(part.count({t: sockets[t] for t in topics}) for part, topics in groups)
+        )
 
     async def members(self, topic: str) -> Members:
-        """Ask the topic's part."""
-        return await self._parts[self._part_of(topic)].members(topic)
+        return await self._part(topic).members(topic)
 
     async def sizes(self, topics: Sequence[str]) -> Mapping[str, tuple[int, int]]:
-        """Ask each part for its topics."""
-        groups: dict[int, list[str]] = {}
-        for topic in topics:
-            groups.setdefault(self._part_of(topic), []).append(topic)
-        return _merged(await _all(self._parts[part].sizes(group) for part, group in groups.items()))
+        return _merged(await _all(part.sizes(group) for part, group in self._by_part(topics)))
 
     async def occupied(self, app_id: str, prefix: str = "") -> Mapping[str, int]:
-        """Ask all parts."""
         return _merged(await _all(part.occupied(app_id, prefix) for part in self._parts))
 
     async def heartbeat(self, connections: Mapping[str, int]) -> Mapping[str, int]:
-        """Store in all parts. Each has all connections, so any one's answer is right."""
         answers = await _settled(part.heartbeat(connections) for part in self._parts)
-        totals = [answer for answer in answers if not isinstance(answer, BaseException)]
-        if not totals:
-            _raise_first(answers)
-        return totals[0]
+        # Each part has all connections, so any one's answer is right.
+        for answer in answers:
+            if not isinstance(answer, BaseException):
+                return answer
+        raise _first_error(answers)
 
     async def expire(self) -> None:
-        """Expire in all parts."""
         await _all(part.expire() for part in self._parts)
+
+    def _part(self, topic: str) -> Presence:
+        return self._parts[self._part_of(topic)]
+
+    def _by_part(self, topics: Iterable[str]) -> list[tuple[Presence, list[str]]]:
+        groups: dict[int, list[str]] = {}
+        for topic in topics:
+            groups.setdefault(self._part_of(topic), []).append(topic)
+        return [(self._parts[number], group) for number, group in groups.items()]
 
 
 async def _settled(calls: Iterable[Awaitable[T]]) -> list[T | BaseException]:
@@ -143,16 +135,16 @@ async def _settled(calls: Iterable[Awaitable[T]]) -> list[T | BaseException]:
 
 
 async def _all(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """Return what `calls` return, or raise what one of them does when all have ended."""
+    """Return what `calls` return. Raise what one of them does, once all have ended."""
     answers = await _settled(calls)
-    _raise_first(answers)
-    return [answer for answer in answers if not isinstance(answer, BaseException)]
+    found = [answer for answer in answers if not isinstance(answer, BaseException)]
+    if len(found) < len(answers):
+        raise _first_error(answers)
+    return found
 
 
-def _raise_first(answers: Sequence[object]) -> None:
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
+def _first_error(answers: Sequence[object]) -> BaseException:
+    return next(answer for answer in answers if isinstance(answer, BaseException))
 
 
 def _merged(parts: Iterable[Mapping[str, V]]) -> dict[str, V]:

@@ -3,16 +3,14 @@ Messages in Laravel's wire format, so that foreign processes can take part.
 
 ``PUBLISH <prefix><channel> {"event": …, "data": …, "socket": …}``
 
-The first application's channels bear their own names; another's are
-``<prefix><app id>:<channel>``. A Pusher name holds no colon, so the two cannot meet.
-``data`` is either a string, which is the final text, or any other JSON value. A JSON
-object that a process of ours has written stays the text that it is; any other value is
-encoded by the reader. Two more keys stand there where they have something to say:
-``user_id``, who sent a client event, and ``version``, the place of a message among the
-changes of its topic. Further keys are ignored.
+Channels of the first application have their own names, channels of another one are called
+``<prefix><app id>:<channel>``. A Pusher name has no colon, so these differ. ``data`` is either
+a string, which is the final text, or any other JSON value. An object that this library has
+written stays the text that it is; any other value is encoded by the reader. There may be two
+more keys: ``user_id``, who sent a client event, and ``version``, the place of a message among
+the changes of its topic. Further keys are ignored.
 
-The last event of a cache channel is kept when a server of ours sends it. What a foreign
-process publishes on one is delivered, but not kept: Redis remembers no PUBLISH.
+An event that a foreign process publishes on a cache channel is delivered, but not kept.
 """
 
 import json
@@ -28,16 +26,16 @@ from ...protocol.messages import (
 )
 from ...protocol.names import is_event_name, is_socket_id, is_utf8
 
-# Events of the server itself that it sends over the bus.
+# Events that servers send each other over the bus.
 _OWN_EVENTS = {MEMBER_ADDED, MEMBER_REMOVED, SUBSCRIPTION_COUNT}
 
 
 def encode_wire(message: Message, *, verbatim: bool) -> str:
     """
-    Return one message as it stands in Redis.
+    Return a message as it is published in Redis.
 
-    Data that must arrive byte for byte goes as a string; otherwise the JSON object in
-    it goes as an object, which is what Laravel writes and its readers expect.
+    Verbatim data is a string there, and arrives as the same text. Otherwise a JSON object is
+    an object there, as Laravel writes it and its readers expect.
     """
     data = message.data
     value = encode(data) if verbatim or not data.startswith("{") else data
@@ -77,10 +75,10 @@ _DECODER = json.JSONDecoder()
 
 def _data_in(written: str) -> str | None:
     """
-    Return the text of the object in `written`, which is JSON, if it was written so here.
+    Return the text of the data in `written`, if `encode_wire` wrote it as an object.
 
-    Other writers escape what needs no escape, such as slashes in PHP; that is not passed
-    on to clients.
+    Other writers escape what needs no escape, as PHP does with slashes. Clients do not
+    receive that.
     """
     match = _OBJECT.match(written)
     if match is None or "\\u" in written or "\\/" in written:
