@@ -9,7 +9,7 @@ known in one place.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NotRequired, Protocol, TypedDict
+from typing import NotRequired, Protocol, TypedDict, Unpack
 
 from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
@@ -17,7 +17,7 @@ from django.core.checks import CheckMessage
 from ..applications import Application
 from ..exceptions import BroadcastError, ChannelsRefused
 from ..protocol.members import Member
-from ..protocol.messages import Cached, Message, encode
+from ..protocol.messages import Cached, Message, encode, topic_of
 from ..protocol.names import is_cache, is_client_event
 from ..retention import Retentions
 from .diagnosis import Diagnosis
@@ -54,6 +54,14 @@ class Common(TypedDict):
     app: Application
     first_app_id: str
     retentions: NotRequired[Retentions]
+
+
+class Options(TypedDict, total=False):
+    """The optional arguments of `Broadcaster.broadcast`."""
+
+    socket_id: str | None
+    message_id: str | None
+    is_transient: bool
 
 
 class Broadcaster(ABC):
@@ -110,24 +118,19 @@ class Broadcaster(ABC):
         """
 
     async def abroadcast(
-        self,
-        channels: Sequence[str],
-        event: str,
-        data: str,
-        *,
-        socket_id: str | None = None,
-        message_id: str | None = None,
-        is_transient: bool = False,
+        self, channels: Sequence[str], event: str, data: str, **options: Unpack[Options]
     ) -> None:
         """`broadcast`, without blocking the event loop."""
-        await sync_to_async(self.broadcast, thread_sensitive=False)(
-            channels,
-            event,
-            data,
-            socket_id=socket_id,
-            message_id=message_id,
-            is_transient=is_transient,
-        )
+        call = sync_to_async(self.broadcast, thread_sensitive=False)
+        await call(channels, event, data, **options)
+
+    def make_messages(
+        self, channels: Sequence[str], event: str, data: str, options: Options
+    ) -> list[Message]:
+        """Return what `broadcast` sends: a message for each channel."""
+        socket_id = options.get("socket_id")
+        topics = [topic_of(self.app.id, channel) for channel in channels]
+        return [Message(topic, event, data, socket_id) for topic in topics]
 
     def terminate_user_connections(self, user_id: str) -> None:
         """

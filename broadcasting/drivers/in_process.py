@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Unpack
 
 from ..exceptions import BroadcastError
-from ..protocol.messages import Message, topic_of
-from .base import DEFAULT_URL, Broadcaster, Common, raise_refused
+from ..protocol.messages import Message
+from .base import DEFAULT_URL, Broadcaster, Common, Options, raise_refused
 from .pusher import PusherBroadcaster
 from .serving import is_serving_here
 
@@ -25,29 +25,12 @@ class InProcessBroadcaster(Broadcaster):
         self._server = PusherBroadcaster(url=url, timeout=2.0, **common)
 
     def broadcast(
-        self,
-        channels: Sequence[str],
-        event: str,
-        data: str,
-        *,
-        socket_id: str | None = None,
-        message_id: str | None = None,
-        is_transient: bool = False,
+        self, channels: Sequence[str], event: str, data: str, **options: Unpack[Options]
     ) -> None:
         if self._must_post():
-            self._server.broadcast(
-                channels,
-                event,
-                data,
-                socket_id=socket_id,
-                message_id=message_id,
-                is_transient=is_transient,
-            )
+            self._server.broadcast(channels, event, data, **options)
         elif channels:
-            app_id = self.app.id
-            messages = [
-                Message(topic_of(app_id, name), event, data, socket_id) for name in channels
-            ]
+            messages = self.make_messages(channels, event, data, options)
             raise_refused(self._publish(messages), len(channels))
 
     def terminate_user_connections(self, user_id: str) -> None:

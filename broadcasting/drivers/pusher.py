@@ -19,7 +19,7 @@ import urllib3
 
 from ..exceptions import BroadcastError, PayloadError, PublisherBusy
 from ..protocol.signatures import sign_request
-from .base import DEFAULT_URL, Broadcaster, Common, raise_refused
+from .base import DEFAULT_URL, Broadcaster, Common, Options, raise_refused
 from .diagnosis import Diagnosis, clock_diagnosis
 
 CHANNELS_PER_REQUEST = 100  # Pusher's limit.
@@ -60,21 +60,14 @@ class PusherBroadcaster(Broadcaster):
         self._http, self._pid = self._make_pool(), os.getpid()
 
     def broadcast(
-        self,
-        channels: Sequence[str],
-        event: str,
-        data: str,
-        *,
-        socket_id: str | None = None,
-        message_id: str | None = None,
-        is_transient: bool = False,
+        self, channels: Sequence[str], event: str, data: str, **options: Unpack[Options]
     ) -> None:
         """Send one request per hundred channels."""
         refused: dict[str, BroadcastError] = {}
         for start in range(0, len(channels), CHANNELS_PER_REQUEST):
             names = list(channels[start : start + CHANNELS_PER_REQUEST])
             body = {"name": event, "data": data, "channels": names}
-            if socket_id is not None:
+            if (socket_id := options.get("socket_id")) is not None:
                 body["socket_id"] = socket_id
             path = f"/apps/{self.app.id}/events"
             try:

@@ -14,19 +14,18 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from django.core.exceptions import ImproperlyConfigured
 
 from ..applications import Application, find_application
 from ..conf import Connection as ConnectionSettings
 from ..conf import get_settings
-from ..drivers.base import Broadcaster
+from ..drivers.base import Broadcaster, Options
 from ..drivers.circuit_breaker import breakers
 from ..drivers.memory import MemoryBroker, MemoryBus
 from ..drivers.registry import broadcasters
 from ..protocol.connection import Connection
-from ..protocol.messages import Message, topic_of
 from ..server.hub import Hub
 from ..server.session import Session
 from ..server.topics import Socket
@@ -159,18 +158,11 @@ class _SiteBroadcaster(Broadcaster):
         self._bus = bus
 
     def broadcast(
-        self,
-        channels: Sequence[str],
-        event: str,
-        data: str,
-        *,
-        socket_id: str | None = None,
-        message_id: str | None = None,
-        is_transient: bool = False,
+        self, channels: Sequence[str], event: str, data: str, **options: Unpack[Options]
     ) -> None:
         """Put the message on the bus, from any thread."""
-        for channel in channels:
-            self._bus.publish(Message(topic_of(self.app.id, channel), event, data, socket_id))
+        for message in self.make_messages(channels, event, data, options):
+            self._bus.publish(message)
 
     def get_broker(self) -> MemoryBroker:
         """Return a read end for the running loop."""

@@ -3,11 +3,12 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from typing import Unpack
 
 import pytest
 
 from broadcasting.applications import Application
-from broadcasting.drivers.base import Broadcaster
+from broadcasting.drivers.base import Broadcaster, Options
 from broadcasting.exceptions import BroadcastError
 
 APP = Application(id="1", key="key", secret="secret")
@@ -23,17 +24,10 @@ class Writer(Broadcaster):
         self.error: Exception | None = None
 
     def broadcast(
-        self,
-        channels: Sequence[str],
-        event: str,
-        data: str,
-        *,
-        socket_id: str | None = None,
-        message_id: str | None = None,
-        is_transient: bool = False,
+        self, channels: Sequence[str], event: str, data: str, **options: Unpack[Options]
     ) -> None:
         """Note the call and its thread."""
-        self.sent.append((channels, event, data, socket_id, message_id, is_transient))
+        self.sent.append((channels, event, data, options))
         self.threads.append(threading.current_thread())
         if self.error is not None:
             raise self.error
@@ -43,10 +37,9 @@ class TestBroadcaster:
     async def test_abroadcast_does_not_hold_the_loop(self) -> None:
         """By default it is `broadcast` in another thread, with the same arguments."""
         writer = Writer()
-        await writer.abroadcast(
-            ["x"], "e", "{}", socket_id="1.1", message_id="id", is_transient=True
-        )
-        assert writer.sent == [(["x"], "e", "{}", "1.1", "id", True)]
+        options = Options(socket_id="1.1", message_id="id", is_transient=True)
+        await writer.abroadcast(["x"], "e", "{}", **options)
+        assert writer.sent == [(["x"], "e", "{}", options)]
         assert threading.current_thread() not in writer.threads
 
     async def test_abroadcasts_do_not_wait_for_each_other(self) -> None:
@@ -55,14 +48,7 @@ class TestBroadcaster:
 
         class Meeting(Writer):
             def broadcast(
-                self,
-                channels: Sequence[str],
-                event: str,
-                data: str,
-                *,
-                socket_id: str | None = None,
-                message_id: str | None = None,
-                is_transient: bool = False,
+                self, channels: Sequence[str], event: str, data: str, **options: Unpack[Options]
             ) -> None:
                 meeting.wait(60)  # Raises unless both are under way together.
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Unpack, cast
 
 from django.dispatch import Signal
 
-from broadcasting.drivers.base import Broadcaster
+from broadcasting.drivers.base import Broadcaster, Options
 from broadcasting.drivers.registry import broadcasters
 from broadcasting.exceptions import BroadcastError, ChannelsRefused
 from broadcasting.protocol.messages import decode
@@ -42,22 +42,15 @@ class RecordingBroadcaster(Broadcaster):
         self.sent: list[Sent] = []
 
     def broadcast(
-        self,
-        channels: Sequence[str],
-        event: str,
-        data: str,
-        *,
-        socket_id: str | None = None,
-        message_id: str | None = None,
-        is_transient: bool = False,
+        self, channels: Sequence[str], event: str, data: str, **options: Unpack[Options]
     ) -> None:
         self.calls += 1
-        self.ids.append(message_id)
+        self.ids.append(options.get("message_id"))
         if self.error is not None:
             raise self.error
         taken = tuple(channel for channel in channels if channel not in self.refuses)
         if taken:
-            self.sent.append(Sent(taken, event, decode(data), socket_id))
+            self.sent.append(Sent(taken, event, decode(data), options.get("socket_id")))
         if refused := self.refuses & set(channels):
             raise ChannelsRefused(dict.fromkeys(sorted(refused), BroadcastError("no permission")))
 
@@ -76,14 +69,7 @@ class PrintingBroadcaster(Broadcaster):
     """Write what is sent to the standard output, for a test in another process."""
 
     def broadcast(
-        self,
-        channels: Sequence[str],
-        event: str,
-        data: str,
-        *,
-        socket_id: str | None = None,
-        message_id: str | None = None,
-        is_transient: bool = False,
+        self, channels: Sequence[str], event: str, data: str, **options: Unpack[Options]
     ) -> None:
         print(event, data, flush=True)
 

@@ -100,6 +100,7 @@ class FakeBroker(Broker):
     Attributes:
         joined: The topics whose messages would arrive.
         calls: Every ``subscribe``, ``unsubscribe`` and ``close``, in order.
+        elsewhere: The presence of another process.
         held: Whether calls wait for `release`.
         waiting: The calls that wait, by their names.
     """
@@ -111,6 +112,7 @@ class FakeBroker(Broker):
         self.clock = FakeClock()
         self.store = PresenceStore(self.put, threading.RLock(), self.clock)
         self.presence: FakePresence = FakePresence(self.store, self.pause)
+        self.elsewhere = LocalPresence(self.store)
         self.last_events: dict[str, Cached] = {}
         self.listener: Listener | None = None
         self.joined: set[str] = set()

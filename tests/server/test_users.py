@@ -96,7 +96,7 @@ class TestWatchlists:
         await settle()
         assert [call for call, _ in broker.waiting] == ["members"]
         there = address("#watch-2"), "e", Member("2")
-        broker.store.join(object(), *there, socket_id="9.9", limit=100)
+        await broker.elsewhere.join(*there, socket_id="9.9", limit=100)
         broker.release_all()
         await settle()
         assert self.heard(ana) == [{"offline": ["2"]}, {"online": ["2"]}]

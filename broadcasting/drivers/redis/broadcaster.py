@@ -12,8 +12,8 @@ from django.core.checks import CheckMessage, Warning
 from redis.exceptions import RedisError
 
 from ...exceptions import BroadcastError
-from ...protocol.messages import Message, topic_of
-from ..base import Broadcaster, Broker, Common, raise_refused
+from ...protocol.messages import Message
+from ..base import Broadcaster, Broker, Common, Options, raise_refused
 from ..diagnosis import Diagnosis
 from .broker import RedisBroker
 from .clients import Clients
@@ -83,21 +83,12 @@ class RedisBroadcaster(Broadcaster):
         self._clients = Clients(max_connections=max_connections, timeout=timeout)
 
     def broadcast(
-        self,
-        channels: Sequence[str],
-        event: str,
-        data: str,
-        *,
-        socket_id: str | None = None,
-        message_id: str | None = None,
-        is_transient: bool = False,
+        self, channels: Sequence[str], event: str, data: str, **options: Unpack[Options]
     ) -> None:
         """Publish to all `channels`, in one round trip for each part of the bus."""
         if not channels:
             return
-        messages = [
-            Message(topic_of(self.app.id, name), event, data, socket_id) for name in channels
-        ]
+        messages = self.make_messages(channels, event, data, options)
         payload = encode_wire(messages[0], verbatim=False)
         parts: dict[int, list[Message]] = {}
         for message in messages:

@@ -45,7 +45,7 @@ class Server:
 
     moves = False
     # Refusals that mean: ask where it is now, and send again.
-    ELSEWHERE: tuple[str, ...] = ()
+    ELSEWHERE: tuple[type[RedisError], ...] = ()
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -68,7 +68,7 @@ class Server:
 
     def is_elsewhere(self, answer: object) -> bool:
         """Whether `answer` says that another server has what was asked for, now or soon."""
-        return isinstance(answer, RedisError) and _code(answer) in self.ELSEWHERE
+        return isinstance(answer, self.ELSEWHERE)
 
     def options(self, address: Address | None) -> dict[str, Any]:
         """Return redis-py's options for a pool of blocking connections to `address`."""
@@ -113,7 +113,7 @@ class SentinelServer(Server):
     """
 
     moves = True
-    ELSEWHERE = ("READONLY",)
+    ELSEWHERE = (ReadOnlyError,)
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class ClusterServer(Server):
     """
 
     moves = True
-    ELSEWHERE = ("MOVED", "ASK", "TRYAGAIN", "READONLY")
+    ELSEWHERE = (MovedError, AskError, TryAgainError, ReadOnlyError)
 
     def __init__(self, cluster: "Cluster", tag: str) -> None:
         super().__init__(cluster.url)
@@ -244,19 +244,6 @@ class Cluster:
             except (RedisError, OSError) as exc:
                 error = exc
         raise error
-
-
-# Of an error whose text does not begin with its code.
-_CODES = {
-    MovedError: "MOVED",
-    AskError: "ASK",
-    TryAgainError: "TRYAGAIN",
-    ReadOnlyError: "READONLY",
-}
-
-
-def _code(error: RedisError) -> str:
-    return _CODES.get(type(error)) or str(error).partition(" ")[0]
 
 
 def _host(address: Address | None) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class LayerContract(PresenceContract, RefusalContract):
         """Return a node whose presence goes by the test's clock."""
         node = await super().make_node(broadcaster)
         assert isinstance(node.broker, ChannelLayerBroker)
-        node.broker.presence._store._clock = self.clock
+        node.broker.presence._store.clock = self.clock
         return node
 
     @pytest.fixture(autouse=True)
