@@ -19,7 +19,7 @@ import redis
 from benchmarks.dialects import Keys
 from benchmarks.visitors import Api, Visitor, open_many, until
 from tests.adapters.site_settings import CROWD
-from tests.adapters.wire import PATIENCE, memory, metrics
+from tests.adapters.wire import MEMORY, PATIENCE, metrics
 from tests.conftest import RedisServer
 from tests.serving.site import ServedSite, served_sites
 from tests.utils import await_until
@@ -142,12 +142,13 @@ async def crowd(
 
     await await_until(lambda: to_thread(is_well), PATIENCE, "both workers are well")
     crowd = Crowd(site, bus, request.node.name)
-    before, log = memory(site.port), len(site.log())
+    before, log = metrics(site.port)[MEMORY], len(site.log())
     await crowd.fill()
     yield crowd
     for visitor in (*crowd.visitors, *crowd.guests):
         visitor.close()
-    assert await to_thread(memory, site.port) - before < 40
+    # Not all of them: one that was held up is left out for a while by the others.
+    assert metrics(site.port)[MEMORY] - before < 80 * 2**20
     said = site.log()[log:]
     assert "Traceback" not in said, said
     assert "ERROR" not in said, said

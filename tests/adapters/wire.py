@@ -23,6 +23,7 @@ from tests.utils import decode, subscribe
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # The example of section 1.3.
+MEMORY = "process_resident_memory_bytes"
 PATIENCE = 60.0  # Seconds that anything may take, on however busy a machine.
 APP = Application(
     id=site_settings.APP["ID"], key=site_settings.APP["KEY"], secret=site_settings.APP["SECRET"]
@@ -219,23 +220,13 @@ def metrics(port: int) -> dict[str, float]:
     The key is the metric's name without its prefix, with its labels but for the worker:
     ``refused_total{reason="address"}``.
     """
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as response:
+        lines = response.read().decode().splitlines()
     numbers: dict[str, float] = {}
-    for line in _read_metrics(port).splitlines():
+    for line in lines:
         if not line.startswith("#"):
             name, _, value = line.rpartition(" ")
             name = re.sub(r'worker="\d+",?', "", name).replace("{}", "")
             name = name.replace(",}", "}").removeprefix("broadcasting_")
             numbers[name] = numbers.get(name, 0) + float(value)
     return numbers
-
-
-def memory(port: int) -> float:
-    """Return the resident memory of the largest worker of a site, in MiB."""
-    # Not of all: one that was held up is left out for a while by the others.
-    pattern = r"^process_resident_memory_bytes\S* (\S+)$"
-    return max(map(float, re.findall(pattern, _read_metrics(port), re.M))) / 2**20
-
-
-def _read_metrics(port: int) -> str:
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as response:
-        return str(response.read().decode())

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,18 +41,14 @@ class FakeWorker(WorkerProcess):
         self.number = number
         self.started = 0.0
         self.is_ready = False
-        self.kill_at: float | None = None
-        self.said: deque[bytes] = deque()
+        self.kill_at = None
+        self.said: list[bytes] = []
         self.told: list[bytes | str] = []
         self.tell = lambda message: self.told.append(message)
-        self.messages = self._messages
+        self.messages = lambda: iter([self.said.pop(0) for _ in range(len(self.said))])
         self.is_alive = lambda: self.status is None
         self.terminate = lambda: self.told.append("terminate")
         self.kill = lambda: self.told.append("kill")
-
-    def _messages(self) -> Iterator[bytes]:
-        while self.said:
-            yield self.said.popleft()
 
 
 class House:
@@ -90,10 +85,10 @@ class House:
         self.clock.advance(seconds)
         return self.supervisor.step()
 
-    def get_ready(self, *workers: FakeWorker) -> None:
-        """Let workers serve."""
+    def say(self, message: bytes, *workers: FakeWorker) -> None:
+        """Let workers say something."""
         for worker in workers:
-            worker.said.append(READY)
+            worker.said.append(message)
         self.step()
 
     def end(self, *workers: FakeWorker, status: int = 0) -> bool:
@@ -114,9 +109,9 @@ def house() -> House:
     house = House()
     house.step()
     assert [worker.number for worker in house.workers] == [1, 2]
-    house.get_ready(house.workers[0])
+    house.say(READY, house.workers[0])
     assert house.events == []
-    house.get_ready(house.workers[1])
+    house.say(READY, house.workers[1])
     assert house.events == ["ready"]
     return house
 
@@ -178,13 +173,13 @@ class TestReplacing:
         third = house.workers[2]
         assert third.number == 3
         assert first.told == []
-        house.get_ready(third)
+        house.say(READY, third)
         assert (first.told, second.told) == (["terminate"], [])
         assert len(house.workers) == 3
         house.end(first)
         fourth = house.workers[3]
         assert fourth.number == 1
-        house.get_ready(fourth)
+        house.say(READY, fourth)
         house.end(second)
         house.step(60)
         assert len(house.workers) == 4
@@ -193,9 +188,8 @@ class TestReplacing:
     def test_a_worker_may_ask_for_it(self, house: House) -> None:
         """Once is enough."""
         first, second = house.workers
-        first.said += [REPLACE, REPLACE]
-        house.step()
-        house.get_ready(house.workers[2])
+        house.say(REPLACE, first, first)
+        house.say(READY, house.workers[2])
         assert (first.told, second.told) == (["terminate"], [])
         house.end(first)
         assert len(house.workers) == 3
@@ -205,9 +199,7 @@ class TestReplacing:
         """The old ones go on, and a later attempt is made again."""
         first, second = house.workers
         house.has_room = how != "no room"
-        first.said.append(REPLACE)
-        second.said.append(REPLACE)
-        house.step()
+        house.say(REPLACE, first, second)
         if how == "ends":
             house.end(house.workers[2], status=1)
         elif how == "ends at once":  # It is not in its place yet, even if it was ready.
@@ -235,14 +227,13 @@ class TestReplacing:
     def test_the_place_of_an_old_one_that_dies_is_taken(self, house: House) -> None:
         """By the one that is starting; if that fails, by a third."""
         first, second = house.workers
-        first.said.append(REPLACE)
-        house.step()
+        house.say(REPLACE, first)
         house.end(first, status=-9)
         assert len(house.workers) == 3
         house.end(house.workers[2], status=1)
         house.step(1)
         assert len(house.workers) == 4
-        house.get_ready(house.workers[3])
+        house.say(READY, house.workers[3])
         assert second.told == []
 
     def test_one_that_dies_while_it_waits_for_its_turn_is_started_again(self, house: House) -> None:
@@ -251,7 +242,7 @@ class TestReplacing:
         house.signal(signal.SIGHUP)
         house.end(second, status=-9)
         assert len(house.workers) == 4
-        house.get_ready(*house.workers[2:])
+        house.say(READY, *house.workers[2:])
         house.end(first)
         house.step(60)
         assert len(house.workers) == 4
@@ -306,7 +297,7 @@ class TestDeath:
         house.step()
         house.end(house.workers[0], status=1)
         assert house.events == []
-        house.get_ready(*house.workers[1:])
+        house.say(READY, *house.workers[1:])
         assert house.events == ["ready"]
 
 
