@@ -12,8 +12,6 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from django.core.checks import Error, register
-from django.core.checks.registry import registry
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
 from pytest_django import Settings
@@ -91,9 +89,17 @@ def test_it_serves_where_the_settings_say(served: Served, settings: Settings) ->
     assert {address[1] for address in addresses} == {port}
 
 
-def test_defaults_are_safe(served: Served) -> None:
+def test_defaults_are_safe(
+    served: Served, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     """One process, the nearest proxy believed, no log of requests, time to leave."""
-    options = served.run().options
+    driver = "broadcasting.drivers.memory.MemoryBroadcaster"
+    settings.BROADCASTING = {
+        "DEFAULT": "here",
+        "CONNECTIONS": {"here": {"DRIVER": driver, "URL": "http://127.0.0.1:1"}},
+    }
+    options = served.run("--port", str(port := free_port())).options
+    assert f"listens on port {port}, but other processes send" in caplog.text
     assert options.app == "broadcasting.asgi:application"
     assert (options.workers, options.forwarded_allow_ips) == (1, None)
     assert (options.drain_delay, options.drain_seconds, options.handshake_timeout) == (5, 10, 10)
@@ -176,20 +182,6 @@ def test_workers_meet_in_a_place_of_their_own(
     supervise.return_value = False
     with pytest.raises(CommandError, match="No worker could start"):
         served.run("--workers", "2")
-
-
-def test_a_wrong_address_of_the_server_is_told(
-    served: Served, settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What other processes broadcast would arrive nowhere."""
-    driver = "broadcasting.drivers.memory.MemoryBroadcaster"
-    settings.BROADCASTING = {
-        "DEFAULT": "here",
-        "CONNECTIONS": {"here": {"DRIVER": driver, "URL": "http://127.0.0.1:1"}},
-    }
-    port = free_port()
-    served.run("--port", str(port))
-    assert f"listens on port {port}, but other processes send" in caplog.text
 
 
 def test_a_limit_that_does_not_fit_is_told(served: Served, settings: Settings) -> None:
@@ -293,18 +285,6 @@ def test_a_place_that_is_taken_is_refused(served: Served, tmp_path: Path) -> Non
         with pytest.raises(CommandError, match="no socket that listens"):
             served.run("--fd", str(deaf.fileno()))
     assert Path(path).exists()
-
-
-@pytest.mark.django_db(databases=["default", "other"])  # Do they know JSON, ask Django's checks.
-def test_a_project_with_errors_is_not_served(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its system checks come first."""
-    monkeypatch.setattr(registry, "registered_checks", set(registry.registered_checks))
-    register(lambda app_configs, **kwargs: [Error("wrong", id="tests.E001")])
-    with pytest.raises(SystemCheckError, match=r"tests\.E001"):
-        call_command("broadcast_serve", skip_checks=False)
-    assert served.addresses == []
 
 
 async def test_sockets_are_served_alone_on_a_given_descriptor(tmp_path: Path) -> None:

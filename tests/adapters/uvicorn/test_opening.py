@@ -1,11 +1,13 @@
 """Requests for a WebSocket, byte for byte: whom they are for, and their answers."""
 
 import re
+from typing import Any
 
 import pytest
 from django.test import override_settings
 from websockets.frames import Close
 
+from broadcasting.adapters.uvicorn.opening import trust_proxy
 from broadcasting.server.admission import get_admission
 from broadcasting.server.hubs import get_hub
 from tests.adapters.uvicorn.conftest import BROADCASTING
@@ -152,33 +154,30 @@ async def test_too_many_are_refused(limit: str, reason: str, words: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("peer", "told", "is_heard"),
+    ("peer", "told", "address", "scheme"),
     [
-        ("127.0.0.1", "198.51.100.7", False),
-        ("127.0.0.1", "203.0.113.9, 198.51.100.7", False),
-        ("192.0.2.1", "198.51.100.7", True),
+        ("127.0.0.1", "198.51.100.7", "198.51.100.7", "wss"),
+        ("127.0.0.1", "203.0.113.9, 198.51.100.7", "198.51.100.7", "wss"),
+        ("192.0.2.1", "198.51.100.7", "192.0.2.1", "ws"),
     ],
 )
-async def test_a_trusted_proxy_says_who_the_client_is(peer: str, told: str, is_heard: bool) -> None:
-    """And nobody else may: the address would be anybody's choice."""
-    settings = BROADCASTING | {"SERVER": {"MAX_CONNECTIONS_PER_ADDRESS": 1}}
-    with override_settings(BROADCASTING=settings):
-        other = Visitor(peername=("198.51.100.7", 1))
-        visitor = Visitor(None, ("X-Forwarded-For", told), peername=(peer, 1))
-        assert (await visitor.hear() == ["pusher:connection_established"]) is is_heard
-        visitor.leave()
-        other.leave()
+def test_a_trusted_proxy_says_who_the_client_is(
+    peer: str, told: str, address: str, scheme: str
+) -> None:
+    """And whether it came by TLS; nobody else may: it would be anybody's choice."""
+    headers = [(b"x-forwarded-for", told.encode()), (b"x-forwarded-proto", b"https")]
+    scope = {"type": "websocket", "scheme": "ws", "client": (peer, 1), "headers": headers}
+    trust_proxy(scope, ["127.0.0.1", "::1"])
+    client: Any = scope["client"]
+    assert (client[0], scope["scheme"]) == (address, scheme)
 
 
 @pytest.mark.parametrize(
     ("peer", "code"), [("127.0.0.1", None), ("192.0.2.1", 4000)], ids=["trusted", "unknown"]
 )
-async def test_a_trusted_proxy_says_that_the_client_came_by_tls(
-    peer: str, code: int | None
-) -> None:
-    """FORCE_TLS believes it of none but the proxies that uvicorn trusts."""
-    settings = {"DEFAULT": "memory", "APPS": [{"FORCE_TLS": True}]}
-    with override_settings(BROADCASTING=settings):
+async def test_force_tls_believes_a_trusted_proxy(peer: str, code: int | None) -> None:
+    """One at an address that uvicorn trusts."""
+    with override_settings(BROADCASTING={"DEFAULT": "memory", "APPS": [{"FORCE_TLS": True}]}):
         visitor = Visitor(None, ("X-Forwarded-Proto", "https"), peername=(peer, 1))
         (heard,) = await visitor.hear()
         assert (heard.code if code else None) == code

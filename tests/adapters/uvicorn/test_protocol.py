@@ -3,17 +3,20 @@
 import asyncio
 
 import pytest
+from django.test import override_settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from websockets.frames import Close, Opcode
 
 from broadcasting.adapters.uvicorn.backlog import LIMIT, PATIENCE
 from broadcasting.adapters.uvicorn.protocol import PusherProtocol
 from broadcasting.conf import get_settings
 from broadcasting.protocol.messages import Frame, Message
-from broadcasting.server.hubs import get_hub
+from broadcasting.server.hubs import get_hub, stop_hub
 from tests.adapters.uvicorn.visitor import Visitor
 from tests.adapters.wire import ws_frame
 from tests.server.fakes import settle
-from tests.utils import await_until, ping
+from tests.utils import await_until, ping, subscribe
 
 
 def message(data: str = "{}") -> Message:
@@ -54,9 +57,8 @@ class TestWriting:
         await visitor.join("a")
         visitor.transport.waiting = LIMIT - 100
         visitor.protocol.pause_writing()
-        get_hub().deliver(message("x" * 50))
-        get_hub().deliver(message("x" * 50))
-        get_hub().deliver(message("x" * 50))
+        for _ in range(3):
+            get_hub().deliver(message("x" * 50))
         await settle()
         assert await visitor.hear() == [Close(4100, "Too slow a reader")]
         assert get_hub().stats.slow_readers == 1
@@ -109,22 +111,6 @@ class TestClosing:
         assert await visitor.hear() == []
         assert get_hub().session_count == 0
 
-    async def test_a_client_that_does_not_answer_the_close_is_cut_off(
-        self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """After the farewell's seconds."""
-        monkeypatch.setattr(PusherProtocol, "FAREWELL", 0.01)
-        visitor.protocol.close(4200, "")
-        assert visitor.transport.end is None
-        await await_until(lambda: visitor.transport.end == "aborted")
-
-    async def test_a_client_that_answers_is_let_go(self, visitor: Visitor) -> None:
-        """The connection ends with the closing handshake."""
-        visitor.protocol.close(4200, "")
-        await visitor.hear()
-        visitor.pass_on()  # `ClientProtocol` has answered by itself.
-        assert visitor.transport.end == "closed"
-
     async def test_behind_a_close_nothing_is_said(self, visitor: Visitor) -> None:
         """Who floods and does not read would fill the memory with pongs."""
         visitor.protocol.close(4200, "")
@@ -153,38 +139,35 @@ class TestClosing:
         await await_until(lambda: visitor.transport.end == "closed", what="the close is found")
 
     async def test_a_clients_close_is_echoed(self, visitor: Visitor) -> None:
-        """RFC 6455, section 5.5.1; and the hub forgets it with the connection."""
+        """RFC 6455, section 5.5.1; and the server forgets it with the connection."""
         visitor.client.send_close(1001, "bye")
         visitor.pass_on()
         assert await visitor.hear() == [Close(1001, "bye")]
         assert visitor.transport.end == "closed"
+        assert len(visitor.state.connections) == 1
         visitor.leave()
+        assert not visitor.state.connections
         assert get_hub().session_count == 0
 
-    @pytest.mark.parametrize("has_farewell", [True, False], ids=["close", "end of stream"])
-    async def test_who_leaves_without_reading_is_cut_off(
-        self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, has_farewell: bool
+    @pytest.mark.parametrize("how", ["closed", "client's close", "end of stream"])
+    async def test_who_does_not_read_the_end_is_cut_off(
+        self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, how: str
     ) -> None:
         """A transport closes when all is sent, and may wait for ever; the hub does not."""
         monkeypatch.setattr(PusherProtocol, "FAREWELL", 0.01)
         await visitor.join("a")
-        if has_farewell:
-            visitor.client.send_close(1000)
-            visitor.pass_on()
-        else:
-            visitor.protocol.eof_received()
+        match how:
+            case "closed":
+                visitor.protocol.shutdown()
+            case "client's close":
+                visitor.client.send_close(1000)
+                visitor.pass_on()
+            case "end of stream":
+                visitor.protocol.eof_received()
         await settle()
         assert get_hub().session_count == 0
         get_hub().deliver(message())
         await await_until(lambda: visitor.transport.end == "aborted")
-
-    async def test_uvicorn_waits_for_it_until_it_is_gone(self, visitor: Visitor) -> None:
-        """`shutdown` closes with 4200, and the set of connections tells when that is done."""
-        assert len(visitor.state.connections) == 1
-        visitor.protocol.shutdown()
-        assert await visitor.hear() == [Close(4200, "Server is going away")]
-        visitor.leave()
-        assert len(visitor.state.connections) == 0
 
 
 class TestReading:
@@ -233,3 +216,32 @@ class TestReading:
             assert answers
             heard += answers.count("pusher:pong")
         assert visitor.is_heard()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    frames=st.lists(
+        st.builds(
+            ws_frame,
+            st.binary(max_size=200) | st.sampled_from([ping(), subscribe("x"), "[" * 5_000]),
+            st.sampled_from([1] * 8 + [0, 2, 3, 8, 9, 10, 11]),
+            fin=st.sampled_from([True] * 5 + [False]),
+            rsv=st.sampled_from([0] * 20 + [4]),
+            mask=st.sampled_from([b"mask"] * 20 + [None]),
+        ),
+        max_size=6,
+    ),
+    cut=st.integers(1, 200),
+)
+async def test_any_frames_are_answered_or_end_the_connection(frames: list[bytes], cut: int) -> None:
+    """In whatever pieces they come, nothing raises."""
+    with override_settings(BROADCASTING={"DEFAULT": "memory"}, ALLOWED_HOSTS=["testserver"]):
+        visitor, data = Visitor(), b"".join(frames)
+        for start in range(0, len(data), cut):
+            visitor.send(data[start : start + cut])
+        for heard in await visitor.hear():
+            assert not isinstance(heard, Close) or heard.code in range(1000, 5000)
+        visitor.leave()
+        await settle()
+        assert get_hub().session_count == 0
+        await stop_hub()

@@ -135,19 +135,14 @@ class TestLeaving:
     def test_in_a_hurry_they_are_told_so(self, house: House) -> None:
         """By the pipe: Ctrl+C of a terminal reaches them, too. A second one kills."""
         first, second = house.workers
+        house.signal(signal.SIGHUP)
         house.signal(signal.SIGINT)
         assert first.told == second.told == [HURRY]
+        assert house.workers[2].told == [HURRY, "terminate"]  # It may not listen yet.
         assert house.events == ["ready", "closed"]
         house.signal(signal.SIGINT)
         assert first.told == second.told == [HURRY, "kill"]
-        assert not house.end(first, second, status=-9)
-
-    def test_one_that_does_not_serve_yet_is_ended_in_a_hurry(self) -> None:
-        """It may not listen yet."""
-        house = House()
-        house.step()
-        house.signal(signal.SIGINT)
-        assert house.workers[0].told == [HURRY, "terminate"]
+        assert not house.end(*house.workers, status=-9)
 
     @pytest.mark.parametrize(
         ("number", "seconds"),

@@ -47,7 +47,7 @@ class FakeTransport(asyncio.Transport):
         self.is_read = True
         self.is_half_closed = False
         self.end: str | None = None
-        self.protocol: asyncio.BaseProtocol | None = None
+        self.protocol: Any = None
 
     def write(self, data: Any) -> None:
         self.writes.append(bytes(data))
@@ -84,12 +84,7 @@ class FakeTransport(asyncio.Transport):
 
 
 class Knock:
-    """
-    A connection on which a client sends bytes.
-
-    Args:
-        extra: What the transport knows of it.
-    """
+    """A connection on which a client sends bytes, and what its transport knows of it."""
 
     def __init__(self, **extra: Any) -> None:
         self.state = State(None, 10)
@@ -99,15 +94,11 @@ class Knock:
 
     def send(self, data: bytes) -> None:
         """Hand `data` to whatever serves the connection by now."""
-        protocol = self.transport.protocol or self.http
-        assert isinstance(protocol, asyncio.Protocol)
-        protocol.data_received(data)
+        (self.transport.protocol or self.http).data_received(data)
 
     def leave(self) -> None:
         """Break the connection off."""
-        protocol = self.transport.protocol or self.http
-        assert isinstance(protocol, asyncio.Protocol)
-        protocol.connection_lost(None)
+        (self.transport.protocol or self.http).connection_lost(None)
 
 
 class Visitor(Knock):
