@@ -144,7 +144,7 @@ class Topics:
         return topic
 
     def enter(self, name: str, socket: Socket, socket_id: str) -> Subscription:
-        """Let `socket` into a topic, buffering. Call `join` next."""
+        """Add `socket` to a topic, buffering. Call `join` next."""
         topic = self.by_name.get(name)
         if topic is None:
             topic = self.by_name[name] = Topic(name)

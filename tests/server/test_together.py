@@ -22,7 +22,7 @@ CHANNELS = (
     *("x", "private-x", "presence-x", "private-encrypted-x"),
     *("cache-x", "private-cache-x", "presence-cache-x", "#server-to-user-0"),
 )
-WHISPERS = tuple(name for name in CHANNELS if is_guarded(name) and not is_encrypted(name))
+GUARDED = tuple(name for name in CHANNELS if is_guarded(name) and not is_encrypted(name))
 
 
 @st.composite
@@ -32,7 +32,7 @@ def scripts(draw: st.DrawFn) -> list[tuple[Any, ...]]:
     tab, channel = st.integers(0, TABS - 1), st.sampled_from(chosen)
     step = st.one_of(
         st.tuples(st.sampled_from(["join", "join", "leave"]), tab, channel),
-        st.tuples(st.sampled_from(["whisper", "forge"]), tab, channel),
+        st.tuples(st.sampled_from(["send", "forge"]), tab, channel),
         st.tuples(st.just("publish"), channel, st.none() | tab),
         st.tuples(st.sampled_from(["release", "release", "release", "fail"]), st.integers(0, 3)),
         st.tuples(st.just("close"), tab),
@@ -72,7 +72,7 @@ class Visitor:
         self.rooms = {channel: Room() for channel in CHANNELS}
         self.is_gone = False
         self.published: set[int] = set()  # The numbers it has heard as they were published.
-        self.whispers: dict[tuple[str, str], int] = {}  # Channel, sender -> last number.
+        self.client_events: dict[tuple[str, str], int] = {}  # Channel, sender -> last number.
         self._read = 1  # The greeting.
         self.tab.sign_in(self.user)
 
@@ -129,8 +129,8 @@ class Visitor:
                 room.members.remove(json.loads(data)["user_id"])
             case "pusher_internal:subscription_count":
                 room.count = json.loads(data)["subscription_count"]
-            case "client-whisper":
-                self._hear_whisper(channel, frame)
+            case "client-e":
+                self._hear_client_event(channel, frame)
             case "e":
                 self._hear(room, channel, int(data))
         room.is_fresh = False
@@ -143,17 +143,17 @@ class Visitor:
             self.published.add(number)
         room.last = number
 
-    def _hear_whisper(self, channel: str, frame: dict[str, Any]) -> None:
+    def _hear_client_event(self, channel: str, frame: dict[str, Any]) -> None:
         number = int(frame["data"])
         sender = self.world.senders[number]
-        assert sender is not self, "told its own whisper"
-        assert channel in WHISPERS
+        assert sender is not self, "told its own event"
+        assert channel in GUARDED
         expected = {"event", "channel", "data"} | ({"user_id"} if is_presence(channel) else set())
         assert frame.keys() == expected
         assert frame.get("user_id", sender.user) == sender.user
         key = channel, sender.tab.socket_id
-        assert number > self.whispers.get(key, 0), "whispers twice or out of order"
-        self.whispers[key] = number
+        assert number > self.client_events.get(key, 0), "twice or out of order"
+        self.client_events[key] = number
 
 
 class World:
@@ -167,7 +167,7 @@ class World:
         self.opened = 0
         self.latest: dict[str, list[int]] = {channel: [] for channel in CHANNELS}
         self.excluded: dict[int, Visitor] = {}
-        self.senders: dict[int, Visitor] = {}  # Of the whispers that were allowed.
+        self.senders: dict[int, Visitor] = {}  # Of the client events that were allowed.
         self.gone: list[Visitor] = []
         self.visitors = [self.open() for _ in range(TABS)]
 
@@ -185,8 +185,8 @@ class World:
                 self.visitors[index].leave(channel)
             case ("publish", channel, index):
                 await self.publish(channel, None if index is None else self.visitors[index])
-            case ("whisper", index, channel):
-                self.whisper(self.visitors[index], channel)
+            case ("send", index, channel):
+                self.send(self.visitors[index], channel)
             case ("release", index) if index < len(self.broker.waiting):
                 self.broker.release(index)
             case ("fail", index) if index < len(self.broker.waiting):
@@ -217,13 +217,13 @@ class World:
         socket_id = None if excluded is None else excluded.tab.socket_id
         await self.broker.publish(message(channel, str(self.number), socket_id))
 
-    def whisper(self, sender: Visitor, channel: str) -> None:
+    def send(self, sender: Visitor, channel: str) -> None:
         """Let a tab send a client event, which it may where it is in."""
         sender.read()
         self.number += 1
-        if sender.rooms[channel].state == "in" and channel in WHISPERS:
+        if sender.rooms[channel].state == "in" and channel in GUARDED:
             self.senders[self.number] = sender
-        sender.tab.send_event(channel, "client-whisper", str(self.number))
+        sender.tab.send_event(channel, "client-e", str(self.number))
 
     def close(self, index: int) -> None:
         visitor = self.visitors[index]
@@ -304,7 +304,7 @@ class World:
                 assert all(v.rooms[channel].count == len(inside) for v in inside)
 
     async def check_delivery(self) -> None:
-        """Check that an event and a whisper reach each who is in, and nobody else."""
+        """Check that an event and a client event reach each who is in, and nobody else."""
         for channel in CHANNELS:
             await self.publish(channel)
             published = self.number
@@ -313,14 +313,14 @@ class World:
                 is_in = visitor in self.inside(channel)
                 assert (published in visitor.published) is is_in
         heard: Counter[int] = Counter()
-        for channel in WHISPERS:
+        for channel in GUARDED:
             for sender in self.inside(channel):
-                self.whisper(sender, channel)
+                self.send(sender, channel)
                 await settle()
                 for visitor in self.visitors:
                     visitor.read()
                     key = channel, sender.tab.socket_id
-                    heard[self.number] += visitor.whispers.get(key) == self.number
+                    heard[self.number] += visitor.client_events.get(key) == self.number
                 assert heard[self.number] == len(self.inside(channel)) - 1
 
 
@@ -330,7 +330,7 @@ def test_any_order_of_things_agrees_with_the_books(
     steps: list[tuple[Any, ...]], grace: int, is_started: bool
 ) -> None:
     """
-    Tabs join, leave, whisper and go, others publish, and the bus confirms late or fails.
+    Tabs join, leave, send and go, others publish, and the bus confirms late or fails.
 
     Nobody hears of a channel before the confirmation or after leaving, nor without a
     signature; nobody hears anything twice, out of order, or what it was left out of; an

@@ -28,7 +28,7 @@ class Endpoint:
     Attributes:
         sent: Events that it has taken.
         failed: Requests that it has not taken.
-        dropped: Events that were given up.
+        dropped: Events that it has not been sent, or has never taken.
     """
 
     def __init__(
