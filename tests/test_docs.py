@@ -264,7 +264,7 @@ def test_every_page_is_in_the_contents() -> None:
     assert menu == {target.removesuffix(".md") for target in re.findall(r"\]\(([^)]+)\)", index)}
 
 
-@pytest.mark.parametrize("page", ["architecture.md", "dependencies.md"])
+@pytest.mark.parametrize("page", ["architecture.md", "dependencies.md", "development.md"])
 def test_pages_name_files_that_exist(page: str) -> None:
     """The paths in backticks are those of the library or of the repository."""
     for path in re.findall(r"`((?:\w+/)*(?:\w+/|\w+\.py))`", read(page)):
