@@ -11,6 +11,7 @@ import socket
 from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from tests.deploy.conftest import READY, MakeSite
 from tests.deploy.programs import Process, Proxy, start_nginx, start_proxy
 from tests.e2e.client import Client
 from tests.utils import PATIENCE, await_until, free_port
+
+CHANNEL = "private-crowd"
 
 
 class Crowd:
@@ -60,14 +63,20 @@ class Crowd:
         return len(joined) == self._size
 
     async def hears(self, event: str) -> None:
-        """Publish an event, and wait until each has heard it."""
-        await publish(self._proxy, "private-crowd", event)
-        for client in self._current.values():
-            await client.heard(event, "private-crowd")
+        """Publish an event until all receive it; some may be closed once more meanwhile."""
+        for number in range(10):
+            await await_until(self.is_complete, what="all clients are connected")
+            clients, name = list(self._current.values()), f"{event}-{number}"
+            await publish(self._proxy, CHANNEL, name)
+            for client in clients:
+                await await_until(partial(_is_done, client, name), what=name)
+            if all(client.log(name, CHANNEL) for client in clients):
+                return
+        raise AssertionError(f"Nobody stays for long enough to receive {event}")
 
     async def _stay(self, number: int) -> None:
         while not self._is_over and (client := await self._connect()) is not None:
-            await client.join("private-crowd")
+            await client.join(CHANNEL)
             self._current[number] = client
             code = await client.close_code()
             if not self._is_over:
@@ -91,6 +100,10 @@ class Crowd:
             self.errors.append(f"closed with {code} in place of a greeting")
             return None
         return client
+
+
+def _is_done(client: Client, name: str) -> bool:
+    return bool(client.log(name, CHANNEL)) or not client.is_open
 
 
 async def ends(process: Process) -> int:

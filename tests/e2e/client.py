@@ -52,6 +52,8 @@ class Client:
                 ssl=tls,
                 additional_headers=headers,
                 local_addr=(address, 0) if address else None,
+                open_timeout=PATIENCE,
+                ping_interval=None,  # The server looks after connections.
             ),
             app,
         )

@@ -134,7 +134,9 @@ class ServedSite:
 
     async def join(self) -> ClientConnection:
         """Return a client that was greeted. Raise `ConnectionRefusedError` if it was not."""
-        client = await connect(f"ws://127.0.0.1:{self.port}/app/{KEY}?protocol=7")
+        client = await connect(
+            f"ws://127.0.0.1:{self.port}/app/{KEY}?protocol=7", open_timeout=60, ping_interval=None
+        )
         try:
             greeting = decode(str(await client.recv()))
         except ConnectionClosed:

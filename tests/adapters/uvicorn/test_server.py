@@ -97,7 +97,9 @@ class Site:
     async def join(self) -> ClientConnection:
         """Return a client that was greeted."""
         key = get_settings().apps[0].key
-        client = await connect(f"ws://127.0.0.1:{self.port}/app/{key}?protocol=7")
+        client = await connect(
+            f"ws://127.0.0.1:{self.port}/app/{key}?protocol=7", open_timeout=60, ping_interval=None
+        )
         assert "connection_established" in str(await client.recv())
         return client
 
