@@ -213,7 +213,7 @@ class Connection:
 
     def refuse(self, error: PusherError, attempt: int | None = None) -> None:
         """
-        Say no to what the client asked for: the subscription of `attempt`, if one is given.
+        Refuse what the client asked for: the subscription of `attempt`, if one is given.
 
         It does nothing for a subscription whose answer does not matter any more.
         """

@@ -407,7 +407,7 @@ class Hub:
             logger.debug("Presence could not be kept up: %s", exc)
 
     async def _send_heartbeat(self) -> None:
-        """Tell other processes that this one lives, and learn their number of connections."""
+        """Report this process as alive, and read how many connections the others have."""
         own = dict(self.connections)
         begin = time.monotonic()  # uvloop's own clock counts whole milliseconds.
         try:

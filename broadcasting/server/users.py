@@ -73,7 +73,7 @@ class Users:
 
     async def come_online(self, socket_id: str, name: str, user_id: str) -> bool:
         """
-        Tell those who watch the topic `name` that the user is online.
+        Announce to those who watch the topic `name` that the user is online.
 
         Return whether the socket still is: `go_offline` may be called meanwhile.
         """

@@ -50,7 +50,7 @@ class TestMemory(CacheContract, ManyNodesContract, RefusalContract):
         node.broker.loop = real
 
     async def refuse(self, broadcaster: Broadcaster) -> Broadcaster:
-        """Let a loop listen to the channel that has no room for messages."""
+        """Subscribe a loop without room for messages to the channel."""
         full = broadcaster.get_broker()
         assert isinstance(full, MemoryBroker)
         full.LIMIT = 0

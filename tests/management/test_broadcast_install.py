@@ -340,7 +340,7 @@ def test_nothing_is_written_where_the_project_cannot_be_imported(
 
 @pytest.fixture
 def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edit:
-    """Let the command find one edit."""
+    """Make the command find one edit."""
     edit = Edit(tmp_path / "settings.py", "a = 1\n", "a = 2\n")
     edit.path.write_text(edit.before)
 

@@ -70,7 +70,7 @@ class Node:
         return self._doubts != self._resolved
 
     def doubt(self) -> None:
-        """Have the next call of a node restore everything."""
+        """Restore everything with the next call of a node."""
         self._doubts += 1
 
     def doubt_now_and_then(self) -> None:

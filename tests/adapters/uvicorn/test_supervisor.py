@@ -81,18 +81,18 @@ class House:
         return self.workers[-1]
 
     def step(self, seconds: float = 0.0) -> bool:
-        """Let `seconds` pass; return whether there is anything left to supervise."""
+        """Advance the clock by `seconds`; return whether anything is left to supervise."""
         self.clock.advance(seconds)
         return self.supervisor.step()
 
     def say(self, message: bytes, *workers: FakeWorker) -> None:
-        """Let workers say something."""
+        """Send messages as workers do."""
         for worker in workers:
             worker.said.append(message)
         self.step()
 
     def end(self, *workers: FakeWorker, status: int = 0) -> bool:
-        """Let workers end."""
+        """End workers."""
         for worker in workers:
             worker.status = status
         return self.step()

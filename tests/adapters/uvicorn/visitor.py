@@ -126,7 +126,7 @@ class Visitor(Knock):
         self.pass_on()
 
     def pass_on(self) -> None:
-        """Let the server have what the client has to send."""
+        """Pass to the server what the client sends."""
         self.send(b"".join(self.client.data_to_send()))
 
     async def hear(self) -> list[Any]:

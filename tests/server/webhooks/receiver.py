@@ -86,7 +86,7 @@ class Receiver(ThreadingHTTPServer):
             self.sockets.pop().shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: clients that hang up are part of the tests."""
+        """Log nothing: clients that hang up are part of the tests."""
 
     def stop(self) -> None:
         self.gate.set()
